@@ -1,0 +1,1 @@
+"""LiquidGen: an attention-free latent image generator, trained as a reproducible pipeline."""

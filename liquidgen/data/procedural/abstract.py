@@ -1,0 +1,129 @@
+"""Paintings of nothing but colour and form."""
+
+import numpy as np
+
+from .canvas import mix, palette, ramp
+from .shapes import box, disc
+
+# ground, then fields
+FIELDS = [
+    palette("8c1c13 f2a541 e8572a 4a0d12"),
+    palette("1d2a5c 3f6fc0 0d1533 88b0e0"),
+    palette("e9c46a e76f51 f4e3b2 b5382a"),
+    palette("2f4a3c 84a98c 16281f d9e2b8"),
+    palette("5a2a55 c77ba0 2c1230 f0bcc0"),
+    palette("d8cfc0 3c4a5a 8a9aa5 f4efe4"),
+    palette("20222a 7a1f2b c9b8a0 101014"),
+    palette("e8a0a0 fbe4d0 c04848 f6c667"),
+]
+# paper, grey, black, then the strong colours
+NEOPLASTIC = palette("f5f1e6 dcd9d0 17171a d4231c 1d3f9f f6c915")
+# three light and three dark colours that go together
+CIRCLES = [
+    palette("f7e8c8 f2b134 8ecae6 1d3557 c1272d 2f5d50"),
+    palette("fdf0d5 f4a6a0 ffd166 3d1e6d 9b2242 14505c"),
+    palette("eaf4e0 a8d08d f9d65c 14452f 1f4e8c 8a2b2b"),
+    palette("fbe9ef b8b8f0 f7b267 2a1a5e 6a1b6a 10403b"),
+    palette("fff3d6 f08a4b 9fd8cb 22223b 7a1e2c 264e86"),
+]
+# bands in the order in which they follow one another
+MARBLES = [
+    palette("f4ead8 c9502e 2b2d42 e8b04a"),
+    palette("eef4f2 4fa3a5 12355b a8d5d0"),
+    palette("fbeee6 d77a9b 5a1f50 f3bfb3"),
+    palette("f3f1dc 6a994e 1b4332 d9c65a"),
+    palette("f6f3ff 8a7fd0 241a5e c7b8ea"),
+    palette("fff4d0 f08a24 7a1012 f6c453"),
+]
+
+
+def colour_fields(canvas, rng):
+    ground, *fields = FIELDS[rng.integers(len(FIELDS))]
+    canvas.fill(ground)
+    canvas.mottle(0.02, 6)
+    order = rng.permutation(3)
+    blocks = rng.integers(2, 4)
+    shares = rng.uniform(0.6, 1.6, 3)[:blocks]
+    gap, margin = 0.045, rng.uniform(0.08, 0.12)
+    heights = (1 - 2 * margin - gap * (blocks - 1)) * shares / shares.sum()
+    top = margin
+    for colour, height in zip(order, heights, strict=False):
+        edge = box(canvas.x, canvas.y, margin, top, 1 - margin, top + height)
+        wobble = 0.008 * canvas.noise(10)
+        pigment = fields[colour] + 0.025 * canvas.noise(5)[..., None]
+        canvas.paint(0.95 * canvas.inside(edge + wobble, 0.045), pigment)
+        top += height + gap
+
+
+def neoplastic_grid(canvas, rng):
+    paper, grey, black, *strong = NEOPLASTIC
+    canvas.fill(black)
+    rooms = divide(rng, rng.integers(5, 9))
+    colours = [*rng.permutation(strong), paper, paper, rng.choice([grey, black, paper])]
+    half = rng.choice([0.016, 0.022])
+    order = rng.permutation(len(rooms))
+    for place, room in enumerate(order):
+        left, top, right, bottom = (
+            # a room at the rim goes on beyond it: the picture has no frame
+            edge / 8 + (inward * half if 0 < edge < 8 else -inward)
+            for edge, inward in zip(rooms[room], (1, 1, -1, -1), strict=True)
+        )
+        colour = colours[place] if place < len(colours) else paper
+        canvas.paint(canvas.inside(box(canvas.x, canvas.y, left, top, right, bottom)), colour)
+
+
+def divide(rng, count):
+    """Rooms (left, top, right, bottom) on an 8 x 8 lattice, the largest one split each time."""
+    rooms = [(0, 0, 8, 8)]
+    while len(rooms) < count:
+        rooms.sort(key=lambda room: (room[2] - room[0]) * (room[3] - room[1]))
+        left, top, right, bottom = rooms.pop()
+        if right - left > bottom - top or (right - left == bottom - top and rng.random() < 0.5):
+            cut = (
+                rng.integers(left + 1, right)
+                if right - left < 4
+                else rng.integers(left + 2, right - 1)
+            )
+            rooms += [(left, top, cut, bottom), (cut, top, right, bottom)]
+        else:
+            cut = (
+                rng.integers(top + 1, bottom)
+                if bottom - top < 4
+                else rng.integers(top + 2, bottom - 1)
+            )
+            rooms += [(left, top, right, cut), (left, cut, right, bottom)]
+    return rooms
+
+
+def concentric_circles(canvas, rng):
+    colours = CIRCLES[rng.integers(len(CIRCLES))]
+    side = rng.integers(1, 3)
+    rings = 5 if side == 1 else 3
+    wobble = 0.006 * canvas.noise(6)
+    for cell in range(side * side):
+        row, column = divmod(cell, side)
+        left, top = column / side, row / side
+        lights, darks = rng.permutation(colours[:3]), rng.permutation(colours[3:])
+        tones = [lights, darks] if (row + column + rng.integers(2)) % 2 else [darks, lights]
+        frame = box(canvas.x, canvas.y, left, top, left + 1 / side, top + 1 / side)
+        canvas.paint(canvas.inside(frame), tones[0][0])
+        centre = (left + 0.5 / side, top + 0.5 / side)
+        for ring in range(rings):
+            radius = 0.46 / side * (1 - ring / rings)
+            edge = disc(canvas.x, canvas.y, centre, radius) + wobble
+            canvas.paint(canvas.inside(edge), tones[(ring + 1) % 2][(ring + 1) // 2 % 3])
+    canvas.mottle(0.012)
+
+
+def marble(canvas, rng):
+    colours = MARBLES[rng.integers(len(MARBLES))]
+    angle = rng.choice([-1, 1]) * rng.uniform(0.5, 0.9)
+    along = np.cos(angle) * canvas.x + np.sin(angle) * canvas.y
+    flow = 1.1 * along + 0.22 * canvas.noise(3) + 0.05 * canvas.noise(6) + rng.random()
+    place = flow * 4 % 4
+    index = place.astype(np.int32)
+    # flat bands with a short soft passage from each to the next
+    blend = np.clip((place - index - 0.5) / 0.22 + 0.5, 0, 1)
+    canvas.fill(mix(colours[index % 4], colours[(index + 1) % 4], blend))
+    line = np.exp(-(((place - index - 0.5) / 0.09) ** 2))
+    canvas.paint(0.5 * line, ramp([colours[0], np.ones(3)], 0.5 + 0 * line))

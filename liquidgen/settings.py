@@ -1,17 +1,29 @@
 """Settings: frozen models of the sections and blocks of params.yaml, without defaults."""
 
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from liquidgen.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("must be odd, so that the output keeps its size")
+    return value
+
+
+OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict, and unknown keys are refused."""
+    """Base of all settings: frozen, strictly typed, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -49,9 +61,22 @@ class ParquetSettings(Settings):
     license: str
 
 
-DatasetSettings = Annotated[
-    ProceduralSettings | FolderSettings | ParquetSettings, Field(discriminator="kind")
-]
+DatasetSettings = ProceduralSettings | FolderSettings | ParquetSettings
+DATASET_KINDS: dict[str, type[Settings]] = {
+    "procedural": ProceduralSettings,
+    "folder": FolderSettings,
+    "parquet": ParquetSettings,
+}
+
+
+class Selectors(Settings):
+    """One word each, the name of a block."""
+
+    dataset: Name
+    image_size: Count
+    autoencoder: Name
+    model: Name
+    block: Name
 
 
 class AutoencoderSettings(Settings):
@@ -150,3 +175,34 @@ class TrackingSettings(Settings):
     """Where runs are recorded."""
 
     experiment: Annotated[str, Field(min_length=1)]
+
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], data: object, path: str = "") -> Model:
+    """`data` as an instance of a flat `model`.
+
+    Raises UserError with the full path of the first mistake and, for an unknown key, the nearest
+    known one.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must be a section with keys, but it is {data!r}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(error.errors()[0], model, path)) from None
+
+
+def _explain(error: dict, model: type[BaseModel], path: str) -> str:
+    prefix = f"{path}." if path else ""
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(name, model.model_fields, n=1)
+        hint = f"did you mean {prefix}{near[0]}?" if near else "remove it"
+        return f"{prefix}{name}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{prefix}{name}: missing key; add it"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{prefix}{name}: {message[0].lower()}{message[1:]}; it is {error['input']!r}"

@@ -1,0 +1,157 @@
+"""Reads params.yaml and knows every folder; only the stages and the Python interface import this."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from liquidgen import settings as s
+from liquidgen.errors import UserError
+
+STAGES = {
+    "download": s.DownloadSettings,
+    "encode": s.EncodeSettings,
+    "train": s.TrainSettings,
+    "sample": s.SampleSettings,
+    "evaluate": s.EvaluateSettings,
+}
+UNTRACKED = {"machine": s.MachineSettings, "tracking": s.TrackingSettings}
+BLOCKS = {"dataset": "datasets", "autoencoder": "autoencoders", "model": "models", "block": "blocks"}
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.yaml after validation: the selected blocks, the stages' sections, and the folders."""
+
+    selectors: s.Selectors
+    dataset: s.DatasetSettings
+    autoencoder: s.AutoencoderSettings
+    model: s.ModelSettings
+    block: dict
+    download: s.DownloadSettings
+    encode: s.EncodeSettings
+    train: s.TrainSettings
+    sample: s.SampleSettings
+    evaluate: s.EvaluateSettings
+    machine: s.MachineSettings
+    tracking: s.TrackingSettings
+    raw: dict
+
+    @property
+    def run_name(self) -> str:
+        """Name of the selected combination; names its model and samples."""
+        c = self.selectors
+        return f"{c.dataset}-{c.image_size}-{c.autoencoder}-{c.model}-{c.block}"
+
+    @property
+    def raw_folder(self) -> Path:
+        """Raw images of the selected dataset."""
+        return Path("data/raw") / self.selectors.dataset
+
+    @property
+    def latents_folder(self) -> Path:
+        """Latent shards."""
+        c = self.selectors
+        return Path("data/latents") / f"{c.dataset}-{c.image_size}-{c.autoencoder}"
+
+    @property
+    def model_folder(self) -> Path:
+        """The trained model."""
+        return Path("data/models") / self.run_name
+
+    @property
+    def samples_folder(self) -> Path:
+        """Images drawn from the model."""
+        return Path("data/samples") / self.run_name
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Pictures of the evaluation."""
+        return Path("data/evaluation") / self.run_name
+
+    def flat(self) -> dict[str, object]:
+        """What a run is recorded with: selectors, selected blocks and stages, as `train.seed`."""
+        named = self.selectors.model_dump()
+        for selector, group in BLOCKS.items():
+            block = self.raw[group][named[selector]]
+            named |= {f"{selector}.{key}": value for key, value in block.items()}
+        for stage in STAGES:
+            named |= {f"{stage}.{key}": value for key, value in self.raw[stage].items()}
+        return named
+
+
+def project_root() -> Path:
+    """The real checkout, also from the temporary copies that `dvc exp run --temp` makes."""
+    here = str(Path.cwd())
+    return Path(here.split("/.dvc/tmp/exps/")[0])
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate params.yaml.
+
+    Raises UserError for unknown, missing or mistyped keys, by full path.
+    """
+    raw = _read(path)
+    named = set(s.Selectors.model_fields) | set(BLOCKS.values()) | set(STAGES) | set(UNTRACKED)
+    for key in raw.keys() - named:
+        near = get_close_matches(str(key), named, n=1)
+        hint = f"did you mean {near[0]}?" if near else "remove it"
+        raise UserError(f"{key}: unknown key in {path}; {hint}")
+    for key in sorted(named - raw.keys()):
+        raise UserError(f"{key}: missing key in {path}; add it")
+    chosen = {key: raw[key] for key in s.Selectors.model_fields}
+    selectors = s.validate(s.Selectors, chosen)
+    blocks = {group: _blocks(raw[group], group) for group in BLOCKS.values()}
+    sections = {
+        name: s.validate(model, raw[name], name) for name, model in {**STAGES, **UNTRACKED}.items()
+    }
+    selected = {
+        name: _select(blocks[group], name, getattr(selectors, name), group)
+        for name, group in BLOCKS.items()
+    }
+    return Params(selectors=selectors, **selected, **sections, raw=raw)
+
+
+def _read(path: Path) -> dict:
+    # ruamel reads YAML 1.2 as DVC does; PyYAML would read 1e-4 as text
+    try:
+        raw = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the folder that has it") from None
+    except YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML: {problem}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: must be a mapping of keys, but it is {raw!r}")
+    return raw
+
+
+def _blocks(group: object, name: str) -> dict:
+    if not isinstance(group, dict):
+        raise UserError(f"{name}: must be a mapping of named blocks, but it is {group!r}")
+    return {key: _block(name, key, data) for key, data in group.items()}
+
+
+def _block(group: str, name: str, data: object) -> object:
+    path = f"{group}.{name}"
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must be a block with keys, but it is {data!r}")
+    if group == "blocks":  # its settings are known to the block's own file alone
+        return data
+    if group == "models":
+        return s.validate(s.ModelSettings, data, path)
+    if group == "autoencoders":
+        return s.validate(s.AutoencoderSettings, data, path)
+    kind = data.get("kind")
+    if kind not in s.DATASET_KINDS:
+        raise UserError(f"{path}.kind: must be one of {', '.join(s.DATASET_KINDS)}; it is {kind!r}")
+    return s.validate(s.DATASET_KINDS[kind], data, path)
+
+
+def _select(blocks: dict, selector: str, name: str, group: str) -> object:
+    if name not in blocks:
+        near = get_close_matches(name, blocks, n=1) or sorted(blocks)
+        raise UserError(f"{selector}: no block '{name}' in {group}; did you mean {near[0]}?")
+    return blocks[name]

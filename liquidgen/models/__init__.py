@@ -1,0 +1,1 @@
+"""The network: latents and conditions in, velocity out."""

@@ -1,0 +1,48 @@
+"""The liquid block: two closed-form liquid steps, driven by convolutions and by an MLP."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from liquidgen import settings as base
+from liquidgen.models.layers import (
+    AdaptiveGroupNorm,
+    ChannelMixMLP,
+    GatedDepthwiseStimulusConv,
+    LiquidTimeConstant,
+    StimulusGate,
+)
+from liquidgen.models.zigzag import ZigzagScan1D
+
+
+
+class Settings(base.Settings):
+    """Settings of a liquid block."""
+
+    kernel_size: base.OddCount
+    scan_kernel_size: base.OddCount
+    mlp_ratio: base.Count
+    alpha_init: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Block(nn.Module):
+    """x, cond -> x of the same shape; starts as a pure decay of its state."""
+
+    def __init__(self, width: int, cond_dim: int, settings: Settings) -> None:
+        super().__init__()
+        self.norm_1 = AdaptiveGroupNorm(width, cond_dim)
+        self.local = GatedDepthwiseStimulusConv(width, settings.kernel_size)
+        self.scan = ZigzagScan1D(width, settings.scan_kernel_size)
+        self.gate_1 = StimulusGate(width, cond_dim)
+        self.liquid_1 = LiquidTimeConstant(width, settings.alpha_init)
+        self.norm_2 = AdaptiveGroupNorm(width, cond_dim)
+        self.mlp = ChannelMixMLP(width, settings.mlp_ratio)
+        self.gate_2 = StimulusGate(width, cond_dim)
+        self.liquid_2 = LiquidTimeConstant(width, settings.alpha_init)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        h = self.norm_1(x, cond)
+        x = self.liquid_1(x, self.gate_1(self.local(h) + self.scan(h), cond))
+        h = self.norm_2(x, cond)
+        return self.liquid_2(x, self.gate_2(self.mlp(h), cond))

@@ -1,0 +1,92 @@
+"""LiquidNet: the attention-free velocity network. Its cost is linear in the number of pixels."""
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from liquidgen.errors import UserError
+from liquidgen.models.blocks import block_type
+from liquidgen.models.embeddings import ConditionEmbedding, PositionEmbedding
+from liquidgen.models.layers import NORM_GROUPS, PointwiseConv
+from liquidgen.settings import validate
+
+
+class LiquidNet(ModelMixin, ConfigMixin):
+    """Predicts the velocity of the flow from noisy latents, time and class.
+
+    | argument | is |
+    |---|---|
+    | in_channels, sample_size | channels and side of the latents |
+    | num_classes | classes; the label `num_classes` means none |
+    | width, depth, cond_dim, patch_size | size; depth is even, half before and half after the skips |
+    | block, block_settings | block type and its settings |
+
+    Raises UserError if width is no multiple of the 16 groups of GroupNorm, if sample_size is no
+    multiple of patch_size, or for unknown block settings.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int,
+        sample_size: int,
+        num_classes: int,
+        width: int,
+        depth: int,
+        cond_dim: int,
+        patch_size: int,
+        block: str,
+        block_settings: dict,
+    ) -> None:
+        super().__init__()
+        if width % NORM_GROUPS:
+            raise UserError(f"model width {width}: must be a multiple of {NORM_GROUPS}")
+        if sample_size % patch_size:
+            raise UserError(
+                f"latent side {sample_size}: must be a multiple of patch_size {patch_size}; "
+                "choose another image_size"
+            )
+        kind = block_type(block)
+        settings = validate(kind.Settings, block_settings, f"blocks.{block}")
+        patch = {"kernel_size": patch_size, "stride": patch_size}
+        self.patch_embedding = nn.Conv2d(in_channels, width, **patch)
+        self.position = PositionEmbedding(width, sample_size // patch_size)
+        self.condition = ConditionEmbedding(num_classes, cond_dim)
+        self.project_depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.project_pointwise = PointwiseConv(width, width)
+        self.blocks = nn.ModuleList(kind.Block(width, cond_dim, settings) for _ in range(depth))
+        self.out_norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)
+        self.out_mix = PointwiseConv(width, width)
+        self.unpatchify = nn.ConvTranspose2d(width, in_channels, **patch)
+        # A zero velocity is the best guess of a network that has learnt nothing.
+        nn.init.zeros_(self.unpatchify.weight)
+        nn.init.zeros_(self.unpatchify.bias)
+        self.checkpoint_blocks = False
+
+    @property
+    def null_label(self) -> int:
+        """The label that means no class."""
+        return self.config.num_classes
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """Velocity (B, C, H, W) of noisy latents (B, C, H, W) at times t (B,) for labels (B,)."""
+        cond = self.condition(t, labels)  # (B, E)
+        x = self.position(self.patch_embedding(x_t))  # (B, D, h, w)
+        x = F.gelu(self.project_pointwise(self.project_depthwise(x)))  # (B, D, h, w)
+        half = len(self.blocks) // 2
+        skips = []
+        for block in self.blocks[:half]:
+            x = self._run(block, x, cond)  # (B, D, h, w)
+            skips.append(x)
+        for block in self.blocks[half:]:
+            x = self._run(block, x + skips.pop(), cond)  # (B, D, h, w)
+        x = F.gelu(self.out_mix(self.out_norm(x)))  # (B, D, h, w)
+        return self.unpatchify(x)  # (B, C, H, W)
+
+    def _run(self, block: nn.Module, x: Tensor, cond: Tensor) -> Tensor:
+        if self.checkpoint_blocks and torch.is_grad_enabled():
+            return checkpoint(block, x, cond, use_reentrant=False)
+        return block(x, cond)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .canvas import mix, palette, ramp
+from .canvas import WHITE, mix, palette
 from .shapes import box, disc
 
 # ground, then fields
@@ -49,9 +49,9 @@ def colour_fields(canvas, rng):
     top = margin
     for colour, height in zip(order, heights, strict=False):
         edge = box(canvas.x, canvas.y, margin, top, 1 - margin, top + height)
-        wobble = 0.008 * canvas.noise(10)
-        pigment = fields[colour] + 0.025 * canvas.noise(5)[..., None]
-        canvas.paint(0.95 * canvas.inside(edge + wobble, 0.045), pigment)
+        wobble = 0.009 * canvas.noise(7)
+        pigment = fields[colour] + 0.025 * canvas.noise(5)
+        canvas.paint(0.95 * canvas.inside(edge + wobble, 0.06), pigment)
         top += height + gap
 
 
@@ -119,11 +119,12 @@ def marble(canvas, rng):
     colours = MARBLES[rng.integers(len(MARBLES))]
     angle = rng.choice([-1, 1]) * rng.uniform(0.5, 0.9)
     along = np.cos(angle) * canvas.x + np.sin(angle) * canvas.y
-    flow = 1.1 * along + 0.22 * canvas.noise(3) + 0.05 * canvas.noise(6) + rng.random()
+    flow = 1.3 * along + 0.22 * canvas.noise(3) + 0.03 * canvas.noise(6) + rng.random()
     place = flow * 4 % 4
     index = place.astype(np.int32)
     # flat bands with a short soft passage from each to the next
     blend = np.clip((place - index - 0.5) / 0.22 + 0.5, 0, 1)
-    canvas.fill(mix(colours[index % 4], colours[(index + 1) % 4], blend))
+    before, after = (np.moveaxis(colours[step % 4, :, 0, 0], -1, 0) for step in (index, index + 1))
+    canvas.fill(mix(before, after, blend))
     line = np.exp(-(((place - index - 0.5) / 0.09) ** 2))
-    canvas.paint(0.5 * line, ramp([colours[0], np.ones(3)], 0.5 + 0 * line))
+    canvas.paint(0.5 * line, mix(colours[0], WHITE, 0.5))

@@ -1,5 +1,7 @@
 """A square canvas in unit coordinates: (0, 0) is the top left corner, (1, 1) the bottom right."""
 
+import copy
+
 import numpy as np
 from PIL import Image
 
@@ -7,28 +9,31 @@ SUPERSAMPLE = 2
 
 
 def palette(text):
-    """Colours (k, 3) in [0, 1] from hexadecimal codes separated by blanks."""
-    return np.array([list(bytes.fromhex(code)) for code in text.split()], np.float32) / 255
+    """Colours (k, 3, 1, 1) in [0, 1] from hexadecimal codes separated by blanks."""
+    codes = [list(bytes.fromhex(code)) for code in text.split()]
+    return np.array(codes, np.float32)[..., None, None] / 255
+
+
+WHITE = palette("ffffff")[0]
 
 
 def mix(colour, other, amount):
     """The colour moved towards the other one; amount in [0, 1], a number or an array (h, w)."""
-    return colour + np.asarray(amount, np.float32)[..., None] * (other - colour)
+    return colour + np.float32(amount) * (other - colour)
 
 
 def ramp(colours, position):
-    """Colours (k, 3) looked up at a position in [0, 1], linear between neighbours."""
-    colours = np.asarray(colours, np.float32)
-    place = np.clip(position, 0, 1) * (len(colours) - 1)
-    index = np.minimum(place.astype(np.int32), len(colours) - 2)
-    return mix(colours[index], colours[index + 1], place - index)
+    """Colours looked up at a position (h, w) in [0, 1], linear between neighbours: (3, h, w)."""
+    knots = np.linspace(0, 1, len(colours))
+    channels = np.stack(colours, axis=1)[:, :, 0, 0]
+    return np.stack([np.interp(position, knots, channel) for channel in channels], dtype=np.float32)
 
 
 class Canvas:
-    """Pixels (n, n, 3) in [0, 1] under unit coordinates x (1, n) and y (n, 1).
+    """Pixels (3, n, n) in [0, 1] under unit coordinates x (1, n) and y (n, 1).
 
     Random numbers are drawn in shapes that do not depend on n, so that a seed means one
-    composition at every size.
+    composition at every size. A colour is (3, 1, 1), or (3, n, n) where it varies.
     """
 
     def __init__(self, size, rng):
@@ -36,7 +41,18 @@ class Canvas:
         self.rng = rng
         centres = (np.arange(self.n, dtype=np.float32) + 0.5) / self.n
         self.x, self.y = centres[None, :], centres[:, None]
-        self.pixels = np.zeros((self.n, self.n, 3), np.float32)
+        self.pixels = np.zeros((3, self.n, self.n), np.float32)
+
+    def around(self, centre, reach):
+        """The part of this canvas within reach of a place: painting there costs less."""
+        rows, columns = (
+            slice(max(int((place - reach) * self.n), 0), max(int((place + reach) * self.n) + 1, 0))
+            for place in (centre[1], centre[0])
+        )
+        part = copy.copy(self)
+        part.x, part.y = self.x[:, columns], self.y[rows]
+        part.pixels = self.pixels[:, rows, columns]
+        return part
 
     def noise(self, rows, columns=None):
         """Smooth noise (n, n) of about unit variance with one bump a lattice cell."""
@@ -56,18 +72,18 @@ class Canvas:
         return np.clip(0.5 - distance / max(softness, 1 / self.n), 0, 1)
 
     def fill(self, colour):
-        """Cover everything with a colour (3,) or with colours that broadcast to (n, n, 3)."""
+        """Cover everything with a colour."""
         self.pixels[:] = colour
 
     def paint(self, coverage, colour):
-        """Lay a colour (3,) or colours (n, n, 3) over the canvas where coverage (n, n) is."""
-        self.pixels += np.asarray(coverage, np.float32)[..., None] * (colour - self.pixels)
+        """Lay a colour over the canvas where coverage, an array in [0, 1], is."""
+        self.pixels += np.float32(coverage) * (colour - self.pixels)
 
-    def mottle(self, strength, rows=12, columns=None):
+    def mottle(self, strength, cells=12):
         """Uneven pigment: lighter and darker patches."""
-        self.pixels += strength * self.noise(rows, columns)[..., None]
+        self.pixels += strength * self.noise(cells)
 
     def image(self):
         """The finished picture at the size asked for, an RGB image."""
-        pixels = np.rint(np.clip(self.pixels, 0, 1) * 255).astype(np.uint8)
-        return Image.fromarray(pixels).reduce(SUPERSAMPLE)
+        pixels = np.rint(self.pixels.clip(0, 1) * 255).astype(np.uint8)
+        return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).reduce(SUPERSAMPLE)

@@ -42,7 +42,7 @@ def clouds(canvas, horizon, colour):
 
 
 def hills(canvas, rng):
-    x, y = canvas.x, canvas.y
+    y = canvas.y
     above, glow, light, far, near = HILLS[rng.integers(len(HILLS))]
     canvas.fill(ramp([above, mix(above, glow, 0.6), glow], y / 0.55))
     clouds(canvas, 0.5, mix(glow, light, 0.4))
@@ -51,7 +51,7 @@ def hills(canvas, rng):
     for layer in range(layers):
         depth = layer / (layers - 1)
         ridge = 0.45 + 0.45 * depth * (1 - 0.15 * depth)
-        ridge = ridge + 0.045 * canvas.profile(4) + 0.012 * canvas.profile(9)
+        ridge = ridge + 0.055 * canvas.profile(4) + 0.01 * canvas.profile(9)
         haze = np.clip((y - ridge) / 0.22, 0, 1) * 0.5 * (1 - 0.7 * depth)
         canvas.paint(canvas.inside(ridge - y), mix(mix(far, near, depth), glow, haze))
     canvas.mottle(0.012)
@@ -63,27 +63,33 @@ def seascape(canvas, rng):
     horizon = 0.5
     canvas.fill(ramp([above, mix(above, glow, 0.5), glow], y / horizon))
     clouds(canvas, horizon, light)
-    place = rng.uniform(0.2, 0.8)
+    side = rng.choice([-1, 1])
+    place = 0.5 - side * rng.uniform(-0.05, 0.3)
     sun(canvas, (place, rng.uniform(0.17, 0.33)), rng.uniform(0.07, 0.09), light)
 
     depth = np.clip((y - horizon) / (1 - horizon), 0, 1)
     waves = canvas.noise(18, 4)
-    water = (
-        ramp([mix(far, glow, 0.3), far, near], depth) + 0.05 * depth[..., None] * waves[..., None]
-    )
+    water = ramp([mix(far, glow, 0.3), far, near], depth) + 0.06 * depth * waves
     canvas.paint(canvas.inside(horizon - y), water)
     glitter = np.exp(-(((x - place) / (0.06 + 0.1 * depth)) ** 2)) * np.clip(waves + 0.4, 0, 1)
     canvas.paint(canvas.inside(horizon - y) * glitter * 0.7, light)
 
-    side = rng.choice([-1, 1])
     sail = SAIL[rng.choice(3, p=[0.6, 0.2, 0.2])]
     if rng.random() < 0.5:
-        boat(canvas, (0.5 - side * rng.uniform(0.22, 0.32), 0.6), 0.2, side, sail, hull)
-    boat(canvas, (0.5 + side * rng.uniform(0.08, 0.2), 0.74), 0.4, side, sail, hull)
+        boat(canvas, (0.5 - side * rng.uniform(0.22, 0.32), 0.61), 0.25, side, sail, hull)
+    boat(
+        canvas,
+        (0.5 + side * rng.uniform(0.08, 0.2), rng.uniform(0.7, 0.76)),
+        rng.uniform(0.38, 0.46),
+        side,
+        sail,
+        hull,
+    )
 
 
 def boat(canvas, foot, height, heading, sail, hull):
     """A sailing boat on its reflection; foot is where the mast meets the hull."""
+    canvas = canvas.around(foot, 1.1 * height)
 
     def shape(corners, up=height):
         points = [(foot[0] + heading * height * px, foot[1] - up * py) for px, py in corners]

@@ -27,10 +27,10 @@ def starry_night(canvas, rng):
     deep, middle, pale, star, hill, cypress = STARRY[rng.integers(len(STARRY))]
     side = rng.choice([-1, 1])
     u, v = side * (x - 0.5) + 0.5 + 0 * y, y + 0 * x
-    for centre, reach, turn in (((0.52, 0.33), 0.2, 4.2), ((0.82, 0.52), 0.12, -3.2)):
+    for centre, reach, turn in (((0.52, 0.33), 0.25, 2.7), ((0.82, 0.52), 0.15, -2.2)):
         u, v = swirl(u, v, centre + rng.uniform(-0.04, 0.04, 2), reach, turn)
     flow = v + 0.05 * np.sin(2 * np.pi * (u + rng.random()))
-    bands = 0.5 + 0.5 * np.cos(2 * np.pi * flow / 0.135)
+    bands = 0.5 + 0.5 * np.cos(2 * np.pi * flow / 0.17)
     canvas.fill(ramp([deep, middle, mix(middle, pale, 0.8)], bands))
     for px, py, radius in (
         (0.86, 0.15, 0.075),
@@ -62,6 +62,7 @@ def swirl(u, v, centre, reach, turn):
 
 def glow(canvas, centre, radius, colour, halo):
     """A star in two rings of light."""
+    canvas = canvas.around(centre, 2.3 * radius)
     edge = disc(canvas.x, canvas.y, centre, radius)
     canvas.paint(0.6 * canvas.inside(edge - 0.9 * radius, 0.03), halo)
     canvas.paint(0.8 * canvas.inside(edge - 0.35 * radius, 0.03), mix(colour, halo, 0.35))
@@ -70,16 +71,17 @@ def glow(canvas, centre, radius, colour, halo):
 
 def village(canvas, rng, side, wall, window):
     """Houses in a row below the hills, one of them a church with a spire."""
-    x, y = canvas.x, canvas.y
     for place, tall in ((0.38, 0.0), (0.52, 0.0), (0.66, 0.16), (0.8, 0.0)):
         cx = 0.5 + side * (place + rng.uniform(-0.02, 0.02) - 0.5)
         top = 0.87 - rng.uniform(0, 0.03)
         half = 0.05
-        canvas.paint(canvas.inside(box(x, y, cx - half, top, cx + half, 0.97)), wall * 0.55)
+        plot = canvas.around((cx, top), 0.25)
+        x, y = plot.x, plot.y
+        plot.paint(canvas.inside(box(x, y, cx - half, top, cx + half, 0.97)), wall * 0.55)
         roof = [(cx - half - 0.01, top), (cx + half + 0.01, top), (cx, top - 0.06 - tall)]
-        canvas.paint(canvas.inside(polygon(x, y, roof)), wall * 0.35)
+        plot.paint(canvas.inside(polygon(x, y, roof)), wall * 0.35)
         lit = ellipse(x, y, (cx, top + 0.045), (0.017, 0.022))
-        canvas.paint(canvas.inside(lit), window)
+        plot.paint(canvas.inside(lit), window)
 
 
 def skyline(canvas, rng):
@@ -97,9 +99,7 @@ def skyline(canvas, rng):
     haze = mix(far, low, np.clip((y - 0.5) * 0.9, 0, 0.4))
     canvas.paint(canvas.inside(1 - back[column] / 16 - y), haze)
     heights, houses = street(rng, 3, 8)
-    canvas.paint(
-        canvas.inside(1 - heights[column] / 16 - y), near * (1 + 0.5 * houses[column][..., None])
-    )
+    canvas.paint(canvas.inside(1 - heights[column] / 16 - y), near * (1 + 0.5 * houses[column]))
     lit = rng.random((16, 16)) < 0.55
     row = (y * 16).astype(np.int32)
     across, down = np.abs(x * 16 % 1 - 0.5), np.abs(y * 16 % 1 - 0.5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .canvas import mix, palette, ramp
+from .canvas import WHITE, mix, palette, ramp
 from .shapes import box, disc, ellipse, polygon, stroke
 
 # wall, table, vase, leaf, then flowers
@@ -27,11 +27,7 @@ VIEWS = [
 def bouquet(canvas, rng):
     x, y = canvas.x, canvas.y
     wall, table, vase, leaf, *blooms = BOUQUETS[rng.integers(len(BOUQUETS))]
-    canvas.fill(
-        mix(
-            wall, np.ones(3, np.float32), np.clip(0.25 - 0.4 * np.hypot(x - 0.35, y - 0.3), -0.2, 1)
-        )
-    )
+    canvas.fill(mix(wall, WHITE, np.clip(0.25 - 0.4 * np.hypot(x - 0.35, y - 0.3), -0.2, 1)))
     canvas.mottle(0.015, 7)
     canvas.paint(canvas.inside(0.8 - y), mix(table, table * 0.7, np.clip((y - 0.8) / 0.2, 0, 1)))
     canvas.paint(0.35 * canvas.inside(ellipse(x, y, (0.56, 0.91), (0.2, 0.035)), 0.03), table * 0.3)
@@ -61,6 +57,7 @@ def bouquet(canvas, rng):
 
 def jar(canvas, kind, colour):
     """A vase: round, straight or tapering; lit from the left."""
+    canvas = canvas.around((0.5, 0.75), 0.17)
     x, y = canvas.x, canvas.y
     body = (
         ellipse(x, y, (0.5, 0.77), (0.14, 0.13)),
@@ -68,14 +65,13 @@ def jar(canvas, kind, colour):
         polygon(x, y, [(0.36, 0.61), (0.64, 0.61), (0.57, 0.9), (0.43, 0.9)]),
     )[kind]
     neck = box(x, y, 0.42, 0.6, 0.58, 0.68)
-    light = mix(
-        mix(colour, np.ones(3, np.float32), 0.3), colour * 0.6, np.clip((x - 0.38) / 0.24, 0, 1)
-    )
+    light = mix(mix(colour, WHITE, 0.3), colour * 0.6, np.clip((x - 0.38) / 0.24, 0, 1))
     canvas.paint(canvas.inside(np.minimum(body, neck)), light)
 
 
 def bloom(canvas, rng, centre, radius, colour, heart):
     """A flower head with round petals, darker towards its heart."""
+    canvas = canvas.around(centre, 1.2 * radius)
     dx, dy = canvas.x - centre[0], canvas.y - centre[1]
     distance = np.hypot(dx, dy)
     petals = rng.integers(5, 8)
@@ -90,19 +86,20 @@ def bloom(canvas, rng, centre, radius, colour, heart):
 
 def pointillism(canvas, rng):
     view = scene(rng, *VIEWS[rng.integers(len(VIEWS))])
-    canvas.fill(view(canvas.x, canvas.y) * 0.8)
-    grid, reach = 16, 0.6
-    jitter = rng.uniform(-0.18, 0.18, (2, grid + 2, grid + 2)).astype(np.float32)
-    tint = 0.09 * rng.standard_normal((grid + 2, grid + 2, 3), np.float32)
-    lift = 0.12 * rng.standard_normal((grid + 2, grid + 2, 1), np.float32)
-    row, column = np.mgrid[-1 : grid + 1, -1 : grid + 1].astype(np.float32)
-    cx, cy = (column + 0.5 + jitter[0]) / grid, (row + 0.5 + jitter[1]) / grid
-    colours = view(cx, cy) + tint + lift
-    home_x, home_y = (canvas.x * grid).astype(np.int32), (canvas.y * grid).astype(np.int32)
-    for index in np.ndindex(3, 3):
-        i, j = home_y + index[0], home_x + index[1]
-        away = np.hypot(canvas.x - cx[i, j], canvas.y - cy[i, j]) - reach / grid
-        canvas.paint(canvas.inside(away), colours[i, j])
+    canvas.fill(0.6 * view(canvas.x, canvas.y))
+    # one dot a cell, and a rim of cells outside for the dots that reach in
+    cells, radius = 16, 0.47
+    row, column = np.mgrid[-1 : cells + 1, -1 : cells + 1]
+    dot_x, dot_y = (
+        np.stack([column, row]) + 0.5 + rng.uniform(-0.12, 0.12, (2, *row.shape))
+    ) / cells
+    hue = 0.05 * rng.standard_normal((3, *row.shape)) + 0.05 * rng.standard_normal(row.shape)
+    colours = view(dot_x, dot_y) + hue
+    home_x, home_y = (canvas.x * cells).astype(np.int32), (canvas.y * cells).astype(np.int32)
+    for down, right in np.ndindex(3, 3):
+        dot = home_y + down, home_x + right
+        edge = disc(canvas.x, canvas.y, (dot_x[dot], dot_y[dot]), radius / cells)
+        canvas.paint(canvas.inside(edge), colours[:, *dot])
 
 
 def scene(rng, above, low, light, water, meadow, tree):
@@ -122,6 +119,6 @@ def scene(rng, above, low, light, water, meadow, tree):
         colours = mix(colours, meadow, 1.0 * (y > shore + tilt * (x - 0.5)))
         trunk = (np.abs(x - crown[0]) < 0.035) & (y > crown[1]) & (y < 0.85)
         foliage = disc(x, y, crown, size) < 0
-        return mix(colours, tree, 1.0 * (trunk | foliage)).astype(np.float32)
+        return mix(colours, tree, 1.0 * (trunk | foliage))
 
     return view

@@ -1,0 +1,84 @@
+"""The manifest of a folder of latents: contract, classes, shards and accounting."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from liquidgen.contract import LatentContract
+from liquidgen.errors import UserError
+from liquidgen.files import canonical_json, sha256, write_json
+
+MANIFEST = "manifest.json"
+REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents anew"
+
+
+class Frozen(BaseModel):
+    """Base of the manifest's parts: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(Frozen):
+    """One tar file."""
+
+    name: str
+    count: int
+    bytes: int
+    sha256: str
+
+
+class Split(Frozen):
+    """Shards of a split and its accounting: images = encoded + the sum of skipped."""
+
+    count: int
+    images: int
+    encoded: int
+    skipped: dict[str, int]
+    notes: dict[str, int]
+    shards: tuple[Shard, ...]
+
+
+class Manifest(Frozen):
+    """What a folder of latents holds; `digest` is that of all other fields."""
+
+    format: Literal["liquidgen-latents"] = "liquidgen-latents"
+    version: Literal[1] = 1
+    dataset: str
+    dataset_digest: str
+    classes: tuple[str, ...] | None
+    contract: LatentContract
+    splits: dict[str, Split]
+    digest: str = ""
+
+    def sealed(self) -> "Manifest":
+        """The manifest with its digest."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return self.model_copy(update={"digest": sha256(canonical_json(content))})
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Seal the manifest and write it into the folder."""
+    manifest = manifest.sealed()
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a folder of latents.
+
+    Raises:
+        UserError: it is missing, of another format or version, or was altered.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run `dvc repro encode`") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "content"
+        raise UserError(f"{path}: {place}: {first['msg']}; {REMEDY}") from None
+    if manifest.sealed().digest != manifest.digest:
+        raise UserError(f"{path}: content does not match its digest; {REMEDY}")
+    return manifest

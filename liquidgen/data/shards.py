@@ -1,0 +1,150 @@
+"""Latents on disk: WebDataset tars with a manifest, and a reader that maps them into memory.
+
+Each sample is `<key>.cls` (the label in decimal) and `<key>.npy` (float16 latents (C, h, w),
+no pickle); labels are 0 in unconditional data. All samples of a data set have the same shape, so
+a tar is an array of equal records, and reading is an index into it.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from liquidgen.data.manifest import MANIFEST, REMEDY, Manifest, Shard, read_manifest
+from liquidgen.errors import UserError
+from liquidgen.files import atomic, file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 512  # bytes of a tar block
+
+
+def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> Shard:
+    """Write samples, latents float16 (N, C, h, w) and labels (N,), as one tar, atomically."""
+    from webdataset import TarWriter
+
+    with atomic(path) as file, TarWriter(file, mtime=0, encoder=False) as tar:
+        for i, (sample, label) in enumerate(zip(latents, labels, strict=True)):
+            npy = io.BytesIO()
+            np.lib.format.write_array(npy, sample, version=(1, 0), allow_pickle=False)
+            tar.write({"__key__": f"{i:08d}", "npy": npy.getvalue(), "cls": b"%d" % label})
+    return Shard(
+        name=path.name,
+        count=len(labels),
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+    )
+
+
+def samples_a_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
+    """How many samples fit into a shard, at least one."""
+    return max(1, shard_mb * 1_000_000 // _record(latent_shape).itemsize)
+
+
+def verify(folder: Path) -> Manifest:
+    """Check every byte of a folder of latents against its manifest, which is returned.
+
+    Raises:
+        UserError: a shard is missing, extra, cut or altered; it is named.
+    """
+    manifest = read_manifest(folder)
+    shards = {shard.name: shard for split in manifest.splits.values() for shard in split.shards}
+    for path in sorted(folder.iterdir()):
+        if path.name != MANIFEST and path.name not in shards:
+            raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
+    for name, shard in shards.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path}: missing; {REMEDY}")
+        if (size := path.stat().st_size) != shard.bytes:
+            raise UserError(f"{path}: has {size} bytes instead of {shard.bytes}; {REMEDY}")
+        if file_sha256(path) != shard.sha256:
+            raise UserError(f"{path}: damaged, its sha256 is not the manifest's; {REMEDY}")
+    return manifest
+
+
+class LatentDataset:
+    """One split of a folder of latents, read by index through memory maps.
+
+    `batch` gives the latents as stored: `contract.standardise` is the caller's.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self.manifest = read_manifest(folder)
+        if split not in self.manifest.splits:
+            known = ", ".join(self.manifest.splits)
+            raise UserError(f"{folder}: no split {split!r}; there are: {known}")
+        self.contract = self.manifest.contract
+        self.classes = self.manifest.classes
+        self.num_classes = len(self.classes or ())
+        shards = self.manifest.splits[split].shards
+        records = [_map(folder, shard, self.contract.latent_shape) for shard in shards]
+        self._latents = [shard["latents"] for shard in records]
+        self._starts = np.cumsum([0] + [len(shard) for shard in records])
+        self.labels = np.concatenate([_labels(shard) for shard in records])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Sequence[int]) -> "tuple[Tensor, Tensor]":
+        """Latents float32 (B, C, h, w) and labels int64 (B,) of the samples at `indices`."""
+        import torch
+
+        indices = np.asarray(indices, dtype=np.int64)
+        latents = np.empty((len(indices), *self.contract.latent_shape), np.float16)
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shards):
+            chosen = shards == shard
+            latents[chosen] = self._latents[shard][indices[chosen] - self._starts[shard]]
+        return torch.from_numpy(latents).float(), torch.from_numpy(self.labels[indices])
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of samples in an epoch: an exact permutation, a pure function of its arguments."""
+    return np.random.default_rng([seed, epoch]).permutation(num_samples)
+
+
+def batches(order: np.ndarray, batch_size: int, start: int) -> Iterator[np.ndarray]:
+    """Indices batch by batch from the sample at position `start`; the last may be smaller."""
+    for first in range(start, len(order), batch_size):
+        yield order[first : first + batch_size]
+
+
+def _record(latent_shape: Sequence[int]) -> np.dtype:
+    """The layout of one sample in a tar: two members, each a header and padded content."""
+    header = 128  # bytes before the data in an npy file of few dimensions
+    size = header + 2 * int(np.prod(latent_shape))
+    fields: list[Any] = [
+        ("cls_name", "S100"),
+        ("cls_header", f"V{BLOCK - 100}"),
+        ("label", "S20"),
+        ("cls_padding", f"V{BLOCK - 20}"),
+        ("npy_name", "S100"),
+        ("npy_header", f"V{BLOCK - 100 + header}"),
+        ("latents", "<f2", tuple(latent_shape)),
+        ("npy_padding", f"V{-size % BLOCK}"),
+    ]
+    return np.dtype(fields)
+
+
+def _map(folder: Path, shard: Shard, latent_shape: Sequence[int]) -> np.ndarray:
+    """Map a shard as an array of records, after a check of its size and member names."""
+    path, layout = folder / shard.name, _record(latent_shape)
+    if not path.is_file() or path.stat().st_size != shard.bytes:
+        raise UserError(f"{path}: missing or of another size than in the manifest; {REMEDY}")
+    if shard.bytes < shard.count * layout.itemsize:
+        raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
+    records = np.memmap(path, dtype=layout, mode="r", shape=(shard.count,))
+    for i in {0, shard.count - 1}:
+        if not re.fullmatch(
+            rb"\d{8}\.cls\d{8}\.npy", records["cls_name"][i] + records["npy_name"][i]
+        ):
+            raise UserError(f"{path}: sample {i} is not where the format says; {REMEDY}")
+    return records
+
+
+def _labels(records: np.ndarray) -> np.ndarray:
+    return records["label"].astype(np.int64)

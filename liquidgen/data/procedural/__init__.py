@@ -1,16 +1,20 @@
 """The embedded dataset: paintings in ten styles, each drawn from a seed."""
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
+from ...errors import UserError
 from .abstract import colour_fields, concentric_circles, marble, neoplastic_grid
 from .canvas import Canvas
+from .dots import pointillism
 from .landscapes import hills, seascape
 from .night import skyline, starry_night
-from .still_life import bouquet, pointillism
+from .still_life import bouquet
 
-STYLES = {
+STYLES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
     style.__name__: style
     for style in (
         hills,
@@ -27,11 +31,17 @@ STYLES = {
 }
 
 
-def draw(style, size, seed):
-    """A painting as an RGB image (size x size): the same arguments give the same picture."""
-    digest = hashlib.sha256(style.encode()).digest()
-    entropy = np.random.SeedSequence([seed, int.from_bytes(digest[:8], "little")])
-    rng = np.random.Generator(np.random.PCG64(entropy))
+def draw(style: str, size: int, seed: int) -> Image.Image:
+    """A painting (size x size, RGB): the same arguments give the same picture everywhere.
+
+    The same seed at another size gives the same composition. Raises UserError for a style
+    that is not in STYLES.
+    """
+    if style not in STYLES:
+        raise UserError(f"style {style!r}: no such painting; choose one of {', '.join(STYLES)}")
+    # hash() of a text differs from process to process; a digest does not
+    digest = int.from_bytes(hashlib.sha256(style.encode()).digest()[:8], "little")
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, digest])))
     canvas = Canvas(size, rng)
     STYLES[style](canvas, rng)
     return canvas.image()

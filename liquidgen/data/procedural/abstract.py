@@ -38,6 +38,7 @@ MARBLES = [
 
 
 def colour_fields(canvas, rng):
+    """Two or three soft-edged fields of colour hovering on a ground."""
     ground, *fields = FIELDS[rng.integers(len(FIELDS))]
     canvas.fill(ground)
     canvas.mottle(0.02, 6)
@@ -56,6 +57,7 @@ def colour_fields(canvas, rng):
 
 
 def neoplastic_grid(canvas, rng):
+    """Black lines, white rooms, and a few in primary colours."""
     paper, grey, black, *strong = NEOPLASTIC
     canvas.fill(black)
     rooms = divide(rng, rng.integers(5, 9))
@@ -78,24 +80,24 @@ def divide(rng, count):
     while len(rooms) < count:
         rooms.sort(key=lambda room: (room[2] - room[0]) * (room[3] - room[1]))
         left, top, right, bottom = rooms.pop()
-        if right - left > bottom - top or (right - left == bottom - top and rng.random() < 0.5):
-            cut = (
-                rng.integers(left + 1, right)
-                if right - left < 4
-                else rng.integers(left + 2, right - 1)
-            )
+        width, height = right - left, bottom - top
+        if width > height or (width == height and rng.random() < 0.5):
+            cut = left + divide_side(rng, width)
             rooms += [(left, top, cut, bottom), (cut, top, right, bottom)]
         else:
-            cut = (
-                rng.integers(top + 1, bottom)
-                if bottom - top < 4
-                else rng.integers(top + 2, bottom - 1)
-            )
+            cut = top + divide_side(rng, height)
             rooms += [(left, top, right, cut), (left, cut, right, bottom)]
     return rooms
 
 
+def divide_side(rng, length):
+    """Where to cut a side: not next to its ends if it is long enough."""
+    margin = 1 if length < 4 else 2
+    return rng.integers(margin, length - margin + 1)
+
+
 def concentric_circles(canvas, rng):
+    """One large set of rings or four, light and dark by turns."""
     colours = CIRCLES[rng.integers(len(CIRCLES))]
     side = rng.integers(1, 3)
     rings = 5 if side == 1 else 3
@@ -116,10 +118,13 @@ def concentric_circles(canvas, rng):
 
 
 def marble(canvas, rng):
+    """Marbled paper: broad bands that flow side by side."""
     colours = MARBLES[rng.integers(len(MARBLES))]
     angle = rng.choice([-1, 1]) * rng.uniform(0.5, 0.9)
     along = np.cos(angle) * canvas.x + np.sin(angle) * canvas.y
-    flow = 1.3 * along + 0.22 * canvas.noise(3) + 0.03 * canvas.noise(6) + rng.random()
+    across = np.cos(angle) * canvas.y - np.sin(angle) * canvas.x
+    comb = 0.07 * np.sin(2 * np.pi * (1.5 * across + rng.random()))
+    flow = 1.45 * along + comb + 0.2 * canvas.noise(3) + rng.random()
     place = flow * 4 % 4
     index = place.astype(np.int32)
     # flat bands with a short soft passage from each to the next

@@ -42,6 +42,7 @@ def clouds(canvas, horizon, colour):
 
 
 def hills(canvas, rng):
+    """Ridge behind ridge, paler with distance, under a hazy sun."""
     y = canvas.y
     above, glow, light, far, near = HILLS[rng.integers(len(HILLS))]
     canvas.fill(ramp([above, mix(above, glow, 0.6), glow], y / 0.55))
@@ -58,6 +59,7 @@ def hills(canvas, rng):
 
 
 def seascape(canvas, rng):
+    """One sailing boat or two on calm water, the sun glittering."""
     x, y = canvas.x, canvas.y
     above, glow, light, far, near, hull = SEAS[rng.integers(len(SEAS))]
     horizon = 0.5

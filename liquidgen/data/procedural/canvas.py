@@ -26,7 +26,8 @@ def ramp(colours, position):
     """Colours looked up at a position (h, w) in [0, 1], linear between neighbours: (3, h, w)."""
     knots = np.linspace(0, 1, len(colours))
     channels = np.stack(colours, axis=1)[:, :, 0, 0]
-    return np.stack([np.interp(position, knots, channel) for channel in channels], dtype=np.float32)
+    looked_up = [np.interp(position, knots, channel) for channel in channels]
+    return np.stack(looked_up, dtype=np.float32)
 
 
 class Canvas:

@@ -23,7 +23,8 @@ def pointillism(canvas, rng):
     cells, radius = 16, 0.46
     row, column = np.mgrid[-1 : cells + 1, -1 : cells + 1]
     jitter = rng.uniform(-0.12, 0.12, (2, *row.shape))
-    dot_x, dot_y = (np.stack([column + row % 2 / 2, row]) + 0.25 + jitter) / cells
+    places = (np.stack([column + row % 2 / 2, row]) + 0.25 + jitter) / cells
+    dot_x, dot_y = places.astype(np.float32)
     hue = 0.06 * rng.standard_normal((3, *row.shape)) + 0.05 * rng.standard_normal(row.shape)
     colours = np.float32(view(dot_x, dot_y) + hue).reshape(3, -1)
 
@@ -37,8 +38,8 @@ def pointillism(canvas, rng):
 
 
 def scene(rng, above, low, light, water, meadow, tree):
-    """A function of x and y (any equal or broadcasting shapes) that gives the colours of a view."""
-    sun, radius = rng.uniform((0.25, 0.15), (0.75, 0.32)), rng.uniform(0.1, 0.13)
+    """A function from x and y, arrays that broadcast, to the colours of a view there."""
+    sun, radius = rng.uniform((0.25, 0.15), (0.75, 0.32)), rng.uniform(0.11, 0.14)
     shore, tilt = rng.uniform(0.68, 0.76), rng.uniform(-0.1, 0.1)
     side = rng.choice([0.18, 0.82])
     crown = (side + rng.uniform(-0.04, 0.04), rng.uniform(0.4, 0.5))
@@ -46,7 +47,7 @@ def scene(rng, above, low, light, water, meadow, tree):
 
     def view(x, y):
         colours = ramp([above, mix(above, low, 0.5), low], (y + 0 * x) / 0.55)
-        glow = np.exp(-np.maximum(disc(x, y, sun, radius), 0) / 0.08)
+        glow = np.exp(-np.maximum(disc(x, y, sun, radius), 0) / 0.06)
         colours = mix(colours, light, glow)
         colours = mix(colours, water, 1.0 * (y + 0 * x > 0.55))
         colours = mix(colours, light, 0.6 * (np.abs(x - sun[0]) < 0.1) * (y > 0.55))

@@ -97,7 +97,8 @@ def boat(canvas, foot, height, heading, sail, hull):
         points = [(foot[0] + heading * height * px, foot[1] - up * py) for px, py in corners]
         return canvas.inside(polygon(canvas.x, canvas.y, points))
 
-    main, jib = [(-0.04, 0.1), (-0.04, 1.0), (-0.46, 0.1)], [(0.03, 0.1), (0.03, 0.85), (0.36, 0.1)]
+    main = [(-0.04, 0.1), (-0.04, 1.0), (-0.46, 0.1)]
+    jib = [(0.03, 0.1), (0.03, 0.85), (0.36, 0.1)]
     planks = [(-0.5, 0.04), (0.48, 0.04), (0.32, -0.13), (-0.38, -0.13)]
     for part in (main, jib):
         canvas.paint(0.35 * shape([(px, -py - 0.16) for px, py in part], 0.6 * height), sail)

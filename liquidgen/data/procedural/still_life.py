@@ -23,7 +23,8 @@ def bouquet(canvas, rng):
     canvas.fill(mix(wall, WHITE, np.clip(0.25 - 0.4 * np.hypot(x - 0.35, y - 0.3), -0.2, 1)))
     canvas.mottle(0.015, 7)
     canvas.paint(canvas.inside(0.8 - y), mix(table, table * 0.7, np.clip((y - 0.8) / 0.2, 0, 1)))
-    canvas.paint(0.35 * canvas.inside(ellipse(x, y, (0.56, 0.91), (0.2, 0.035)), 0.03), table * 0.3)
+    shadow = ellipse(x, y, (0.56, 0.91), (0.2, 0.035))
+    canvas.paint(0.35 * canvas.inside(shadow, 0.03), table * 0.3)
 
     heads = np.array([(0.5, 0.2), (0.27, 0.3), (0.73, 0.3), (0.39, 0.44), (0.62, 0.45)])
     heads = heads[: rng.choice([3, 5, 5])]

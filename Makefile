@@ -1,0 +1,57 @@
+# Needs Python 3.11+, git and make; everything else goes into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help demo test ui check clean
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+ACTIVATED := PATH="$$PWD/$(BIN):$$PATH"
+
+help:
+	@echo "make demo   set up and run the whole pipeline: data, latents, training, samples, scores"
+	@echo "make test   set up and run the tests"
+	@echo "make ui     browse the runs in MLflow"
+	@echo "make check  lint and check the formatting"
+	@echo "make clean  remove caches and build leftovers"
+
+demo: $(STAMP)
+	@test -e .git || { $(BIN)/dvc config --local core.no_scm true; \
+		echo "no git repository here: the pipeline runs, 'dvc exp' needs git"; }
+	@$(ACTIVATED) dvc repro
+	@echo
+	@echo "pictures: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
+	@echo "next: . $(BIN)/activate, edit params.yaml, dvc repro"
+
+test: $(STAMP)
+	@$(ACTIVATED) pytest
+
+ui: $(STAMP)
+	@$(BIN)/python -m liquidgen.ui
+
+check: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+# Never touches data/, metrics/, mlflow.db, mlruns/, work/, .dvc/cache or .venv.
+clean:
+	@find . \( -name .venv -o -name .git -o -path ./data -o -path ./work \) -prune -o -type d \
+		\( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache -o -name '*.egg-info' \) \
+		-prune -exec rm -rf {} +
+	@rm -rf build dist
+	@echo "removed: __pycache__, .pytest_cache, .ruff_cache, *.egg-info, build, dist"
+	@echo "kept: data, metrics, mlflow.db, mlruns, work, .dvc/cache, .venv"
+
+$(STAMP): requirements.txt pyproject.toml
+	@for python in $(or $(PYTHON),python3 python python3.13 python3.12 python3.11) none; do \
+		"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+			2>/dev/null && break; \
+	done; \
+	if [ "$$python" = none ]; then \
+		echo "error: no Python 3.11 or newer with venv found: install one (Debian, Ubuntu:" \
+			"apt install python3-venv) or name it: make PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	echo "setting up .venv with $$("$$python" --version)"; \
+	"$$python" -m venv .venv
+	@$(BIN)/pip install --quiet --requirement requirements.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

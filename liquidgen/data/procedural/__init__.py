@@ -32,7 +32,7 @@ STYLES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
 
 
 def draw(style: str, size: int, seed: int) -> Image.Image:
-    """A painting (size x size, RGB): the same arguments give the same picture everywhere.
+    """A painting (size x size, RGB): the same arguments give the same picture in any process.
 
     The same seed at another size gives the same composition. Raises UserError for a style
     that is not in STYLES.

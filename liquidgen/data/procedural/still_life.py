@@ -14,6 +14,8 @@ BOUQUETS = [
     palette("f6cdb8 8a5a5a 5a4a8a 4a7a4a 8a3fa0 fff0d8 f05d5e"),
     palette("1f4a44 d8b070 f0e6d0 6aa05a ff8552 fff2d0 f2c530"),
 ]
+# where the flowers stand: the first three make the small bouquet
+HEADS = np.array([(0.5, 0.2), (0.27, 0.3), (0.73, 0.3), (0.39, 0.44), (0.62, 0.45)])
 
 
 def bouquet(canvas, rng):
@@ -26,27 +28,18 @@ def bouquet(canvas, rng):
     shadow = ellipse(x, y, (0.56, 0.91), (0.2, 0.035))
     canvas.paint(0.35 * canvas.inside(shadow, 0.03), table * 0.3)
 
-    heads = np.array([(0.5, 0.2), (0.27, 0.3), (0.73, 0.3), (0.39, 0.44), (0.62, 0.45)])
-    heads = heads[: rng.choice([3, 5, 5])]
+    heads = HEADS[: rng.choice([3, 5, 5])]
     heads = heads + rng.uniform(-0.03, 0.03, heads.shape)
     for angle in (-2.5, -2.0, -1.57, -1.1, -0.65):
-        tip = np.array((0.5, 0.55)) + 0.16 * np.array((np.cos(angle), np.sin(angle)))
-        canvas.paint(
-            canvas.inside(ellipse(x, y, tip, (0.17, 0.06), angle)), leaf * rng.uniform(0.75, 1.1)
-        )
+        middle = np.array((0.5, 0.55)) + 0.16 * np.array((np.cos(angle), np.sin(angle)))
+        blade = ellipse(x, y, middle, (0.17, 0.06), angle)
+        canvas.paint(canvas.inside(blade), leaf * rng.uniform(0.75, 1.1))
     for head in heads:
         canvas.paint(canvas.inside(stroke(x, y, (0.5, 0.62), head, 0.03)), leaf * 0.7)
     jar(canvas, rng.integers(3), vase)
-    favourite = rng.permutation(3)
+    *kinds, heart = (blooms[kind] for kind in rng.permutation(3))
     for place, head in enumerate(heads):
-        bloom(
-            canvas,
-            rng,
-            head,
-            rng.uniform(0.115, 0.14),
-            blooms[favourite[place % 2]],
-            blooms[favourite[2]],
-        )
+        bloom(canvas, rng, head, rng.uniform(0.115, 0.14), kinds[place % 2], heart)
 
 
 def jar(canvas, kind, colour):

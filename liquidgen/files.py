@@ -9,6 +9,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic import BaseModel, ConfigDict
+
+from liquidgen.errors import UserError
+
+
+class StoredFile(BaseModel):
+    """A file as a list of contents records it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    count: int  # of samples or images
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, count: int) -> "StoredFile":
+        """Record a file that is there."""
+        return cls(name=path.name, count=count, bytes=path.stat().st_size, sha256=file_sha256(path))
+
+    def verify(self, folder: Path, remedy: str) -> None:
+        """Refuse a file that is missing, cut or altered, by name."""
+        path = folder / self.name
+        self.verify_size(folder, remedy)
+        if file_sha256(path) != self.sha256:
+            raise UserError(f"{path}: damaged, its sha256 is not the recorded one; {remedy}")
+
+    def verify_size(self, folder: Path, remedy: str) -> None:
+        """Refuse a file that is missing or of another size, by name."""
+        path = folder / self.name
+        if not path.is_file():
+            raise UserError(f"{path}: missing; {remedy}")
+        if (size := path.stat().st_size) != self.bytes:
+            raise UserError(f"{path}: has {size} bytes instead of {self.bytes}; {remedy}")
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
@@ -24,6 +59,22 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    retired = folder.with_name(f".{folder.name}.old")
+    _remove(temporary, retired)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if folder.exists():
+            os.replace(folder, retired)
+        os.replace(temporary, folder)
+    finally:
+        _remove(temporary, retired)
+
+
 def canonical_json(value: Any) -> bytes:
     """The one way that a value is written as JSON, so that equal values have equal bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
@@ -35,26 +86,6 @@ def write_json(path: Path, value: Any) -> None:
         file.write(canonical_json(value))
 
 
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    retired = folder.with_name(f".{folder.name}.old")
-    for leftover in (temporary, retired):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.exists():
-            os.replace(folder, retired)
-        os.replace(temporary, folder)
-    finally:
-        for leftover in (temporary, retired):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-
-
 def sha256(data: bytes) -> str:
     """Hexadecimal digest of bytes."""
     return hashlib.sha256(data).hexdigest()
@@ -64,3 +95,9 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)

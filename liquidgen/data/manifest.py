@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from liquidgen.contract import LatentContract
 from liquidgen.errors import UserError
-from liquidgen.files import canonical_json, sha256, write_json
+from liquidgen.files import StoredFile, canonical_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents anew"
@@ -19,15 +19,6 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Shard(Frozen):
-    """One tar file."""
-
-    name: str
-    count: int
-    bytes: int
-    sha256: str
-
-
 class Split(Frozen):
     """Shards of a split and its accounting: images = encoded + the sum of skipped."""
 
@@ -36,7 +27,7 @@ class Split(Frozen):
     encoded: int
     skipped: dict[str, int]
     notes: dict[str, int]
-    shards: tuple[Shard, ...]
+    shards: tuple[StoredFile, ...]
 
 
 class Manifest(Frozen):

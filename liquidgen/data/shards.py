@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from liquidgen.data.manifest import MANIFEST, REMEDY, Manifest, Shard, read_manifest
+
+from liquidgen.data.manifest import MANIFEST, REMEDY, Manifest, read_manifest
 from liquidgen.errors import UserError
-from liquidgen.files import atomic, file_sha256
+from liquidgen.files import StoredFile, atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 512  # bytes of a tar block
 
 
-def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> Shard:
+def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> StoredFile:
     """Write samples, latents float16 (N, C, h, w) and labels (N,), as one tar, atomically."""
     from webdataset import TarWriter
 
@@ -31,12 +32,7 @@ def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> Shard:
             npy = io.BytesIO()
             np.lib.format.write_array(npy, sample, version=(1, 0), allow_pickle=False)
             tar.write({"__key__": f"{i:08d}", "npy": npy.getvalue(), "cls": b"%d" % label})
-    return Shard(
-        name=path.name,
-        count=len(labels),
-        bytes=path.stat().st_size,
-        sha256=file_sha256(path),
-    )
+    return StoredFile.of(path, len(labels))
 
 
 def samples_a_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
@@ -55,14 +51,8 @@ def verify(folder: Path) -> Manifest:
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST and path.name not in shards:
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
-    for name, shard in shards.items():
-        path = folder / name
-        if not path.is_file():
-            raise UserError(f"{path}: missing; {REMEDY}")
-        if (size := path.stat().st_size) != shard.bytes:
-            raise UserError(f"{path}: has {size} bytes instead of {shard.bytes}; {REMEDY}")
-        if file_sha256(path) != shard.sha256:
-            raise UserError(f"{path}: damaged, its sha256 is not the manifest's; {REMEDY}")
+    for shard in shards.values():
+        shard.verify(folder, REMEDY)
     return manifest
 
 
@@ -83,7 +73,6 @@ class LatentDataset:
         shards = self.manifest.splits[split].shards
         records = [_map(folder, shard, self.contract.latent_shape) for shard in shards]
         self._latents = [shard["latents"] for shard in records]
-        self._starts = np.cumsum([0] + [len(shard) for shard in records])
         self.labels = np.concatenate([_labels(shard) for shard in records])
 
     def __len__(self) -> int:
@@ -94,12 +83,19 @@ class LatentDataset:
         import torch
 
         indices = np.asarray(indices, dtype=np.int64)
-        latents = np.empty((len(indices), *self.contract.latent_shape), np.float16)
-        shards = np.searchsorted(self._starts, indices, side="right") - 1
-        for shard in np.unique(shards):
-            chosen = shards == shard
-            latents[chosen] = self._latents[shard][indices[chosen] - self._starts[shard]]
+        latents = gather(self._latents, indices)
         return torch.from_numpy(latents).float(), torch.from_numpy(self.labels[indices])
+
+
+def gather(arrays: Sequence[np.ndarray], indices: np.ndarray) -> np.ndarray:
+    """Rows of several arrays by their index in all of them together, in memory."""
+    starts = np.cumsum([0] + [len(array) for array in arrays])
+    found = np.searchsorted(starts, indices, side="right") - 1
+    rows = np.empty((len(indices), *arrays[0].shape[1:]), arrays[0].dtype)
+    for i in np.unique(found):
+        chosen = found == i
+        rows[chosen] = arrays[i][indices[chosen] - starts[i]]
+    return rows
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
@@ -130,11 +126,10 @@ def _record(latent_shape: Sequence[int]) -> np.dtype:
     return np.dtype(fields)
 
 
-def _map(folder: Path, shard: Shard, latent_shape: Sequence[int]) -> np.ndarray:
+def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.ndarray:
     """Map a shard as an array of records, after a check of its size and member names."""
     path, layout = folder / shard.name, _record(latent_shape)
-    if not path.is_file() or path.stat().st_size != shard.bytes:
-        raise UserError(f"{path}: missing or of another size than in the manifest; {REMEDY}")
+    shard.verify_size(folder, REMEDY)
     if shard.bytes < shard.count * layout.itemsize:
         raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
     records = np.memmap(path, dtype=layout, mode="r", shape=(shard.count,))

@@ -1,0 +1,164 @@
+"""Image files of any kind, to square RGB pixels, or the reason why not."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+# formats that Pillow itself decodes: never EPS, which would run another program
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
+
+UNDECODABLE = "undecodable"
+TRUNCATED = "truncated"
+TOO_MANY_PIXELS = "too_many_pixels"
+TOO_SMALL = "too_small"
+UNSUPPORTED_MODE = "unsupported_mode"
+
+ANIMATED = "animated_first_frame"
+UPSCALED = "upscaled"
+PROFILE_IGNORED = "profile_ignored"
+
+
+class Refused(Exception):
+    """An image that cannot be used; the message is the reason to count."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels uint8 (S, S, 3), and notes to count: what was done that changes the picture."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+
+
+def decode(
+    data: bytes,
+    *,
+    image_size: int,
+    crop: Literal["center", "random"],
+    max_upscale: float,
+    max_pixels: int,
+    seed: tuple[int, ...],
+) -> Decoded:
+    """Decode, turn upright, cut a square, resize, convert to sRGB, put alpha on white.
+
+    Raises:
+        Refused: with one of the reasons above.
+    """
+    with _pixel_cap(max_pixels):
+        image = _open(data)
+        if image.width * image.height > max_pixels:
+            raise Refused(TOO_MANY_PIXELS)
+        side = min(image.size)
+        if image_size > side * max_upscale:
+            raise Refused(TOO_SMALL)
+        notes = [UPSCALED] if image_size > side else []
+        image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode at a fraction
+        image, animated = _load(image)
+    notes += [ANIMATED] if animated else []
+    square = _square(_plain(image), image_size, crop, seed)
+    square, usable = _to_srgb(square, image.info.get("icc_profile"))
+    notes += [] if usable else [PROFILE_IGNORED]
+    return Decoded(np.asarray(_on_white(square)), tuple(notes))
+
+
+@contextmanager
+def _pixel_cap(max_pixels: int) -> Iterator[None]:
+    # Pillow's own cap counts in its headers' and frames' checks; ours takes its place
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Refused(TOO_MANY_PIXELS) from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise
+    except Exception:  # damaged headers make Pillow's readers raise anything
+        raise Refused(UNDECODABLE) from None
+
+
+def _load(image: Image.Image) -> tuple[Image.Image, bool]:
+    try:
+        # a photograph with a second picture (MPO) is no animation
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        image.load()
+        return ImageOps.exif_transpose(image), animated
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise
+    except Exception:  # damaged data make Pillow's readers raise anything
+        raise Refused(TRUNCATED) from None
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image in mode L, RGB, RGBA or CMYK, which can be resized."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise Refused(UNSUPPORTED_MODE)
+        return Image.fromarray((values // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "YCbCr", "HSV", "LA", "RGBX"):
+        return image.convert("RGB")
+    raise Refused(UNSUPPORTED_MODE)
+
+
+def _square(image: Image.Image, size: int, crop: str, seed: tuple[int, ...]) -> Image.Image:
+    side = min(image.size)
+    spare = np.array(image.size) - side
+    if crop == "random":
+        left, top = np.random.default_rng(seed).integers(spare, endpoint=True)
+    else:
+        left, top = spare // 2
+    if side == size:
+        return image.crop((left, top, left + side, top + side))
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
+    """Convert by the embedded profile; the second value is False if it could not be used."""
+    if not profile:
+        return image, True
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    colours = image.convert("RGB") if alpha else image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        colours = ImageCms.profileToProfile(colours, source, _srgb(), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image, False
+    if alpha:
+        colours.putalpha(alpha)
+    return colours, True
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")

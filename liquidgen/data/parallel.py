@@ -1,0 +1,72 @@
+"""Worker processes that keep the order of their work."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+from liquidgen.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """A context of `num_workers` processes; with 0 the work is done in this process.
+
+    `warm` is called once in each process while the parent prepares other things; functions must
+    come from modules that import fast, because each process imports them anew.
+    """
+
+    def __init__(self, num_workers: int, warm: Callable[[], None]) -> None:
+        self._ahead = 2 * num_workers + 1
+        self._executor = None
+        if num_workers > 0:
+            # spawn: a fork would inherit the locks of other threads, and their state of CUDA
+            self._executor = ProcessPoolExecutor(
+                num_workers, get_context("spawn"), _start_worker, (warm,)
+            )
+            self._executor.submit(os.getpid)  # starts the processes now
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in the order of the items, computed at most a few items ahead."""
+        if self._executor is None:
+            yield from map(function, items)
+            return
+        items = iter(items)
+        pending = deque(
+            self._executor.submit(function, item) for item in islice(items, self._ahead)
+        )
+        while pending:
+            try:
+                result = pending.popleft().result()
+            except BrokenProcessPool:
+                raise UserError(
+                    "machine.num_workers: a worker process was killed, perhaps for want of "
+                    "memory; lower it, 0 works without processes"
+                ) from None
+            pending.extend(self._executor.submit(function, item) for item in islice(items, 1))
+            yield result
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+def _start_worker(warm: Callable[[], None]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    warm()
+
+
+def _end_with_parent() -> None:
+    # a killed parent cannot tell its workers to stop, and they would wait for ever
+    parent_process().join()
+    os._exit(1)

@@ -1,0 +1,65 @@
+"""The description of a folder of raw images: classes, licence, origin, counts and files."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from liquidgen.errors import UserError
+from liquidgen.files import StoredFile, canonical_json, sha256, write_json
+
+INFO = "dataset.json"
+REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images anew"
+
+
+class RawSplit(BaseModel):
+    """Files of a split, and images a class (None: unlabelled)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int
+    per_class: dict[str, int] | None
+    files: tuple[StoredFile, ...]
+
+
+class RawInfo(BaseModel):
+    """Content of `dataset.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["liquidgen-raw"] = "liquidgen-raw"
+    version: Literal[1] = 1
+    classes: tuple[str, ...] | None
+    license: str
+    origin: str
+    revision: str | None
+    refused: dict[str, int]
+    splits: dict[str, RawSplit]
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything in the folder."""
+        return sha256(canonical_json(self.model_dump(mode="json")))
+
+
+def write_info(folder: Path, info: RawInfo) -> RawInfo:
+    """Write the description into the folder."""
+    write_json(folder / INFO, info.model_dump(mode="json"))
+    return info
+
+
+def read_info(folder: Path) -> RawInfo:
+    """Read the description of a folder of raw images.
+
+    Raises:
+        UserError: it is missing, or of another format or version.
+    """
+    path = folder / INFO
+    try:
+        return RawInfo.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {REMEDY}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "content"
+        raise UserError(f"{path}: {place}: {first['msg']}; {REMEDY}") from None

@@ -1,0 +1,18 @@
+"""Where images come from: `SOURCES[kind](settings, num_workers)` opens a source.
+
+A new kind is a function of the dataset block and the number of worker processes, which returns a
+`Source`, and a line here.
+"""
+
+from liquidgen.data.sources.base import Source
+from liquidgen.data.sources.folder import open_folder
+from liquidgen.data.sources.parquet import open_parquet
+from liquidgen.data.sources.procedural import open_procedural
+
+SOURCES = {
+    "procedural": open_procedural,
+    "folder": open_folder,
+    "parquet": open_parquet,
+}
+
+__all__ = ["SOURCES", "Source"]

@@ -1,0 +1,46 @@
+"""What every source of images gives."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from liquidgen.data.raw import Record
+from liquidgen.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream of images and what is known about them.
+
+    | field | meaning |
+    |---|---|
+    | classes | names in the order of the labels; None: unlabelled |
+    | license, origin, revision | recorded beside the data; revision: pinned version, or None |
+    | total | number of images if known before the stream ends |
+    | records | the images, in an order that depends on nothing but the source; read once |
+    | refused | files that gave no image, by reason; complete when the stream has ended |
+    """
+
+    classes: tuple[str, ...] | None
+    license: str
+    origin: str
+    revision: str | None
+    total: int | None
+    records: Iterator[Record]
+    refused: Counter = field(default_factory=Counter)
+
+
+def existing(path: str) -> Path:
+    """The path of own data, which must exist.
+
+    Raises:
+        UserError: there is nothing at the path.
+    """
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise UserError(
+            f"{path}: no such folder (looked for {found.resolve()}); put your images there, or "
+            "set `path` of the dataset's block in params.yaml"
+        )
+    return found

@@ -1,0 +1,146 @@
+"""The stage encode: raw images to latent shards.
+
+Worker processes decode; parts of about a thousand images are encoded and kept in a work folder
+until all are done; then the samples are permuted and written as shards. A killed run continues
+after its last finished part.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from liquidgen.data import images
+from liquidgen.data.assemble import assemble
+from liquidgen.data.decoding import Account, DecodedGroup, GroupDecoder, warm
+from liquidgen.data.manifest import Manifest
+from liquidgen.data.parallel import Workers
+from liquidgen.data.parts import Part, PartStore, plan_parts
+from liquidgen.data.raw import RawDataset
+from liquidgen.encoder import Encoder
+from liquidgen.errors import UserError
+from liquidgen.files import canonical_json, file_sha256, sha256
+from liquidgen.settings import AutoencoderSettings, EncodeSettings
+
+SPLITS = ("train", "holdout")
+SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
+
+
+def encode(
+    raw_folder: Path,
+    folder: Path,
+    *,
+    work_folder: Path,
+    autoencoder_settings: AutoencoderSettings,
+    image_size: int,
+    settings: EncodeSettings,
+    device: str,
+    num_workers: int,
+) -> Manifest:
+    """Encode a raw folder into a folder of shards, which is replaced at the end.
+
+    The bytes written depend on the raw data, the autoencoder, image_size and settings alone.
+
+    Raises:
+        UserError: image_size does not fit, the raw data are damaged, no image of a split is
+            usable, or another process encodes the same.
+    """
+    _check_size(image_size, autoencoder_settings.downscale)
+    raw = RawDataset(raw_folder)
+    parts = plan_parts(raw, SPLITS)
+    with Workers(num_workers, warm) as workers:  # they start while torch loads
+        # not at the top: a worker process imports the main module, and torch takes seconds
+        from liquidgen.autoencoder import load_autoencoder
+
+        raw.verify()
+        autoencoder = load_autoencoder(autoencoder_settings, device)
+        facts = {
+            "autoencoder": autoencoder_settings.model_dump(),
+            "autoencoder_digest": autoencoder.digest,
+            "image_size": image_size,
+            "crop": settings.crop,
+            "flip": settings.flip,
+        }
+        determines = {
+            "facts": facts,
+            "settings": settings.model_dump(),
+            "dataset": raw.info.digest,
+            "decoder": file_sha256(Path(images.__file__)),
+        }
+        with _work_folder(work_folder / sha256(canonical_json(determines))[:16]) as work:
+            store = PartStore(work)
+            encoder = Encoder(autoencoder, settings.batch_size, device)
+            _encode_parts(parts, store, encoder, workers, image_size, settings)
+            return assemble(folder, raw, parts, store, facts, settings)
+
+
+def _check_size(image_size: int, downscale: int) -> None:
+    multiple = int(np.lcm(SIZE_MULTIPLE, downscale))
+    if image_size % multiple or image_size == 0:
+        below = image_size // multiple * multiple
+        near = " or ".join(str(size) for size in (below, below + multiple) if size)
+        raise UserError(f"image_size: {image_size} is not a multiple of {multiple}; use {near}")
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """A folder of finished parts for one process at a time; removed at a clean end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield folder
+            shutil.rmtree(folder)
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process encodes the same images; wait for it, or end it"
+        ) from None
+
+
+def _encode_parts(
+    parts: list[Part],
+    store: PartStore,
+    encoder: Encoder,
+    workers: Workers,
+    image_size: int,
+    settings: EncodeSettings,
+) -> None:
+    """Encode the parts that the store does not have yet."""
+    missing = [part for part in parts if not store.has(part)]
+    total, left = (sum(part.images for part in some) for some in (parts, missing))
+    with tqdm(desc="encode", total=total, initial=total - left, unit="img") as progress:
+        for number, split in enumerate(SPLITS):
+            chosen = [part for part in missing if part.split == split]
+            decoder = GroupDecoder(
+                image_size=image_size,
+                crop=settings.crop,
+                max_upscale=settings.max_upscale,
+                max_pixels=settings.max_pixels,
+                seed=(settings.seed, number),
+            )
+            groups = workers.map(decoder, chain.from_iterable(part.groups for part in chosen))
+            for part in chosen:
+                flip = settings.flip and split == "train"
+                own = islice(groups, len(part.groups))
+                store.save(part, *_encode_part(own, encoder, flip, progress))
+
+
+def _encode_part(
+    groups: Iterator[DecodedGroup], encoder: Encoder, flip: bool, progress: tqdm
+) -> tuple[np.ndarray, np.ndarray, Account]:
+    """Latents, labels and account of a part; mirrored samples come after the plain ones."""
+    labels, accounts = [], []
+
+    def pixels() -> Iterator[np.ndarray]:
+        for group in groups:
+            labels.append(group.labels)
+            accounts.append(group.account)
+            yield group.pixels
+            progress.update(group.account.images)
+
+    latents = encoder(pixels(), flip)
+    return latents, np.concatenate(labels * (1 + flip)), sum(accounts, Account())

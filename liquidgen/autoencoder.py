@@ -1,0 +1,166 @@
+"""Pixels <-> latents: one interface over three autoencoder classes of diffusers."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liquidgen.errors import UserError
+from liquidgen.files import file_sha256
+from liquidgen.settings import AutoencoderSettings
+
+SHIPPED = Path(__file__).parent / "assets" / "autoencoder"
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between the classes."""
+
+    class_name: str  # in diffusers, and in config.json
+    stages: str  # key of the widths of the encoder's stages: each but the first halves the side
+    latents_of: Callable[[Any], torch.Tensor]  # what `encode` returned -> raw latents
+
+
+KINDS = {
+    "dc": Kind("AutoencoderDC", "encoder_block_out_channels", lambda output: output.latent),
+    "tiny": Kind("AutoencoderTiny", "block_out_channels", lambda output: output.latents),
+    "kl": Kind("AutoencoderKL", "block_out_channels", lambda output: output.latent_dist.mode()),
+}
+
+
+class Autoencoder:
+    """A frozen autoencoder in fp32, and its latent convention: latents = (raw - shift) * scale.
+
+    | tensor  | shape                                     | range                |
+    |---------|-------------------------------------------|----------------------|
+    | pixels  | (B, 3, H, W), sides multiples of downscale | [-1, 1]              |
+    | latents | (B, channels, H/downscale, W/downscale)   | about one on average |
+
+    fp32 on every device: FLUX's weights overflow in fp16.
+    """
+
+    def __init__(self, model: torch.nn.Module, settings: AutoencoderSettings, digest: str):
+        self._model, self._settings, self._digest = model, settings, digest
+        self._kind = KINDS[settings.kind]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return self._settings.channels
+
+    @property
+    def downscale(self) -> int:
+        """Pixels a latent, along one side."""
+        return self._settings.downscale
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights file."""
+        return self._digest
+
+    @torch.inference_mode()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Latents of pixels, without sampling; raises UserError for other shapes or ranges."""
+        self._check_pixels(pixels)
+        raw = self._kind.latents_of(self._model.encode(self._placed(pixels)))
+        return ((raw - self._settings.shift) * self._settings.scale).contiguous()
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
+        self._check_latents(latents)
+        raw = self._placed(latents) / self._settings.scale + self._settings.shift
+        return self._model.decode(raw).sample.clamp(-1, 1).contiguous()
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._model.device, memory_format=torch.channels_last)
+
+    def _check_pixels(self, pixels: torch.Tensor) -> None:
+        if pixels.dtype != torch.float32:
+            raise UserError(f"pixels: dtype {pixels.dtype}; need torch.float32 in [-1, 1]")
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.numel() == 0:
+            raise UserError(f"pixels: shape {tuple(pixels.shape)}; need (B, 3, H, W)")
+        if any(side % self.downscale for side in pixels.shape[2:]):
+            raise UserError(
+                f"pixels: {pixels.shape[3]}x{pixels.shape[2]} px; the autoencoder needs sides that"
+                f" are multiples of {self.downscale}: change image_size"
+            )
+        low, high = (value.item() for value in pixels.aminmax())
+        if not -1 - RANGE_SLACK <= low <= high <= 1 + RANGE_SLACK:  # NaN fails, too
+            raise UserError(f"pixels: values from {low:g} to {high:g}; need [-1, 1]")
+
+    def _check_latents(self, latents: torch.Tensor) -> None:
+        if latents.dtype != torch.float32:
+            raise UserError(f"latents: dtype {latents.dtype}; need torch.float32")
+        if latents.ndim != 4 or latents.shape[1] != self.channels:
+            shape = tuple(latents.shape)
+            raise UserError(f"latents: shape {shape}; need (B, {self.channels}, h, w)")
+
+
+def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:
+    """The autoencoder of `settings`; raises UserError when its folder does not hold it."""
+    folder = SHIPPED if settings.path is None else Path(settings.path)
+    _check_folder(folder, settings)
+    model = _load_weights(folder, KINDS[settings.kind].class_name)
+    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return Autoencoder(model, settings, file_sha256(folder / WEIGHTS))
+
+
+def _check_folder(folder: Path, settings: AutoencoderSettings) -> None:
+    """Compare config.json with the settings before anything heavy is loaded."""
+    if not folder.is_dir():
+        raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(f"autoencoder path '{folder}': has no {name}; need diffusers' layout")
+    kind, config = KINDS[settings.kind], _read_config(folder / CONFIG)
+    if (found := config.get("_class_name")) != kind.class_name:
+        known = [name for name, other in KINDS.items() if other.class_name == found]
+        remedy = f"set kind to '{known[0]}'" if known else f"known kinds: {', '.join(KINDS)}"
+        raise UserError(
+            f"autoencoder path '{folder}': holds {found}, but kind '{settings.kind}' is"
+            f" {kind.class_name}; {remedy}"
+        )
+    facts = {
+        "channels": config.get("latent_channels"),
+        "downscale": 2 ** (len(config.get(kind.stages, [])) - 1),
+    }
+    for key, value in facts.items():
+        if getattr(settings, key) != value:
+            wrong = getattr(settings, key)
+            raise UserError(f"autoencoder {key}: {wrong}, but '{folder}' has {value}; set {value}")
+
+
+def _read_config(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); download it again") from None
+
+
+def _load_weights(folder: Path, class_name: str) -> torch.nn.Module:
+    import diffusers  # takes seconds: only once the folder is known to be right
+    from safetensors import SafetensorError
+
+    try:
+        model, info = getattr(diffusers, class_name).from_pretrained(
+            folder,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder / WEIGHTS}: unreadable ({reason}); download it again") from None
+    if info["missing_keys"]:
+        raise UserError(
+            f"{folder / WEIGHTS}: lacks {len(info['missing_keys'])} weights that config.json asks"
+            f" for, such as {info['missing_keys'][0]}; download both again"
+        )
+    return model

@@ -1,0 +1,146 @@
+"""The local record of a run: who it is, what it logged, and how much of that the store has."""
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import BaseModel
+
+from liquidgen.files import write_json
+
+Event = dict[str, Any]
+BATCH_EVENTS = 500
+
+
+class Header(BaseModel):
+    """A run as it was opened; enough to create it in any store at any time."""
+
+    run_id: str | None  # None until the store or, without one, we have decided it
+    experiment: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    parent: str | None
+    start_time: int  # ms since 1970, as all times here
+
+
+class State(BaseModel):
+    """A run and how far it was sent: `offset` bytes of the journal to `mlflow_id` of `store`."""
+
+    header: Header
+    store: str | None = None
+    mlflow_id: str | None = None
+    offset: int = 0
+    ended: bool = False
+    keep: bool = True  # the journal, once the store has everything
+
+
+def now() -> int:
+    """The time in ms since 1970."""
+    return int(time.time() * 1000)
+
+
+class Journal:
+    """Events of one run, a JSON line each, kept with the pictures and files that they name.
+
+    | event | keys |
+    |---|---|
+    | metrics | metrics {name: value}, step |
+    | image | image (file name), key, step |
+    | artifact | artifact (file name), folder |
+    | dataset | dataset (name), digest, source |
+    | tags | tags {name: value} |
+    | parent | parent {name: value}, tags, step |
+    | end | end (status) |
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.files = path.with_suffix(".files")
+        self._state_path = path.with_suffix(".state.json")
+        self._writing = threading.Lock()
+        self.lock = FileLock(path.with_suffix(".lock"))
+
+    def read_state(self) -> State | None:
+        """What was last saved; None where nothing, or nothing whole, is there."""
+        try:
+            return State.model_validate_json(self._state_path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def save_state(self, state: State) -> None:
+        """Save how far the journal was sent, atomically."""
+        write_json(self._state_path, state.model_dump())
+
+    def append(self, event: Event) -> None:
+        """Add an event as one line; whole, or removed by `mend` at the next opening."""
+        line = json.dumps(event | {"time": now()}) + "\n"
+        with self._writing, open(self.path, "ab") as file:
+            file.write(line.encode())
+
+    def try_append(self, event: Event) -> None:
+        """Add an event unless the disk refuses it."""
+        with contextlib.suppress(OSError):
+            self.append(event)
+
+    def mend(self) -> None:
+        """Cut a last line that a kill or a full disk left unfinished."""
+        self.path.touch()
+        with open(self.path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+    def keep_until(self, step: int) -> None:
+        """Forget events of later steps, and ends: what a new run takes over from an earlier one."""
+        kept = [e for e, _ in self.events() if "end" not in e and e.get("step", 0) <= step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(event) + "\n" for event in kept))
+        os.replace(temporary, self.path)
+
+    def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
+        """Events from a byte offset on, each with the offset of the next."""
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):  # being written at this moment
+                    return
+                offset += len(line)
+                yield json.loads(line), offset
+
+    def batches(self, offset: int) -> Iterator[tuple[list[Event], int]]:
+        """Events from an offset on: metrics a few hundred at a time, others one by one."""
+        batch: list[Event] = []
+        for event, end in self.events(offset):
+            if batch and "metrics" not in event:
+                yield batch, offset
+                batch = []
+            batch.append(event)
+            offset = end
+            if "metrics" not in event or len(batch) == BATCH_EVENTS:
+                yield batch, offset
+                batch = []
+        if batch:
+            yield batch, offset
+
+    def last_steps(self) -> dict[str, int]:
+        """The last step of each metric, and of each series of pictures as `image <key>`."""
+        steps: dict[str, int] = {}
+        for event, _ in self.events():
+            keys = [f"image {event['key']}"] if "image" in event else event.get("metrics", ())
+            for key in keys:
+                steps[key] = max(event["step"], steps.get(key, -1))
+        return steps
+
+    def pending(self, state: State) -> bool:
+        """Whether the store still misses something of the run, be it only its end."""
+        return not state.ended or state.offset < self.path.stat().st_size
+
+    def remove(self) -> None:
+        """Delete the journal with its folder, which must hold nothing else."""
+        shutil.rmtree(self.path.parent)

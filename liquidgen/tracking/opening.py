@@ -1,0 +1,132 @@
+"""Opens and closes the run of a stage."""
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from liquidgen.errors import UserError
+from liquidgen.tracking.journal import Header, Journal, State, now
+from liquidgen.tracking.relay import Relay
+from liquidgen.tracking.run import Run, is_later
+
+DATA_STAGES = ("download", "encode")
+LONGEST_VALUE = 5000  # characters of a parameter or tag; MLflow refuses longer ones
+OPENING_PATIENCE = 30.0  # seconds to wait for a process that just sends this journal
+
+
+@contextmanager
+def open_run(
+    root: Path,
+    experiment: str,
+    stage: str,
+    *,
+    name: str,
+    params: dict[str, Any],
+    tags: dict[str, Any] | None = None,
+    parent: str | None = None,
+    resume: str | None = None,
+    journal: Path | None = None,
+    start_step: int = 0,
+) -> Iterator[Run]:
+    """Record a stage as a run of `experiment` (data stages: of `<experiment>-data`).
+
+    | argument | meaning |
+    |---|---|
+    | root | the real checkout: holds the default store, and `work/` |
+    | params | flat, as `train.seed`; only a child records those of sample and evaluate |
+    | parent | run_id of the training run that a child belongs to, from run.json |
+    | resume | run_id of the run that is continued |
+    | journal | where points are kept first; None: a file of its own below `work/tracking` |
+    | start_step | a new run takes over the points of its journal up to this step |
+
+    MLflow's failures are warnings. Raises UserError while another process records into `journal`,
+    and OSError where it cannot be written.
+    """
+    run_params = {k: _text(v) for k, v in params.items() if parent or not is_later(k)}
+    header = Header(
+        run_id=resume,
+        experiment=f"{experiment}-data" if stage in DATA_STAGES else experiment,
+        name=name,
+        params=run_params,
+        tags=_circumstances(stage) | {k: _text(v) for k, v in (tags or {}).items()},
+        parent=parent,
+        start_time=now(),
+    )
+    kept = _lock(journal or root / "work/tracking" / uuid.uuid4().hex / "metrics.jsonl")
+    try:
+        state = _take_over(kept, header, start_step, keep=journal is not None)
+        relay = Relay(root, kept, state)
+        relay.open()
+        run = Run(kept, state)
+        with _ending(kept, state, relay):
+            yield run
+    finally:
+        kept.lock.release()
+
+
+def _lock(path: Path) -> Journal:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(path)
+    try:
+        journal.lock.acquire(timeout=OPENING_PATIENCE)
+    except Timeout:
+        raise UserError(f"{path}: another process records into it; wait or stop it") from None
+    return journal
+
+
+def _take_over(journal: Journal, header: Header, start_step: int, keep: bool) -> State:
+    """The state to go on from: of this run, or a new one that inherits the curve so far."""
+    journal.mend()
+    state = journal.read_state()
+    if state and header.run_id and header.run_id == state.header.run_id:
+        state.header = header
+    else:
+        journal.keep_until(start_step)
+        state = State(header=header, keep=keep)
+    return state
+
+
+@contextmanager
+def _ending(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
+    """Tell how the run ended, and send what can still be sent."""
+    status = "KILLED"  # by a signal or SystemExit: stopped, not failed
+    try:
+        yield
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        journal.try_append({"end": status})
+        if relay.close() and not state.keep:
+            journal.remove()
+
+
+def _text(value: Any) -> str:
+    return str(value)[:LONGEST_VALUE]
+
+
+def _circumstances(stage: str) -> dict[str, str]:
+    """Tags of where and from what a stage was started."""
+    tags = {
+        "stage": stage,
+        "mlflow.source.name": f"stages/{stage}.py",
+        "mlflow.source.type": "LOCAL",
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "mlflow.source.git.commit": _git_revision(),
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def _git_revision() -> str:
+    if not Path(".git").exists() or not shutil.which("git"):
+        return ""
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,0 +1,99 @@
+"""What a stage sees of tracking: a run to which it logs."""
+
+import functools
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from liquidgen.files import atomic
+from liquidgen.tracking.journal import Journal, State
+
+logger = logging.getLogger("liquidgen.tracking")
+
+# settings of later stages change while the training run stays: tags of it, not parameters
+LATER_SETTINGS = ("sample.", "evaluate.")
+
+
+def is_later(param: str) -> bool:
+    """Whether a parameter belongs to a stage that runs again and again on one training run."""
+    return param.startswith(LATER_SETTINGS)
+
+
+def _never_raises(log: Callable[..., None]) -> Callable[..., None]:
+    """Whatever goes wrong while logging costs a warning, not the work that is logged."""
+
+    @functools.wraps(log)
+    def safe(self: "Run", *args: Any, **kwargs: Any) -> None:
+        try:
+            log(self, *args, **kwargs)
+        except Exception as error:
+            if log.__name__ not in self._warned:
+                self._warned.add(log.__name__)
+                logger.warning("tracking: %s failed: %r", log.__name__, error)
+
+    return safe
+
+
+class Run:
+    """An open run. Its methods return at once and never raise; any thread may call them."""
+
+    def __init__(self, journal: Journal, state: State):
+        self._journal, self._state = journal, state
+        self._last_steps = journal.last_steps()
+        self._warned: set[str] = set()
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run, or one of ours, tagged there, if MLflow was out of reach."""
+        return self._state.header.run_id
+
+    @_never_raises
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Log points of curves; what was logged before an interruption is not repeated."""
+        new = {k: float(v) for k, v in metrics.items() if self._is_new(k, step)}
+        if new:
+            self._journal.append({"metrics": new, "step": step})
+
+    @_never_raises
+    def log_image(self, image: Image, key: str, step: int) -> None:
+        """Log a picture; those of one key form a series over steps."""
+        if self._is_new(f"image {key}", step):
+            name = f"{key.replace('/', '~')}-{step}.png"
+            self._journal.files.mkdir(exist_ok=True)
+            with atomic(self._journal.files / name) as file:
+                image.save(file, "png")
+            self._journal.append({"image": name, "key": key, "step": step})
+
+    @_never_raises
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a copy of a small file with the run."""
+        self._journal.files.mkdir(exist_ok=True)
+        shutil.copyfile(path, self._journal.files / Path(path).name)
+        self._journal.append({"artifact": Path(path).name, "folder": folder})
+
+    @_never_raises
+    def log_dataset(self, name: str, digest: str, source: str) -> None:
+        """Record the data that went in."""
+        self._journal.append({"dataset": name, "digest": digest, "source": source})
+
+    @_never_raises
+    def set_tags(self, tags: dict[str, Any]) -> None:
+        """Set tags, replacing earlier values."""
+        self._journal.append({"tags": {key: str(value) for key, value in tags.items()}})
+
+    @_never_raises
+    def copy_to_parent(self, metrics: dict[str, float], step: int = 0) -> None:
+        """Give the parent run the latest scores, with the settings they were made with as tags."""
+        settings = {k: v for k, v in self._state.header.params.items() if is_later(k)}
+        scores = {key: float(value) for key, value in metrics.items()}
+        self._journal.append({"parent": scores, "tags": settings, "step": step})
+
+    def _is_new(self, key: str, step: int) -> bool:
+        if step <= self._last_steps.get(key, -1):
+            return False
+        self._last_steps[key] = step
+        return True

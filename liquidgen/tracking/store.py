@@ -1,0 +1,163 @@
+"""The MLflow side: finds or creates experiments and runs, and writes events into them."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+from liquidgen.tracking.journal import Event, Header, Journal
+
+# a dead or hung server must cost seconds; by default MLflow tries for minutes
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+OUR_ID = "liquidgen.run_id"  # tag of a run that stands for an id which another store, or we, gave
+
+
+def tracking_uri(root: Path) -> str:
+    """Where runs are recorded: MLFLOW_TRACKING_URI, or a database at the checkout's root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
+
+
+class Store:
+    """MLflow at one address. Every method may raise whatever MLflow raises."""
+
+    def __init__(self, root: Path):
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        for chatty in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        self.uri = tracking_uri(root)
+        self.client = MlflowClient(tracking_uri=self.uri)
+        self._root = root
+
+    def experiment(self, name: str) -> str:
+        """Id of an experiment, created (with the database) if need be, restored if deleted."""
+        lock = self._root / "work/tracking/store.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):  # two processes creating one database fail
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                ours = "MLFLOW_TRACKING_URI" not in os.environ
+                location = (self._root / "mlruns" / name).as_uri() if ours else None
+                return self.client.create_experiment(name, artifact_location=location)
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            return found.experiment_id
+
+    def answers(self) -> bool:
+        """Whether the store can be reached at all."""
+        try:
+            self.client.search_experiments(max_results=1)
+        except Exception:
+            return False
+        return True
+
+    def open(self, header: Header) -> str:
+        """MLflow's id of a run, found or created, with its parameters and tags, and running."""
+        from mlflow.entities import Param
+
+        experiment = self.experiment(header.experiment)
+        tags = dict(header.tags)
+        if header.parent:
+            tags["mlflow.parentRunId"] = self._find_or_stand_in(header.parent, experiment)
+        run = header.run_id and self._find(header.run_id, experiment)
+        if not run:
+            named = {OUR_ID: header.run_id} if header.run_id else {}
+            run = self.client.create_run(experiment, header.start_time, named, header.name)
+            header.run_id = header.run_id or run.info.run_id  # known, even if the rest fails
+        known = run.data.params
+        new = {key: value for key, value in header.params.items() if key not in known}
+        for key, value in header.params.items() - known.items() - new.items():
+            tags[f"continued.{key}"] = value  # a parameter of an MLflow run never changes
+        items = sorted(new.items())
+        for first in range(0, len(items), 100):  # MLflow takes 100 at a time
+            params = [Param(k, v) for k, v in items[first : first + 100]]
+            self.client.log_batch(run.info.run_id, params=params)
+        self._set_tags(run.info.run_id, tags)
+        self.client.update_run(run.info.run_id, status="RUNNING", name=header.name)
+        return run.info.run_id
+
+    def write(self, run: str, events: list[Event], journal: Journal, header: Header) -> None:
+        """Write several metrics events, or one of another kind; a file that is gone is passed."""
+        match events[0]:
+            case {"metrics": _}:
+                self._write_metrics(run, events)
+            case {"parent": metrics, "tags": tags}:
+                parent = self._find_or_stand_in(header.parent, self.experiment(header.experiment))
+                self._write_metrics(parent, [events[0] | {"metrics": metrics}])
+                self._set_tags(parent, tags)
+            case {"tags": tags}:
+                self._set_tags(run, tags)
+            case {"image": name, "key": key, "step": step} if (journal.files / name).exists():
+                from PIL import Image
+
+                with Image.open(journal.files / name) as image:
+                    self.client.log_image(
+                        run, image, key=key, step=step, timestamp=events[0]["time"]
+                    )
+            case {"artifact": name, "folder": folder} if (journal.files / name).exists():
+                self.client.log_artifact(run, str(journal.files / name), folder)
+            case {"dataset": name, "digest": digest, "source": source}:
+                self._write_dataset(run, name, digest, source)
+
+    def end(self, run: str, status: str, time: int) -> None:
+        """Close a run."""
+        self.client.set_terminated(run, status, time)
+
+    def _write_metrics(self, run: str, events: list[Event]) -> None:
+        from mlflow.entities import Metric
+
+        points = [
+            Metric(key, value, event["time"], event["step"])
+            for event in events
+            for key, value in event["metrics"].items()
+        ]
+        for first in range(0, len(points), 1000):  # points that are there are not doubled
+            self.client.log_batch(run, metrics=points[first : first + 1000])
+
+    def _write_dataset(self, run: str, name: str, digest: str, source: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest[:36], "local", json.dumps({"uri": source}))
+        context = InputTag("mlflow.data.context", "training")
+        self.client.log_inputs(run, datasets=[DatasetInput(dataset, [context])])
+
+    def _set_tags(self, run: str, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        items = [RunTag(key, value) for key, value in tags.items()]
+        for first in range(0, len(items), 100):
+            self.client.log_batch(run, tags=items[first : first + 100])
+
+    def _find(self, run_id: str, experiment: str):
+        """The active run of this id, or the one that stands for it, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+            if run.info.lifecycle_stage == "active":
+                return run
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+        found = self.client.search_runs([experiment], f"tags.`{OUR_ID}` = '{run_id}'")
+        return found[0] if found else None
+
+    def _find_or_stand_in(self, run_id: str, experiment: str) -> str:
+        """MLflow's id of a run that may have been recorded elsewhere, or not yet."""
+        run = self._find(run_id, experiment)
+        if run is None:
+            tags = {OUR_ID: run_id, "stage": "train"}
+            name = f"recorded elsewhere ({run_id[:8]})"
+            run = self.client.create_run(experiment, tags=tags, run_name=name)
+            self.client.set_terminated(run.info.run_id)
+        return run.info.run_id

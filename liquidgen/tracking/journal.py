@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import os
+import math
 import shutil
 import threading
 import time
@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel
 
-from liquidgen.files import write_json
+from liquidgen.files import atomic, write_json
 
 Event = dict[str, Any]
 BATCH_EVENTS = 500
@@ -96,12 +96,12 @@ class Journal:
         with open(self.path, "rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
-    def keep_until(self, step: int) -> None:
-        """Forget events of later steps, and ends: what a new run takes over from an earlier one."""
-        kept = [e for e, _ in self.events() if "end" not in e and e.get("step", 0) <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(event) + "\n" for event in kept))
-        os.replace(temporary, self.path)
+    def keep_until(self, step: int | None) -> None:
+        """Forget events of later steps, and ends: what a new run inherits from an earlier one."""
+        last = math.inf if step is None else step
+        kept = [e for e, _ in self.events() if "end" not in e and e.get("step", 0) <= last]
+        with atomic(self.path) as file:
+            file.writelines(json.dumps(event).encode() + b"\n" for event in kept)
 
     def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
         """Events from a byte offset on, each with the offset of the next."""

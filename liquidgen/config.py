@@ -1,4 +1,4 @@
-"""Reads params.yaml and knows every folder; only the stages and the Python interface import this."""
+"""Reads params.yaml and knows every folder; only the stages import this."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,7 +18,12 @@ STAGES = {
     "evaluate": s.EvaluateSettings,
 }
 UNTRACKED = {"machine": s.MachineSettings, "tracking": s.TrackingSettings}
-BLOCKS = {"dataset": "datasets", "autoencoder": "autoencoders", "model": "models", "block": "blocks"}
+BLOCKS = {
+    "dataset": "datasets",
+    "autoencoder": "autoencoders",
+    "model": "models",
+    "block": "blocks",
+}
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,23 @@ class Params:
         """Pictures of the evaluation."""
         return Path("data/evaluation") / self.run_name
 
-    def flat(self) -> dict[str, object]:
-        """What a run is recorded with: selectors, selected blocks and stages, as `train.seed`."""
-        named = self.selectors.model_dump()
-        for selector, group in BLOCKS.items():
-            block = self.raw[group][named[selector]]
-            named |= {f"{selector}.{key}": value for key, value in block.items()}
-        for stage in STAGES:
-            named |= {f"{stage}.{key}": value for key, value in self.raw[stage].items()}
-        return named
+    @property
+    def metrics_folder(self) -> Path:
+        """Scores that `dvc metrics` and `dvc plots` show."""
+        return Path("metrics")
+
+    def flat(self, *only: str) -> dict[str, object]:
+        """What a run is recorded with: selectors, selected blocks and stages, as `train.seed`.
+
+        `only` names the blocks and stages to record; without it, all of them.
+        """
+        selected = self.selectors.model_dump()
+        groups = {name: self.raw[group][selected[name]] for name, group in BLOCKS.items()}
+        groups |= {stage: self.raw[stage] for stage in STAGES}
+        chosen = {name: group for name, group in groups.items() if not only or name in only}
+        return selected | {
+            f"{name}.{key}": value for name, group in chosen.items() for key, value in group.items()
+        }
 
 
 def project_root() -> Path:

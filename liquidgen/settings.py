@@ -10,6 +10,7 @@ from liquidgen.errors import UserError
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
+
 def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError("must be odd, so that the output keeps its size")
@@ -175,7 +176,6 @@ class TrackingSettings(Settings):
     """Where runs are recorded."""
 
     experiment: Annotated[str, Field(min_length=1)]
-
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -54,7 +54,13 @@ class RawWriter:
         return self._splits[split].counts if split in self._splits else Counter()
 
     def finish(
-        self, *, license: str, origin: str, revision: str | None, refused: dict[str, int]
+        self,
+        *,
+        license: str,
+        origin: str,
+        revision: str | None,
+        refused: dict[str, int],
+        sampling: dict[str, str | int | float] | None = None,
     ) -> RawInfo:
         """Close the files and describe them in `dataset.json`."""
         splits = {name: writer.finish(self._classes) for name, writer in self._splits.items()}
@@ -64,6 +70,7 @@ class RawWriter:
             origin=origin,
             revision=revision,
             refused=dict(sorted(refused.items())),
+            sampling=sampling,
             splits=dict(sorted(splits.items())),
         )
         return write_info(self._folder, info)

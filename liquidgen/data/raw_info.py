@@ -34,6 +34,7 @@ class RawInfo(BaseModel):
     origin: str
     revision: str | None
     refused: dict[str, int]
+    sampling: dict[str, str | int | float] | None  # how a model made the images; None: it did not
     splits: dict[str, RawSplit]
 
     @property

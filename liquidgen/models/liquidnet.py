@@ -21,7 +21,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
     |---|---|
     | in_channels, sample_size | channels and side of the latents |
     | num_classes | classes; the label `num_classes` means none |
-    | width, depth, cond_dim, patch_size | size; depth is even, half before and half after the skips |
+    | width, depth, cond_dim, patch_size | size; half of the blocks give skips, half add them |
     | block, block_settings | block type and its settings |
 
     Raises UserError if width is no multiple of the 16 groups of GroupNorm, if sample_size is no

@@ -16,7 +16,6 @@ from liquidgen.models.layers import (
 from liquidgen.models.zigzag import ZigzagScan1D
 
 
-
 class Settings(base.Settings):
     """Settings of a liquid block."""
 

@@ -1,0 +1,61 @@
+"""The folder of a trained model: averaged weights, and what is needed to sample with them."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from liquidgen.contract import LatentContract
+from liquidgen.errors import UserError
+from liquidgen.files import new_folder, write_json
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.runs import write_run
+
+NETWORK, MODEL = "liquidnet", "model.json"
+REMEDY = "run `dvc repro train`"
+
+
+class ModelFacts(BaseModel):
+    """model.json: what travels with the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    classes: tuple[str, ...] | None
+    contract: LatentContract
+    dataset: str
+    latents_digest: str
+    num_epochs: int
+    num_steps: int
+    parameters: int
+
+
+def save_model(folder: Path, model: LiquidNet, facts: ModelFacts, run_id: str) -> None:
+    """Write weights (safetensors, diffusers layout), model.json and run.json as one folder."""
+    with new_folder(folder) as temporary:
+        model.save_pretrained(temporary / NETWORK)
+        write_json(temporary / MODEL, facts.model_dump(mode="json"))
+        write_run(temporary, run_id)
+
+
+def load_model(folder: Path) -> tuple[LiquidNet, ModelFacts]:
+    """Network and facts of a model folder; raises UserError when something is missing."""
+    facts = read_facts(folder)
+    try:
+        model = LiquidNet.from_pretrained(folder / NETWORK, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder / NETWORK}: unreadable weights ({reason}); {REMEDY}") from None
+    return model.eval().requires_grad_(False), facts
+
+
+def read_facts(folder: Path) -> ModelFacts:
+    """model.json of a model folder."""
+    path = folder / MODEL
+    try:
+        return ModelFacts.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {REMEDY}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {place}: {first['msg']}; {REMEDY}") from None

@@ -1,0 +1,35 @@
+"""A sample grid during training: the same noise every time, so that progress shows."""
+
+import torch
+from PIL import Image
+
+from liquidgen.contract import LatentContract
+from liquidgen.flow import guided, integrate
+from liquidgen.grid import class_grid, to_images
+from liquidgen.learner import Learner, generator_for
+
+ROWS, COLUMNS = 16, 4
+STEPS, GUIDANCE = 20, 2.0  # quick and good enough to judge progress
+
+
+@torch.no_grad()
+def preview_grid(
+    learner: Learner, contract: LatentContract, classes: tuple[str, ...] | None
+) -> Image.Image:
+    """Images of the first classes from the averaged weights, one row a class."""
+    # loaded for this picture alone: training itself holds no autoencoder in memory
+    from liquidgen.autoencoder import load_autoencoder
+
+    names = (classes or ())[:ROWS]
+    rows = len(names) or COLUMNS
+    noise = torch.randn((rows * COLUMNS, *contract.latent_shape), generator=generator_for(0, 0)).to(
+        learner.device
+    )
+    with learner.averaged() as model:
+        chosen = torch.arange(rows) if names else torch.full((rows,), model.null_label)
+        labels = chosen.repeat_interleave(COLUMNS).to(learner.device)
+        velocity = guided(model, model.null_label, GUIDANCE if names else 1)
+        latents = contract.restore(integrate(velocity, noise, labels, STEPS))
+    autoencoder = load_autoencoder(contract.autoencoder, learner.device)
+    images = to_images(autoencoder.decode(latents))
+    return class_grid([images[i : i + COLUMNS] for i in range(0, len(images), COLUMNS)], names)

@@ -1,0 +1,149 @@
+"""The training loop: batch, noise, loss, backward, clip, step, average, log, save."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from statistics import mean
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from tqdm.auto import tqdm
+
+from liquidgen.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
+from liquidgen.data.shards import epoch_order
+from liquidgen.errors import UserError
+from liquidgen.interrupt import Interrupt
+from liquidgen.learner import Learner
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.preview import preview_grid
+from liquidgen.training import Training
+from liquidgen.validation import Validation
+
+KEPT_CHECKPOINTS = 2
+MOST_SKIPPED = 10  # non-finite steps in a row before the run stops
+
+
+class Log(Protocol):
+    """Where points and pictures of a training go."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
+    def log_image(self, image: Image, key: str, step: int) -> None: ...
+
+
+@dataclass
+class Progress:
+    """What a training reports of itself; travels in its checkpoints."""
+
+    seconds: float = 0.0  # spent in training steps
+    skipped_steps: int = 0  # non-finite ones
+    losses: list[float] = field(default_factory=list)  # since the last validation
+    curve: list[dict[str, float]] = field(default_factory=list)  # a row a validation
+
+
+class Trainer:
+    """One training from its newest fitting checkpoint to its last epoch."""
+
+    def __init__(self, training: Training, device: torch.device) -> None:
+        self.training, self.settings = training, training.settings
+        self.interrupt = Interrupt()
+        torch.manual_seed(self.settings.seed)
+        self.learner = Learner(LiquidNet(**training.network), self.settings, device)
+        self.progress = Progress()
+        if found := load_checkpoint(training.folder, training.last_step):
+            tensors, facts = found
+            self.learner.load_state(tensors, facts["learner"])
+            self.progress = Progress(**facts["progress"])
+        self.validation = Validation(training.holdout, self.learner)
+        self.skipped_in_a_row, self.saved_at = 0, time.monotonic()
+
+    def run(self, log: Log) -> None:
+        """Train; raises UserError after ten broken steps, SystemExit when told to stop."""
+        if self.learner.step == self.training.last_step:
+            return
+        batch_size = self.settings.batch_size
+        total, initial = self.training.last_step * batch_size, self.learner.step * batch_size
+        with tqdm(desc="train", total=total, initial=initial, unit="img") as bar:
+            for indices in self.remaining_batches():
+                if self.interrupt.requested:
+                    self.save()
+                    raise SystemExit(f"stopped at step {self.learner.step}, all progress is saved")
+                self.advance(indices)
+                bar.update(batch_size)
+                self.report(log, bar)
+                if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
+                    self.save()
+        self.save()
+
+    def remaining_batches(self) -> Iterator[np.ndarray]:
+        """Indices of the batches still to train on, a fresh permutation an epoch."""
+        training, size = self.training, self.settings.batch_size
+        first_epoch, first_batch = divmod(self.learner.step, training.steps_per_epoch)
+        for epoch in range(first_epoch, self.settings.num_epochs):
+            order = epoch_order(len(training.dataset), self.settings.seed, epoch)
+            for batch in range(first_batch, training.steps_per_epoch):
+                yield order[batch * size : (batch + 1) * size]
+            first_batch = 0
+
+    def advance(self, indices: np.ndarray) -> None:
+        """One training step, with a stop after too many broken ones in a row."""
+        started = time.perf_counter()
+        latents, labels = self.training.dataset.batch(indices)
+        standardised = self.training.dataset.contract.standardise(latents)
+        loss, self.gradient_norm = self.learner.train_step(standardised, labels)
+        self.progress.seconds += time.perf_counter() - started
+        if math.isfinite(loss) and math.isfinite(self.gradient_norm):
+            self.progress.losses.append(loss)
+            self.skipped_in_a_row = 0
+            return
+        self.progress.skipped_steps += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row == MOST_SKIPPED:
+            raise UserError(
+                f"train: {MOST_SKIPPED} steps in a row had no finite loss or gradient, the last "
+                f"one {self.learner.step} on samples {indices.min()} to {indices.max()}; lower "
+                "train.learning_rate, or look at these latents"
+            )
+
+    def report(self, log: Log, bar: tqdm) -> None:
+        """Log what is due at this step: losses, a validation, a preview."""
+        s, step, losses = self.settings, self.learner.step, self.progress.losses
+        done, within = step == self.training.last_step, step % self.training.steps_per_epoch
+        epochs = step / self.training.steps_per_epoch
+        if losses and (done or step % s.log_every == 0):
+            loss = mean(losses[-s.log_every :])
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            point = {"loss": loss, "gradient_norm": self.gradient_norm, "epoch": epochs}
+            point |= {"learning_rate": self.learner.learning_rate}
+            log.log_metrics(_named(point), step)
+        if losses and (done or (within == 0 and epochs % s.validate_every == 0)):
+            measured = self.validation.measure(self.learner)
+            log.log_metrics(_named(measured), step)
+            self.progress.curve.append({"epoch": epochs, "loss": mean(losses)} | measured)
+            losses.clear()
+        if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
+            dataset = self.training.dataset
+            grid = preview_grid(self.learner, dataset.contract, dataset.classes)
+            log.log_image(grid, "train/preview", step)
+
+    def save(self) -> None:
+        """Write a checkpoint and drop the older ones."""
+        tensors, facts = self.learner.state()
+        facts = {"learner": facts, "progress": asdict(self.progress)}
+        save_checkpoint(self.training.folder, self.learner.step, tensors, facts)
+        prune_checkpoints(self.training.folder, self.learner.step, KEPT_CHECKPOINTS)
+        self.saved_at = time.monotonic()
+
+    def summary(self, folder: object) -> str:
+        """The closing line."""
+        loss, seconds = self.progress.curve[-1]["validation_loss"], self.progress.seconds
+        return (
+            f"train: {self.learner.step} steps in {seconds:.0f} s, validation loss {loss:.4f}, "
+            f"model in {folder}"
+        )
+
+
+def _named(values: dict[str, float]) -> dict[str, float]:
+    return {f"train/{name}": value for name, value in values.items()}

@@ -1,0 +1,127 @@
+"""A training as it is determined: data, network and settings, and the folder of its state."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from liquidgen.data.shards import LatentDataset, verify
+from liquidgen.errors import UserError
+from liquidgen.files import canonical_json, sha256
+from liquidgen.runs import read_run, write_run
+from liquidgen.settings import ModelSettings, TrainSettings
+
+STATE_VERSION = 1
+# they change how long or how visibly a training runs, not where it goes
+COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
+MATHS = ("flow.py", "learner.py", "models/**/*.py")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Two equal trainings of the same length end in the same weights; `folder` is named by that."""
+
+    dataset: LatentDataset
+    holdout: LatentDataset
+    network: dict  # arguments of LiquidNet
+    settings: TrainSettings
+    folder: Path
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps an epoch; the last, smaller batch is left out."""
+        return len(self.dataset) // self.settings.batch_size
+
+    @property
+    def last_step(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.steps_per_epoch * self.settings.num_epochs
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainers out of the folder; raises UserError if one is in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "lock", timeout=0):
+                yield
+        except Timeout:
+            raise UserError(
+                f"{self.folder}: another process trains here; wait for it, or end it"
+            ) from None
+
+    @property
+    def tracking_folder(self) -> Path:
+        """Where the tracking run of this training at this length is kept."""
+        return self.folder / f"epochs-{self.settings.num_epochs}"
+
+    def run_id(self) -> str | None:
+        """The tracking run to continue, if this training was begun before at this length."""
+        return read_run(self.tracking_folder) if self.tracking_folder.exists() else None
+
+    def remember_run(self, run_id: str) -> None:
+        """Let a continued training continue this tracking run."""
+        self.tracking_folder.mkdir(exist_ok=True)
+        write_run(self.tracking_folder, run_id)
+
+
+def prepare_training(
+    latents_folder: Path,
+    work_folder: Path,
+    *,
+    model: ModelSettings,
+    block: str,
+    block_settings: dict,
+    settings: TrainSettings,
+) -> Training:
+    """Check the latents and find the folder of the training's state below `work_folder`.
+
+    Raises UserError for damaged latents, and for fewer of them than a batch.
+    """
+    manifest = verify(latents_folder)
+    dataset = LatentDataset(latents_folder, "train")
+    if len(dataset) < settings.batch_size:
+        raise UserError(
+            f"train.batch_size: {settings.batch_size}, but there are only {len(dataset)} training "
+            "latents; use a smaller batch or more images"
+        )
+    channels, side, _ = dataset.contract.latent_shape
+    network = {
+        "in_channels": channels,
+        "sample_size": side,
+        "num_classes": dataset.num_classes,
+        **model.model_dump(),
+        "block": block,
+        "block_settings": block_settings,
+    }
+    determined = {
+        "version": STATE_VERSION,
+        "latents": manifest.digest,
+        "network": network,
+        "settings": settings.model_dump(exclude=COSMETIC),
+        "code": _code_digest(),
+    }
+    folder = work_folder / sha256(canonical_json(determined))[:16]
+    return Training(dataset, LatentDataset(latents_folder, "holdout"), network, settings, folder)
+
+
+def _code_digest() -> str:
+    """Digest of the code that defines the mathematics; comments and docstrings do not count."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted({path for pattern in MATHS for path in here.glob(pattern)}):
+        digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text()))).encode())
+    return digest.hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Module(body=[ast.Expr(value=ast.Constant()), *_]):
+                node.body.pop(0)
+            case ast.ClassDef() | ast.FunctionDef() if ast.get_docstring(node) is not None:
+                node.body.pop(0)
+    return tree

@@ -1,0 +1,42 @@
+"""Validation loss: the same noise and the same times at every measurement."""
+
+import torch
+from torch import Tensor
+
+from liquidgen.data.shards import LatentDataset
+from liquidgen.flow import TIME_SAMPLINGS
+from liquidgen.learner import Learner, generator_for
+
+TIME_BINS = 4
+MOST_SAMPLES = 4096  # of the holdout; more would only cost time
+
+
+class Validation:
+    """Loss on held-out latents with fixed noise and stratified t, also in bins of t."""
+
+    def __init__(self, holdout: LatentDataset, learner: Learner) -> None:
+        count = min(len(holdout), MOST_SAMPLES)
+        generator = generator_for(learner.settings.seed, 0)
+        latents, self.labels = holdout.batch(range(count))
+        self.latents = holdout.contract.standardise(latents)
+        self.noise = torch.randn(latents.shape, generator=generator)
+        strata = (torch.arange(count) + 0.5) / count
+        sampling = TIME_SAMPLINGS[learner.settings.time_sampling]
+        self.t = sampling(strata[torch.randperm(count, generator=generator)])
+        self.batch_size = learner.settings.batch_size
+
+    def measure(self, learner: Learner) -> dict[str, float]:
+        """Mean loss of the averaged weights, over all t and in each bin of t."""
+        everything = (self.latents, self.labels, self.noise, self.t)
+        with learner.averaged():
+            parts = zip(*(tensor.split(self.batch_size) for tensor in everything), strict=True)
+            losses = torch.cat([learner.losses(*part) for part in parts])
+        return {"validation_loss": losses.mean().item(), **self._in_bins(losses)}
+
+    def _in_bins(self, losses: Tensor) -> dict[str, float]:
+        bins = (self.t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+        return {
+            f"validation_loss_t{i / TIME_BINS:.2f}-{(i + 1) / TIME_BINS:.2f}": value.mean().item()
+            for i in range(TIME_BINS)
+            if len(value := losses[bins == i])
+        }

@@ -1,0 +1,34 @@
+"""Stage encode: raw images to latent shards."""
+
+from pathlib import Path
+
+from liquidgen.config import Params
+from liquidgen.encode import encode
+from liquidgen.stage import run_stage
+from liquidgen.tracking import open_run
+
+
+def main(params: Params, root: Path) -> str:
+    """Fill data/latents/<dataset>-<size>-<autoencoder>."""
+    folder = params.latents_folder
+    recorded = params.flat("dataset", "autoencoder", "encode")
+    with open_run(
+        root, params.tracking.experiment, "encode", name=folder.name, params=recorded
+    ) as run:
+        manifest = encode(
+            params.raw_folder,
+            folder,
+            work_folder=root / "work/encode",
+            autoencoder_settings=params.autoencoder,
+            image_size=params.selectors.image_size,
+            settings=params.encode,
+            device=params.machine.device,
+            num_workers=params.machine.num_workers,
+        )
+        run.log_metrics(manifest.figures(), step=0)
+        run.log_dataset(folder.name, manifest.digest[:16], str(params.raw_folder))
+    return f"encode: {manifest.summary()} in {folder}"
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -74,7 +74,9 @@ def encode(
         }
         with _work_folder(work_folder / sha256(canonical_json(determines))[:16]) as work:
             store = PartStore(work)
-            encoder = Encoder(autoencoder, settings.batch_size, device)
+            side = image_size // autoencoder.downscale
+            latent_shape = (autoencoder.channels, side, side)
+            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, device)
             _encode_parts(parts, store, encoder, workers, image_size, settings)
             return assemble(folder, raw, parts, store, facts, settings)
 

@@ -17,6 +17,7 @@ class Encoder:
     """Turns pixels uint8 (N, S, S, 3) into latents float16 (N, C, h, w), as they are stored."""
 
     autoencoder: "Autoencoder"
+    latent_shape: tuple[int, int, int]  # (C, h, w)
     batch_size: int
     device: str
 
@@ -26,7 +27,7 @@ class Encoder:
         Raises:
             UserError: latents that are not finite as float16.
         """
-        plain, mirrored = [], []
+        plain, mirrored = [np.empty((0, *self.latent_shape), np.float16)], []
         for batch in rebatched(arrays, self.batch_size):
             plain.append(self._encode(batch))
             if flip:
@@ -48,12 +49,12 @@ class Encoder:
 
 
 def rebatched(arrays: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """The same rows in batches of batch_size; the last is smaller, and the only one if empty."""
+    """The same rows in batches of batch_size; the last may be smaller."""
     waiting = None
     for array in arrays:
         waiting = array if waiting is None else np.concatenate([waiting, array])
-        while len(waiting) > batch_size:
+        while len(waiting) >= batch_size:
             yield waiting[:batch_size]
             waiting = waiting[batch_size:]
-    if waiting is not None:
+    if waiting is not None and len(waiting):
         yield waiting

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 # formats that Pillow itself decodes: never EPS, which would run another program
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
@@ -51,7 +51,7 @@ def decode(
     Raises:
         Refused: with one of the reasons above.
     """
-    with _pixel_cap(max_pixels):
+    with _own_limits():
         image = _open(data)
         if image.width * image.height > max_pixels:
             raise Refused(TOO_MANY_PIXELS)
@@ -69,17 +69,13 @@ def decode(
 
 
 @contextmanager
-def _pixel_cap(max_pixels: int) -> Iterator[None]:
-    # Pillow's own cap counts in its headers' and frames' checks; ours takes its place
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels
+def _own_limits() -> Iterator[None]:
+    # Pillow's cap on pixels is far above ours, and warns where it should refuse
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", module="PIL")
+            warnings.simplefilter("ignore")  # of damaged metadata, which we do not use
             yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refused(TOO_MANY_PIXELS) from None
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -87,19 +83,21 @@ def _pixel_cap(max_pixels: int) -> Iterator[None]:
 def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+    except MemoryError:
         raise
     except Exception:  # damaged headers make Pillow's readers raise anything
         raise Refused(UNDECODABLE) from None
 
 
 def _load(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The first frame, upright, and whether there are more."""
     try:
         # a photograph with a second picture (MPO) is no animation
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
         image.load()
-        return ImageOps.exif_transpose(image), animated
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return ImageOps.exif_transpose(image) if orientation != 1 else image, animated
+    except MemoryError:
         raise
     except Exception:  # damaged data make Pillow's readers raise anything
         raise Refused(TRUNCATED) from None
@@ -125,14 +123,14 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _square(image: Image.Image, size: int, crop: str, seed: tuple[int, ...]) -> Image.Image:
     side = min(image.size)
-    spare = np.array(image.size) - side
+    spare = (image.width - side, image.height - side)
     if crop == "random":
-        left, top = np.random.default_rng(seed).integers(spare, endpoint=True)
+        left, top = np.random.default_rng(seed).integers(spare, endpoint=True).tolist()
     else:
-        left, top = spare // 2
-    if side == size:
-        return image.crop((left, top, left + side, top + side))
+        left, top = spare[0] // 2, spare[1] // 2
     box = (left, top, left + side, top + side)
+    if side == size:
+        return image if image.size == (size, size) else image.crop(box)
     return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
@@ -159,6 +157,6 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")

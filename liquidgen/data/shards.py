@@ -7,7 +7,7 @@ a tar is an array of equal records, and reading is an index into it.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +101,6 @@ def gather(arrays: Sequence[np.ndarray], indices: np.ndarray) -> np.ndarray:
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
     """The order of samples in an epoch: an exact permutation, a pure function of its arguments."""
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
-
-
-def batches(order: np.ndarray, batch_size: int, start: int) -> Iterator[np.ndarray]:
-    """Indices batch by batch from the sample at position `start`; the last may be smaller."""
-    for first in range(start, len(order), batch_size):
-        yield order[first : first + batch_size]
 
 
 def _record(latent_shape: Sequence[int]) -> np.dtype:

@@ -1,0 +1,99 @@
+"""How near encode comes to the bare autoencoder: images/s of both, in turns, in one run.
+
+    python -m benchmarks.encode --images 4096 --size 64 --workers 2
+
+The bare autoencoder gets ready batches; encode reads, decodes, encodes, and writes shards. Both
+are timed from the first batch to the end of the work, since loading torch is neither's.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import liquidgen.autoencoder
+from liquidgen.config import load_params
+from liquidgen.data.decoding import GroupDecoder
+from liquidgen.data.raw import RawDataset
+from liquidgen.download import download
+from liquidgen.encode import encode
+from liquidgen.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
+
+
+class FirstUse:
+    """An autoencoder that remembers when it was first used."""
+
+    def __init__(self, autoencoder: object) -> None:
+        self._autoencoder, self.time = autoencoder, None
+
+    def __getattr__(self, name: str) -> object:
+        if name == "encode" and self.time is None:
+            self.time = time.perf_counter()
+        return getattr(self._autoencoder, name)
+
+
+def bare(autoencoder: object, batches: list[torch.Tensor], count: int) -> float:
+    """Images/s of the autoencoder alone."""
+    start = time.perf_counter()
+    for i in range(0, count, len(batches[0])):
+        autoencoder.encode(batches[i // len(batches[0]) % len(batches)])
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print one line a round, and the median of the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    params = load_params()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dataset = ProceduralSettings(
+            kind="procedural",
+            num_images=options.images,
+            render_size=options.size,
+            seed=0,
+            holdout_fraction=0.0625,
+        )
+        raw_settings = DownloadSettings(max_file_mb=256, split_seed=0)
+        download(dataset, raw_settings, folder / "raw", num_workers=2)
+        ratios = [one_round(folder, params, options) for _ in range(options.rounds)]
+    print(f"median ratio {sorted(ratios)[len(ratios) // 2]:.3f}")
+
+
+def one_round(folder: Path, params: object, options: argparse.Namespace) -> float:
+    """The ratio of encode to the mean of the bare autoencoder before and after it."""
+    block: AutoencoderSettings = params.autoencoder
+    load = liquidgen.autoencoder.load_autoencoder
+    autoencoder = FirstUse(load(block, "cpu"))
+    decoder = GroupDecoder(options.size, "center", 1.5, 50_000_000, (0,))
+    groups = [decoder(g) for g in list(RawDataset(folder / "raw").groups("train"))[:8]]
+    pixels = [torch.from_numpy(g.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1 for g in groups]
+    before = bare(autoencoder, pixels, options.images)
+    autoencoder.time = None
+    liquidgen.autoencoder.load_autoencoder = lambda settings, device: autoencoder
+    encode(
+        folder / "raw",
+        folder / "latents",
+        work_folder=folder / "work",
+        autoencoder_settings=block,
+        image_size=options.size,
+        settings=params.encode,
+        device="cpu",
+        num_workers=options.workers,
+    )
+    rate = options.images / (time.perf_counter() - autoencoder.time)
+    liquidgen.autoencoder.load_autoencoder = load
+    after = bare(autoencoder, pixels, options.images)
+    ratio = 2 * rate / (before + after)
+    print(f"bare {before:.0f} and {after:.0f} images/s, encode {rate:.0f}: ratio {ratio:.3f}")
+    return ratio
+
+
+if __name__ == "__main__":
+    main()

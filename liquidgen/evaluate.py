@@ -1,0 +1,136 @@
+"""The stage evaluate: scores of a folder of samples, each beside its floor.
+
+| score | of | against |
+|---|---|---|
+| fd, kid, precision, recall, density, coverage | samples | holdout |
+| reconstruction_fd, reconstruction_kid | holdout through the autoencoder | holdout |
+| train_fd, train_kid | as many training pictures as samples, through it | holdout |
+| class_accuracy | samples, as the class that was asked for | |
+| probe_accuracy, probe_scrambled_accepted | holdout through it, intact and scrambled | |
+| memorised_share | samples | nearest training pictures |
+
+The holdout is compared as it is; everything else has been through the autoencoder. train_fd and
+train_kid are what real pictures get in the samples' place: a generator that does better copies.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from liquidgen import scores
+from liquidgen.data.raw import RawDataset
+from liquidgen.errors import UserError
+from liquidgen.evaluation_pictures import draw_neighbours, write_accuracies
+from liquidgen.files import new_folder, write_json
+from liquidgen.gallery import Gallery
+from liquidgen.probe import scramble
+from liquidgen.scores import Judged, Scores
+from liquidgen.seen import Seen
+from liquidgen.settings import EncodeSettings, EvaluateSettings
+
+TRAIN_LIMIT = 4096  # training pictures that are looked at, drawn at random when there are more
+SHOWN, SHOWN_NEIGHBOURS = 12, 5  # rows and columns of neighbours.png
+
+
+def evaluate(
+    samples_folder: Path,
+    raw_folder: Path,
+    latents_folder: Path,
+    folder: Path,
+    *,
+    encode: EncodeSettings,
+    settings: EvaluateSettings,
+    device: str | torch.device,
+) -> Scores:
+    """Score samples; pictures and tables go to `folder`, which is replaced.
+
+    `encode` are the settings that made the latents. Unconditional data have no class scores.
+
+    Raises:
+        UserError: there are too few pictures for the settings, or the folders do not fit.
+    """
+    samples, raw = RawDataset(samples_folder), RawDataset(raw_folder)
+    if samples.classes != raw.classes:
+        raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
+    _check_counts(samples.counts["samples"], raw.counts["holdout"], settings)
+    gallery = Gallery(latents_folder, encode=encode, batch_size=settings.batch_size, device=device)
+    order = np.random.default_rng(settings.seed).permutation(len(gallery.train))[:TRAIN_LIMIT]
+    judged = _look(gallery, samples, raw, order)
+    found = scores.neighbours(judged, SHOWN_NEIGHBOURS)
+    figures = scores.distances(judged, settings) | {"memorised_share": found.memorised_share}
+    with new_folder(folder) as temporary:
+        rows = found.ratios[:, 0].argsort()[:SHOWN]
+        draw_neighbours(
+            temporary / "neighbours.png",
+            samples=gallery.show_files(samples, "samples", rows.tolist()),
+            neighbours=[gallery.show(gallery.train, order[found.indices[row]]) for row in rows],
+            ratios=found.ratios[rows, 0],
+        )
+        if raw.classes is not None:
+            scrambled = _look_scrambled(gallery, order, settings.seed)
+            accepted = scores.accepted(judged, *scrambled, len(raw.classes))
+            figures |= scores.class_scores(accepted)
+            write_accuracies(temporary, raw.classes, accepted)
+    return Scores(figures, _protocol(judged, gallery, samples, settings))
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write scores and protocol as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**scores.values, "protocol": scores.protocol})
+
+
+def _check_counts(samples: int, holdout: int, settings: EvaluateSettings) -> None:
+    """Refuse what cannot be scored before anything slow is done."""
+    largest = {"kid_subset_size": min(samples, holdout), "neighbours": min(samples, holdout) - 1}
+    for key, limit in largest.items():
+        if (value := getattr(settings, key)) > limit:
+            raise UserError(
+                f"evaluate.{key}: {value} is too large for {samples} samples and {holdout} holdout "
+                f"images; set it to at most {limit}, or raise sample.num_images or the dataset's "
+                "holdout_fraction"
+            )
+
+
+def _look(gallery: Gallery, samples: RawDataset, raw: RawDataset, order: np.ndarray) -> Judged:
+    seen = gallery.files(samples, "samples")
+    if len(seen.labels) != samples.counts["samples"]:
+        raise UserError(f"{samples.folder}: not all samples are readable; run `dvc repro sample`")
+    return Judged(
+        samples=seen,
+        holdout=gallery.files(raw, "holdout"),
+        reconstructed=gallery.latents(gallery.holdout, np.arange(len(gallery.holdout))),
+        train=gallery.latents(gallery.train, order),
+    )
+
+
+def _look_scrambled(gallery: Gallery, order: np.ndarray, seed: int) -> tuple[Seen, Seen]:
+    """Half as many scrambled training pictures, to fit the probe to, and the scrambled holdout."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def change(latents: torch.Tensor) -> torch.Tensor:
+        return scramble(latents, generator)
+
+    train = gallery.latents(gallery.train, order[: (len(order) + 1) // 2], change)
+    return train, gallery.latents(gallery.holdout, np.arange(len(gallery.holdout)), change)
+
+
+def _protocol(
+    judged: Judged, gallery: Gallery, samples: RawDataset, settings: EvaluateSettings
+) -> dict[str, Any]:
+    """What every score must be read with."""
+    return {
+        "samples_of": samples.info.origin,
+        "num_samples": len(judged.samples.labels),
+        "reference_split": "holdout",
+        "num_reference": len(judged.holdout.labels),
+        "num_train": len(judged.train.labels),
+        "feature_network": gallery.network.name,
+        "feature_digest": gallery.network.digest,
+        "autoencoder_digest": gallery.contract.autoencoder_digest,
+        "image_size": gallery.contract.image_size,
+        "sampling": samples.info.sampling,
+        "settings": settings.model_dump(),
+    }

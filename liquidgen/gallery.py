@@ -1,0 +1,100 @@
+"""Everything that an evaluation looks at, as features: files, and latents as decoded."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from liquidgen.autoencoder import load_autoencoder
+from liquidgen.data.decoding import GroupDecoder
+from liquidgen.data.raw import RawDataset
+from liquidgen.data.shards import LatentDataset
+from liquidgen.features import load_features
+from liquidgen.grid import to_images
+from liquidgen.seen import Seen
+from liquidgen.settings import EncodeSettings
+
+
+class Gallery:
+    """Looks at pictures through the feature network, and at latents through the autoencoder.
+
+    Raises:
+        UserError: the latents are damaged or made with another autoencoder.
+    """
+
+    def __init__(
+        self,
+        latents_folder: Path,
+        *,
+        encode: EncodeSettings,
+        batch_size: int,
+        device: str | torch.device,
+    ) -> None:
+        self.train = LatentDataset(latents_folder, "train")
+        self.holdout = LatentDataset(latents_folder, "holdout")
+        self.contract = self.train.contract
+        self.network = load_features(device)
+        self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
+        self.contract.check_autoencoder(self._autoencoder.digest)
+        self._encode, self._batch_size, self._device = encode, batch_size, device
+
+    def files(self, raw: RawDataset, split: str) -> Seen:
+        """All pictures of a split of image files, cropped and resized as encode does."""
+        groups = map(self._decoder(), raw.groups(split))
+        return self._see((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
+
+    def latents(
+        self,
+        dataset: LatentDataset,
+        indices: np.ndarray,
+        change: Callable[[Tensor], Tensor] = lambda latents: latents,
+    ) -> Seen:
+        """Pictures that latents decode to, perhaps after a change of each batch of latents."""
+        stored = (dataset.batch(part) for part in self._batches(indices))
+        return self._see((self._decode(change(latents)), labels) for latents, labels in stored)
+
+    def show(self, dataset: LatentDataset, indices: np.ndarray) -> list[Image.Image]:
+        """The pictures that latents decode to."""
+        latents, _ = dataset.batch(indices)
+        return to_images(self._decode(latents))
+
+    def show_files(self, raw: RawDataset, split: str, numbers: list[int]) -> list[Image.Image]:
+        """The pictures of a split with these numbers, as they were seen."""
+        shown = {}
+        for group in raw.groups(split):
+            wanted = [n for n in numbers if group.start <= n < group.start + group.count]
+            if wanted:
+                pixels = self._decoder()(group).pixels
+                shown |= {n: Image.fromarray(pixels[n - group.start]) for n in wanted}
+        return [shown[number] for number in numbers]
+
+    def _decoder(self) -> GroupDecoder:
+        return GroupDecoder(
+            image_size=self.contract.image_size,
+            crop=self.contract.crop,
+            max_upscale=self._encode.max_upscale,
+            max_pixels=self._encode.max_pixels,
+            seed=(self._encode.seed, 1),  # as encode crops the holdout
+        )
+
+    def _batches(self, indices: np.ndarray) -> list[np.ndarray]:
+        return np.split(indices, range(self._batch_size, len(indices), self._batch_size))
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        # rounded as in an image file, because samples have been in one
+        pixels = self._autoencoder.decode(latents.to(self._device))
+        return ((pixels + 1) * 127.5).round() / 127.5 - 1
+
+    @torch.inference_mode()
+    def _see(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Seen:
+        seen = [(self.network(p.to(self._device)).cpu(), labels) for p, labels in batches]
+        features, labels = zip(*seen, strict=True)
+        return Seen(torch.cat(features), torch.cat(labels))
+
+
+def to_pixels(images: np.ndarray) -> Tensor:
+    """Pixels (N, 3, S, S) in [-1, 1] of images uint8 (N, S, S, 3)."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -56,9 +56,11 @@ def encode(
     with Workers(num_workers, warm) as workers:  # they start while torch loads
         # not at the top: a worker process imports the main module, and torch takes seconds
         from liquidgen.autoencoder import load_autoencoder
+        from liquidgen.device import resolve_device
 
         raw.verify()
-        autoencoder = load_autoencoder(autoencoder_settings, device)
+        place = resolve_device(device)
+        autoencoder = load_autoencoder(autoencoder_settings, place)
         facts = {
             "autoencoder": autoencoder_settings.model_dump(),
             "autoencoder_digest": autoencoder.digest,
@@ -76,7 +78,7 @@ def encode(
             store = PartStore(work)
             side = image_size // autoencoder.downscale
             latent_shape = (autoencoder.channels, side, side)
-            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, device)
+            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, place)
             _encode_parts(parts, store, encoder, workers, image_size, settings)
             return assemble(folder, raw, parts, store, facts, settings)
 

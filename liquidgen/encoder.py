@@ -9,6 +9,8 @@ import numpy as np
 from liquidgen.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from liquidgen.autoencoder import Autoencoder
 
 
@@ -19,7 +21,7 @@ class Encoder:
     autoencoder: "Autoencoder"
     latent_shape: tuple[int, int, int]  # (C, h, w)
     batch_size: int
-    device: str
+    device: "torch.device"
 
     def __call__(self, arrays: Iterable[np.ndarray], flip: bool) -> np.ndarray:
         """Latents of all images; with flip, of all of them mirrored, too, after the plain ones.
@@ -38,6 +40,7 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
+            # as bytes to the device: a quarter of the floats
             batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
             latents = self.autoencoder.encode(batch.float() / 127.5 - 1).half().cpu().numpy()
         if not np.isfinite(latents).all():

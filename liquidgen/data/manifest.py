@@ -1,5 +1,6 @@
 """The manifest of a folder of latents: contract, classes, shards and accounting."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,23 @@ class Manifest(Frozen):
         """The manifest with its digest."""
         content = self.model_dump(mode="json", exclude={"digest"})
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
+
+    def figures(self) -> dict[str, float]:
+        """Counts to track: samples of each split, and skipped images by reason."""
+        counts: dict[str, float] = {}
+        for name, split in self.splits.items():
+            counts[name] = split.count
+            counts |= {f"{name}/skipped/{reason}": n for reason, n in split.skipped.items()}
+        return counts
+
+    def summary(self) -> str:
+        """What there is, in a few words."""
+        counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
+        skipped = Counter()
+        for split in self.splits.values():
+            skipped.update(split.skipped)
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
+        return f"latents: {counts}" + (f"; images skipped: {reasons}" if reasons else "")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

@@ -42,6 +42,18 @@ class RawInfo(BaseModel):
         """Digest of everything in the folder."""
         return sha256(canonical_json(self.model_dump(mode="json")))
 
+    def figures(self) -> dict[str, float]:
+        """Counts to track: images of each split, and refused files by reason."""
+        counts = {name: split.count for name, split in self.splits.items()}
+        return counts | {f"refused/{reason}": n for reason, n in self.refused.items()}
+
+    def summary(self) -> str:
+        """What there is, in a few words."""
+        counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
+        refused = sum(self.refused.values())
+        kinds = "unlabelled" if self.classes is None else f"in {len(self.classes)} classes"
+        return f"images {kinds}: {counts}" + (f"; {refused} files refused" if refused else "")
+
 
 def write_info(folder: Path, info: RawInfo) -> RawInfo:
     """Write the description into the folder."""

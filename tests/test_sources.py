@@ -1,0 +1,196 @@
+"""Images come from a seed, a folder or Parquet files, in an order that depends on them alone."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from liquidgen.data.procedural import STYLES, draw
+from liquidgen.data.raw import RawWriter, Record
+from liquidgen.data.sources import SOURCES
+from liquidgen.data.sources.folder import HIDDEN, NO_CLASS, UNSUPPORTED
+from liquidgen.data.sources.parquet import NO_BYTES, NO_LABEL
+from liquidgen.errors import UserError
+from liquidgen.settings import FolderSettings, ParquetSettings, ProceduralSettings
+
+EMOJI = Path("../shared/data/noto_emoji_128")
+
+
+def png(seed):
+    file = io.BytesIO()
+    draw("marble", 16, seed).save(file, "PNG")
+    return file.getvalue()
+
+
+def procedural(**changes):
+    settings = {"num_images": 30, "render_size": 16, "seed": 0, "holdout_fraction": 0.1}
+    return ProceduralSettings(kind="procedural", **{**settings, **changes})
+
+
+def folder(path, **changes):
+    settings = {"labels": "folders", "max_images": None, "holdout_fraction": 0.1, "license": "own"}
+    return FolderSettings(kind="folder", path=str(path), **{**settings, **changes})
+
+
+def parquet(path, **changes):
+    settings = {"image_column": "image", "label_column": "label", "max_images": None}
+    settings |= {"holdout_fraction": 0.1, "license": "own"}
+    return ParquetSettings(kind="parquet", path=str(path), **{**settings, **changes})
+
+
+def opened(settings, num_workers=0):
+    """The source, and its records."""
+    source = SOURCES[settings.kind](settings, num_workers)
+    return source, list(source.records)
+
+
+def fill(root, names):
+    for i, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(i))
+
+
+def test_drawings_are_spread_evenly_over_the_styles():
+    source, records = opened(procedural())
+    assert source.classes == tuple(STYLES)
+    assert source.total == len(records) == 30
+    assert [record.label for record in records] == [i % len(STYLES) for i in range(30)]
+    assert len({record.data for record in records}) == 30
+    assert Image.open(io.BytesIO(records[0].data)).size == (16, 16)
+
+
+def test_drawings_depend_on_their_seed_and_number_alone():
+    few, many = (opened(procedural(num_images=n))[1] for n in (20, 40))
+    assert many[:20] == few
+    assert opened(procedural(seed=1))[1][0].data != few[0].data
+
+
+def test_workers_draw_the_same_in_the_same_order():
+    settings = procedural(num_images=300)
+    assert opened(settings, num_workers=2)[1] == opened(settings)[1]
+
+
+def test_a_folder_has_a_class_for_each_subfolder(tmp_path):
+    fill(tmp_path, ["dog/1.png", "cat/2.png", "cat/deep/er/3.PNG"])
+    source, records = opened(folder(tmp_path))
+    assert source.classes == ("cat", "dog")
+    found = {record.path: source.classes[record.label] for record in records}
+    assert found == {"dog/1.png": "dog", "cat/2.png": "cat", "cat/deep/er/3.PNG": "cat"}
+    assert {record.path: record.data for record in records}["dog/1.png"] == png(0)
+
+
+def test_a_folder_may_be_unlabelled(tmp_path):
+    fill(tmp_path, ["1.png", "some/2.png"])
+    source, records = opened(folder(tmp_path, labels="none"))
+    assert source.classes is None
+    assert {(record.path, record.label) for record in records} == {
+        ("1.png", None),
+        ("some/2.png", None),
+    }
+
+
+def test_files_that_are_no_images_are_counted_by_reason(tmp_path):
+    names = ["cat/1.png", "cat/notes.txt", "cat/.hidden.png", ".git/x.png", "loose.png", "a/b.eps"]
+    fill(tmp_path, names)
+    source, records = opened(folder(tmp_path))
+    assert [record.path for record in records] == ["cat/1.png"]
+    assert source.classes == ("cat",)
+    assert +source.refused == {HIDDEN: 2, UNSUPPORTED: 2, NO_CLASS: 1}
+
+
+def test_max_images_takes_the_first_of_a_fixed_mixed_order(tmp_path):
+    fill(tmp_path, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(30)])
+    _, everything = opened(folder(tmp_path))
+    source, some = opened(folder(tmp_path, max_images=20))
+    assert some == everything[:20]
+    assert source.total == 20
+    assert {record.label for record in some} == {0, 1}
+
+
+def test_loose_images_without_subfolders_are_refused(tmp_path):
+    fill(tmp_path, ["1.png", "2.png"])
+    with pytest.raises(UserError, match="make one subfolder a class, or set `labels: none`"):
+        opened(folder(tmp_path))
+
+
+@pytest.mark.parametrize("settings", [folder, parquet])
+def test_a_missing_folder_is_refused(tmp_path, settings):
+    with pytest.raises(UserError, match=r"nowhere: no such folder \(looked for .*params\.yaml"):
+        opened(settings(tmp_path / "nowhere"))
+
+
+def test_parquet_files_give_their_classes_and_bytes(tmp_path):
+    records = [Record(png(i), f"{i}.png", i % 2) for i in range(70)]
+    with RawWriter(tmp_path, ("cat", "dog"), 1) as writer:
+        for record in records:
+            writer.add("train", record)
+        writer.finish(license="own", origin="test", revision=None, refused={})
+    source, found = opened(parquet(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert found == records
+    source, found = opened(parquet(tmp_path, max_images=10))
+    assert found == records[:10]
+    assert source.total == 10
+
+
+@pytest.mark.parametrize("values", [["b", "a", "b"], [7, 3, 7]])
+def test_without_metadata_the_sorted_values_are_the_classes(tmp_path, values):
+    table = pa.table({"picture": [png(i) for i in range(3)], "kind": values})
+    pq.write_table(table, tmp_path / "x.parquet")
+    settings = parquet(tmp_path, image_column="picture", label_column="kind")
+    source, records = opened(settings)
+    assert source.classes == tuple(str(value) for value in sorted(set(values)))
+    assert [record.label for record in records] == [1, 0, 1]
+    assert records[1].data == png(1)
+
+
+def test_rows_without_bytes_or_label_are_counted(tmp_path):
+    image = [{"bytes": png(0), "path": None}, {"bytes": None, "path": "x"}, None]
+    image.append({"bytes": png(1), "path": "y"})
+    table = pa.table({"image": image, "label": [1, 1, 1, None]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    source, records = opened(parquet(tmp_path))
+    assert [record.data for record in records] == [png(0)]
+    assert source.refused == {NO_BYTES: 2, NO_LABEL: 1}
+
+
+def test_an_unlabelled_column_is_not_read(tmp_path):
+    pq.write_table(pa.table({"image": [png(0), png(1)]}), tmp_path / "x.parquet")
+    source, records = opened(parquet(tmp_path, label_column=None))
+    assert source.classes is None
+    assert [record.label for record in records] == [None, None]
+
+
+def test_a_missing_column_is_refused_beside_those_there_are(tmp_path):
+    pq.write_table(pa.table({"picture": [png(0)]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="no column 'image'; there are: picture"):
+        opened(parquet(tmp_path))
+
+
+def test_a_column_of_another_type_is_refused(tmp_path):
+    pq.write_table(pa.table({"image": ["x.png"], "label": [0]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="'image' is string; it must be struct"):
+        opened(parquet(tmp_path))
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(UserError, match=r"x\.parquet: not a whole Parquet file"):
+        opened(parquet(tmp_path))
+
+
+def test_a_folder_without_parquet_files_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no \*\.parquet files"):
+        opened(parquet(tmp_path))
+
+
+@pytest.mark.skipif(not EMOJI.exists(), reason=f"{EMOJI} is not there")
+def test_real_parquet_files_are_read():
+    source, records = opened(parquet(EMOJI))
+    assert len(source.classes) == 9
+    assert len(records) == source.total == 1639
+    assert not source.refused

@@ -27,7 +27,7 @@ from liquidgen.settings import (
     ProceduralSettings,
 )
 
-SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 500, 100
+SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(kind="dc", path=None, channels=16, downscale=8, scale=1.0, shift=0.0)
@@ -41,7 +41,7 @@ ENCODE = EncodeSettings(
     max_pixels=10**6,
     seed=0,
 )
-SETTINGS = EvaluateSettings(batch_size=64, neighbours=3, kid_subset_size=50, kid_subsets=20, seed=0)
+SETTINGS = EvaluateSettings(batch_size=64, neighbours=3, kid_subset_size=30, kid_subsets=20, seed=0)
 
 
 def prepare(folder, dataset):
@@ -146,7 +146,7 @@ def test_scores_carry_their_protocol(copies, tmp_path):
     protocol = written.pop("protocol")
     assert protocol["sampling"] == SAMPLING
     assert protocol["reference_split"] == "holdout"
-    assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 100)
+    assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 60)
     assert protocol["feature_network"] == "builtin"
     assert all(isinstance(value, float) for value in written.values())
 
@@ -166,8 +166,8 @@ def test_the_same_samples_get_the_same_scores(labelled, copies):
 
 
 def test_too_few_samples_are_refused_by_key_before_anything_slow(labelled):
-    large = SETTINGS.model_copy(update={"kid_subset_size": 101})
-    with pytest.raises(UserError, match=r"evaluate\.kid_subset_size: 101 .* at most 100"):
+    large = SETTINGS.model_copy(update={"kid_subset_size": 61})
+    with pytest.raises(UserError, match=r"evaluate\.kid_subset_size: 61 .* at most 60"):
         judge(labelled, labelled / "copies", large)
 
 

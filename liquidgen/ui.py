@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,8 @@ from liquidgen.tracking.store import Store
 PORT = 5000
 START_PATIENCE = 120.0  # seconds; a server takes 10 to 30
 VIEW = "liquidgen"
-# attributes, metrics, parameters and tags of a training run, in the order of the table
+# of the table: what a training run scored, and the settings that are most often compared
 COLUMNS = [
-    "attributes.`Dataset`",
     "metrics.`evaluate/fd`",
     "metrics.`evaluate/kid`",
     "metrics.`evaluate/class_accuracy`",
@@ -32,6 +32,7 @@ COLUMNS = [
     "params.`train.num_epochs`",
     "tags.`sample.guidance_scale`",
 ]
+PICTURES = ["samples", "train/preview"]  # keys of pictures that the chart page shows large
 
 
 def main() -> None:
@@ -56,13 +57,37 @@ def main() -> None:
 
 
 def prepare_view(store: Store, experiment: str) -> str:
-    """Make sure that the experiments exist, choose the table's columns; returns the page's path."""
+    """Make sure that the experiments exist, choose what the page shows; returns the page's path."""
     store.experiment(f"{experiment}-data")
     found = store.experiment(experiment)
-    view = json.dumps({"selectedColumns": COLUMNS})
-    store.client.set_experiment_tag(found, f"mlflow.sharedViewState.{VIEW}", view)
+    store.client.set_experiment_tag(found, f"mlflow.sharedViewState.{VIEW}", json.dumps(_view()))
     # MLflow opens experiments in a view for language models, which hides runs, unless told so
     return f"#/experiments/{found}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+
+
+def _view() -> dict:
+    """State of MLflow's page; it adds a chart for each metric by itself."""
+    chart = {
+        "type": "IMAGE",
+        "metricSectionId": "pictures",
+        "runsCountToCompare": 10,
+        "isGenerated": True,
+        "step": 0,
+        "showRunParams": False,  # else they push the picture out of sight
+    }
+    section = {
+        "uuid": "pictures",
+        "name": "pictures",
+        "display": True,
+        "isGenerated": True,
+        "columns": len(PICTURES),
+        "cardHeight": 560,
+    }
+    return {
+        "selectedColumns": COLUMNS,
+        "compareRunCharts": [chart | {"uuid": key, "imageKeys": [key]} for key in PICTURES],
+        "compareRunSections": [section],
+    }
 
 
 def _free_port() -> int:
@@ -75,6 +100,7 @@ def _free_port() -> int:
 
 
 def _serve(store: Store, root: Path, port: int, page: str) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the server would outlive us
     print("starting MLflow ...", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -87,7 +113,9 @@ def _serve(store: Store, root: Path, port: int, page: str) -> None:
     ):
         try:
             _wait_until_up(server, port, Path(log.name))
-            print(f"runs: {page}\nstop with Ctrl-C", flush=True)
+            print(f"table of runs:        {page}")
+            print(f"curves and pictures:  {page}&compareRunsMode=CHART")
+            print("stop with Ctrl-C", flush=True)
             server.wait()
         except KeyboardInterrupt:
             print("\nstopped")

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import shutil
 import threading
 import time
@@ -53,7 +52,7 @@ class Journal:
     | event | keys |
     |---|---|
     | metrics | metrics {name: value}, step |
-    | image | image (file name), key, step |
+    | image | image (file name), key, step, on_parent |
     | artifact | artifact (file name), folder |
     | dataset | dataset (name), digest, source |
     | tags | tags {name: value} |
@@ -96,10 +95,9 @@ class Journal:
         with open(self.path, "rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
-    def keep_until(self, step: int | None) -> None:
+    def keep_until(self, step: int) -> None:
         """Forget events of later steps, and ends: what a new run inherits from an earlier one."""
-        last = math.inf if step is None else step
-        kept = [e for e, _ in self.events() if "end" not in e and e.get("step", 0) <= last]
+        kept = [e for e, _ in self.events() if "end" not in e and e.get("step", 0) <= step]
         with atomic(self.path) as file:
             file.writelines(json.dumps(event).encode() + b"\n" for event in kept)
 

@@ -33,7 +33,7 @@ def open_run(
     parent: str | None = None,
     resume: str | None = None,
     journal: Path | None = None,
-    last_step: int | None = None,
+    start_step: int = 0,
 ) -> Iterator[Run]:
     """Record a stage as a run of `experiment` (data stages: of `<experiment>-data`).
 
@@ -44,7 +44,7 @@ def open_run(
     | parent | run_id of the training run that a child belongs to, from run.json |
     | resume | run_id of the run that is continued |
     | journal | where points are kept first; None: a file of its own below `work/tracking` |
-    | last_step | a new run inherits the points of `journal` up to this step; None: all |
+    | start_step | where work goes on: a new run inherits the points of `journal` up to here |
 
     MLflow's failures are warnings. Raises UserError while another process records into `journal`,
     and OSError where it cannot be written.
@@ -61,7 +61,7 @@ def open_run(
     )
     kept = _lock(journal or root / "work/tracking" / uuid.uuid4().hex / "metrics.jsonl")
     try:
-        state = _take_over(kept, header, last_step, keep=journal is not None)
+        state = _take_over(kept, header, start_step, keep=journal is not None)
         relay = Relay(root, kept, state)
         relay.open()
         run = Run(kept, state)
@@ -81,14 +81,14 @@ def _lock(path: Path) -> Journal:
     return journal
 
 
-def _take_over(journal: Journal, header: Header, last_step: int | None, keep: bool) -> State:
+def _take_over(journal: Journal, header: Header, start_step: int, keep: bool) -> State:
     """The state to go on from: of this run, or a new one that inherits the curve so far."""
     journal.mend()
     state = journal.read_state()
     if state and header.run_id and header.run_id == state.header.run_id:
         state.header = header
     else:
-        journal.keep_until(last_step)
+        journal.keep_until(start_step)
         state = State(header=header, keep=keep)
     return state
 

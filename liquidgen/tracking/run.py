@@ -59,14 +59,15 @@ class Run:
             self._journal.append({"metrics": new, "step": step})
 
     @_never_raises
-    def log_image(self, image: Image, key: str, step: int) -> None:
-        """Log a picture; those of one key form a series over steps."""
+    def log_image(self, image: Image, key: str, step: int, *, on_parent: bool = False) -> None:
+        """Log a picture, or show it with the parent run; those of one key form a series."""
         if self._is_new(f"image {key}", step):
             name = f"{key.replace('/', '~')}-{step}.png"
             self._journal.files.mkdir(exist_ok=True)
             with atomic(self._journal.files / name) as file:
                 image.save(file, "png")
-            self._journal.append({"image": name, "key": key, "step": step})
+            event = {"image": name, "key": key, "step": step, "on_parent": on_parent}
+            self._journal.append(event)
 
     @_never_raises
     def log_artifact(self, path: Path, folder: str | None = None) -> None:

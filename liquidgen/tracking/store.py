@@ -88,22 +88,19 @@ class Store:
 
     def write(self, run: str, events: list[Event], journal: Journal, header: Header) -> None:
         """Write several metrics events, or one of another kind; a file that is gone is passed."""
-        match events[0]:
+        event = events[0]
+        match event:
             case {"metrics": _}:
                 self._write_metrics(run, events)
             case {"parent": metrics, "tags": tags}:
-                parent = self._find_or_stand_in(header.parent, self.experiment(header.experiment))
-                self._write_metrics(parent, [events[0] | {"metrics": metrics}])
+                parent = self._parent(header)
+                self._write_metrics(parent, [event | {"metrics": metrics}])
                 self._set_tags(parent, tags)
             case {"tags": tags}:
                 self._set_tags(run, tags)
-            case {"image": name, "key": key, "step": step} if (journal.files / name).exists():
-                from PIL import Image
-
-                with Image.open(journal.files / name) as image:
-                    self.client.log_image(
-                        run, image, key=key, step=step, timestamp=events[0]["time"]
-                    )
+            case {"image": name} if (journal.files / name).exists():
+                target = self._parent(header) if event["on_parent"] else run
+                self._write_image(target, journal.files / name, event)
             case {"artifact": name, "folder": folder} if (journal.files / name).exists():
                 self.client.log_artifact(run, str(journal.files / name), folder)
             case {"dataset": name, "digest": digest, "source": source}:
@@ -123,6 +120,14 @@ class Store:
         ]
         for first in range(0, len(points), 1000):  # points that are there are not doubled
             self.client.log_batch(run, metrics=points[first : first + 1000])
+
+    def _write_image(self, run: str, path: Path, event: Event) -> None:
+        from PIL import Image
+
+        with Image.open(path) as image:
+            self.client.log_image(
+                run, image, key=event["key"], step=event["step"], timestamp=event["time"]
+            )
 
     def _write_dataset(self, run: str, name: str, digest: str, source: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -151,6 +156,9 @@ class Store:
                 raise
         found = self.client.search_runs([experiment], f"tags.`{OUR_ID}` = '{run_id}'")
         return found[0] if found else None
+
+    def _parent(self, header: Header) -> str:
+        return self._find_or_stand_in(header.parent, self.experiment(header.experiment))
 
     def _find_or_stand_in(self, run_id: str, experiment: str) -> str:
         """MLflow's id of a run that may have been recorded elsewhere, or not yet."""

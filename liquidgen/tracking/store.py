@@ -36,14 +36,13 @@ class Store:
         for chatty in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
         self.uri = tracking_uri(root)
-        self.client = MlflowClient(tracking_uri=self.uri)
         self._root = root
+        with self._alone():
+            self.client = MlflowClient(tracking_uri=self.uri)
 
     def experiment(self, name: str) -> str:
         """Id of an experiment, created (with the database) if need be, restored if deleted."""
-        lock = self._root / "work/tracking/store.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):  # two processes creating one database fail
+        with self._alone():
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 ours = "MLFLOW_TRACKING_URI" not in os.environ
@@ -52,6 +51,12 @@ class Store:
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
+
+    def _alone(self) -> FileLock:
+        """A lock against other processes: two that create one database at once both fail."""
+        path = self._root / "work/tracking/store.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
 
     def answers(self) -> bool:
         """Whether the store can be reached at all."""

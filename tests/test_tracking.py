@@ -1,0 +1,277 @@
+"""Runs in MLflow: their structure, interruptions, outages, and two processes at once."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from liquidgen.config import project_root
+from liquidgen.errors import UserError
+from liquidgen.tracking import open_run, opening, relay
+from liquidgen.tracking.store import OUR_ID, Store
+
+PARAMS = {"dataset": "emoji", "train.seed": 0, "sample.guidance_scale": 2.0}
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    root = tmp_path_factory.mktemp("store")
+    assert Store(root).answers()
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with an empty store."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(database, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def dead_server(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store that refuses connections, set as MLFLOW_TRACKING_URI."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
+
+
+def opened(root: Path, stage: str = "train", **arguments):
+    arguments = {"name": stage, "params": PARAMS} | arguments
+    return open_run(root, "test", stage, **arguments)
+
+
+def trained(root: Path, steps: range, **arguments) -> str:
+    """Log one loss a step into the journal that all trainings of `root` share."""
+    with opened(root, journal=root / "work/train/key/metrics.jsonl", **arguments) as run:
+        for step in steps:
+            run.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+    return run.run_id
+
+
+def logged_steps(root: Path, run_id: str) -> list[int]:
+    history = Store(root).client.get_metric_history(run_id, "train/loss")
+    return sorted(point.step for point in history)
+
+
+def stored(root: Path, run_id: str):
+    return Store(root).client.get_run(run_id)
+
+
+def test_children_hang_below_their_parent_which_shows_the_latest_scores(root: Path):
+    parent = trained(root, range(3))
+    for guidance, fd in [(2.0, 12.0), (3.0, 15.0)]:
+        params = PARAMS | {"sample.guidance_scale": guidance}
+        with opened(root, "evaluate", parent=parent, params=params) as child:
+            child.log_metrics({"evaluate/fd": fd}, step=0)
+            child.copy_to_parent({"evaluate/fd": fd})
+        assert stored(root, child.run_id).data.tags["mlflow.parentRunId"] == parent
+        assert stored(root, child.run_id).data.params["sample.guidance_scale"] == str(guidance)
+    run = stored(root, parent)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["evaluate/fd"] == 15.0
+    assert run.data.params == {"dataset": "emoji", "train.seed": "0"}
+    assert run.data.tags["sample.guidance_scale"] == "3.0"
+
+
+def test_pictures_files_datasets_and_tags_arrive_at_the_run_or_its_parent(root: Path):
+    file = root / "facts.txt"
+    file.write_text("12")
+    with opened(root) as parent:
+        parent.log_dataset("emoji-64", "abc123", "data/latents/emoji-64")
+        parent.log_artifact(file, "notes")
+        parent.set_tags({"epochs": 3})
+        parent.log_image(Image.new("RGB", (8, 8)), "train/preview", 10)
+    with opened(root, "sample", parent=parent.run_id) as child:
+        child.log_image(Image.new("RGB", (8, 8)), "samples", 0, on_parent=True)
+    client, run = Store(root).client, stored(root, parent.run_id)
+    assert run.inputs.dataset_inputs[0].dataset.digest == "abc123"
+    assert run.data.tags["epochs"] == "3"
+    assert client.list_artifacts(run.info.run_id, "notes")[0].path == "notes/facts.txt"
+    names = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "images")]
+    assert sum(name.endswith(".png") for name in names) == 2
+    assert not list(root.glob("work/tracking/*/"))  # nothing is kept that was sent
+
+
+def test_data_stages_have_an_experiment_of_their_own(root: Path):
+    with opened(root, "encode") as run:
+        pass
+    experiment = Store(root).client.get_experiment(stored(root, run.run_id).info.experiment_id)
+    assert experiment.name == "test-data"
+
+
+def test_a_continued_run_has_neither_gaps_nor_doubled_points(root: Path):
+    first = trained(root, range(8))
+    again = trained(root, range(5, 12), resume=first)  # from a checkpoint at step 5
+    assert again == first
+    assert logged_steps(root, first) == list(range(12))
+
+
+def test_a_changed_parameter_of_a_continued_run_becomes_a_tag(root: Path):
+    first = trained(root, range(2))
+    trained(root, range(2, 3), resume=first, params=PARAMS | {"train.seed": 1})
+    run = stored(root, first)
+    assert run.data.params["train.seed"] == "0"
+    assert run.data.tags["continued.train.seed"] == "1"
+
+
+def test_a_new_run_inherits_the_curve_up_to_its_start(root: Path):
+    first = trained(root, range(8))
+    longer = trained(root, range(6, 12), start_step=5)
+    assert longer != first
+    assert logged_steps(root, longer) == list(range(12))
+    assert logged_steps(root, first) == list(range(8))
+
+
+def test_a_line_cut_by_a_kill_costs_only_itself(root: Path):
+    first = trained(root, range(4))
+    with open(root / "work/train/key/metrics.jsonl", "a") as file:
+        file.write('{"metrics": {"train/lo')
+    trained(root, range(4, 6), resume=first)
+    assert logged_steps(root, first) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [(ValueError, "FAILED"), (SystemExit, "KILLED"), (KeyboardInterrupt, "KILLED")],
+)
+def test_the_status_tells_how_a_run_ended(root: Path, end: type[BaseException], status: str):
+    with pytest.raises(end), opened(root) as run:
+        raise end
+    assert stored(root, run.run_id).info.status == status
+
+
+def test_a_dead_server_is_one_warning_and_the_run_is_sent_later(
+    root: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    ours = trained(root, range(4))
+    assert len(caplog.messages) == 1
+    assert dead_server in caplog.text
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with opened(root, "evaluate", parent=ours) as child:  # the next stage sends what is owed
+        child.copy_to_parent({"evaluate/fd": 9.0})
+    theirs = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
+    assert trained(root, range(4, 6), resume=ours) == ours
+    run = stored(root, theirs)
+    assert (run.info.run_name, run.info.status) == ("train", "FINISHED")
+    assert run.data.tags[OUR_ID] == ours
+    assert run.data.params["dataset"] == "emoji"
+    assert run.data.metrics["evaluate/fd"] == 9.0
+    assert logged_steps(root, theirs) == list(range(6))
+
+
+def test_a_server_that_dies_meanwhile_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):
+    def dies(*_):
+        raise OSError("connection reset")
+
+    with monkeypatch.context() as outage, opened(root) as run:
+        outage.setattr(Store, "write", dies)
+        outage.setattr(Store, "answers", lambda _: False)
+        run.log_metrics({"train/loss": 1.0}, 0)
+    with opened(root, "sample"):
+        pass
+    assert logged_steps(root, run.run_id) == [0]
+
+
+def test_an_unknown_parent_gets_one_stand_in(root: Path):
+    elsewhere = "0123456789abcdef0123456789abcdef"
+    parents = set()
+    for _ in range(2):
+        with opened(root, "evaluate", parent=elsewhere) as child:
+            child.copy_to_parent({"evaluate/fd": 1.0})
+        parents.add(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
+    (stand_in,) = parents
+    assert stored(root, stand_in).data.metrics == {"evaluate/fd": 1.0}
+
+
+def test_nothing_that_goes_wrong_reaches_the_loop(root: Path, caplog: pytest.LogCaptureFixture):
+    with opened(root) as run:
+        run.log_metrics({"train/loss": "not a number"}, 0)
+        run.log_metrics({"name!": 1.0}, 0)  # MLflow refuses it
+        run.log_image("not a picture", "train/preview", 0)
+        run.log_artifact(root / "missing.png")
+        run.log_dataset()
+        run.set_tags(None)
+        run.copy_to_parent({"evaluate/fd": 1.0})  # it has none
+        run.log_metrics({"train/loss": 1.0, "train/other": float("nan")}, 1)
+    assert logged_steps(root, run.run_id) == [1]
+    assert caplog.text.count("left out") == 2
+    assert caplog.text.count("failed") == 5
+
+
+def test_a_journal_is_written_by_one_process_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(opening, "OPENING_PATIENCE", 0.1)
+    journal = root / "work/train/key/metrics.jsonl"
+    with (
+        opened(root, journal=journal),
+        pytest.raises(UserError, match="another process"),
+        opened(root, journal=journal),
+    ):
+        pass
+
+
+def test_a_temporary_workspace_of_dvc_records_in_the_real_checkout(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    workspace = root / ".dvc/tmp/exps/tmp1234"
+    workspace.mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("DVC_EXP_NAME", "wide-hat")
+    with opened(project_root()) as run:
+        run.log_image(Image.new("RGB", (8, 8)), "train/preview", 0)
+    assert stored(root, run.run_id).data.tags["dvc.experiment"] == "wide-hat"
+    assert list(root.glob("mlruns/**/*.png"))
+    assert not list(workspace.iterdir())
+
+
+PROCESS = """
+import os, sys
+from pathlib import Path
+from liquidgen.tracking import open_run
+with open_run(Path(sys.argv[1]), "test", "train", name="train", params={}) as run:
+    print(run.run_id, flush=True)
+    run.log_metrics({"train/loss": 1.0}, 0)
+    if sys.argv[2] == "dies":
+        os._exit(9)
+"""
+
+
+def test_two_processes_may_create_the_store_and_one_may_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path), how],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for how in ("ends", "dies")
+    ]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 9]
+    assert [errors for _, errors in answers] == ["", ""]
+    ended, killed = (output.strip() for output, _ in answers)
+    relay.replay(Store(tmp_path), tmp_path)
+    assert stored(tmp_path, ended).info.status == "FINISHED"
+    assert stored(tmp_path, killed).info.status == "KILLED"
+    assert logged_steps(tmp_path, killed) == [0]
+
+
+def test_the_journal_is_plain_lines_of_json(root: Path):
+    trained(root, range(2))
+    lines = (root / "work/train/key/metrics.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event.get("metrics") for event in events[:2]] == [
+        {"train/loss": 1.0},
+        {"train/loss": 0.5},
+    ]

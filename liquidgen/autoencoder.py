@@ -126,14 +126,10 @@ def _check_folder(folder: Path, settings: AutoencoderSettings) -> None:
             f"autoencoder path '{folder}': holds {found}, but kind '{settings.kind}' is"
             f" {kind.class_name}; {remedy}"
         )
-    facts = {
-        "channels": config.get("latent_channels"),
-        "downscale": 2 ** (len(config.get(kind.stages, [])) - 1),
-    }
-    for key, value in facts.items():
-        if getattr(settings, key) != value:
-            wrong = getattr(settings, key)
-            raise UserError(f"autoencoder {key}: {wrong}, but '{folder}' has {value}; set {value}")
+    downscale = 2 ** (len(config.get(kind.stages, [])) - 1)
+    for key, true in (("channels", config.get("latent_channels")), ("downscale", downscale)):
+        if (value := getattr(settings, key)) != true:
+            raise UserError(f"autoencoder {key}: {value}, but '{folder}' has {true}; set {true}")
 
 
 def _read_config(path: Path) -> dict:
@@ -145,8 +141,10 @@ def _read_config(path: Path) -> dict:
 
 def _load_weights(folder: Path, class_name: str) -> torch.nn.Module:
     import diffusers  # takes seconds: only once the folder is known to be right
+    from diffusers.utils import logging
     from safetensors import SafetensorError
 
+    logging.set_verbosity_error()  # it warns of a harmless key in TAEF1's config.json
     try:
         model, info = getattr(diffusers, class_name).from_pretrained(
             folder,

@@ -197,7 +197,7 @@ def test_a_damaged_config_is_refused(tmp_path, small_kl):
 def test_weights_of_another_size_are_refused(tmp_path, small_kl):
     config = json.loads((Path(small_kl.path) / CONFIG).read_bytes())
     other = json.dumps({**config, "layers_per_block": 2}).encode()
-    with pytest.raises(UserError, match="lacks .* weights"):
+    with pytest.raises(UserError, match=r"lacks .* weights"):
         load_autoencoder(damaged(tmp_path, small_kl, config=other), "cpu")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from liquidgen.tracking.journal import Journal, State, now
-from liquidgen.tracking.store import Store, tracking_uri
+from liquidgen.tracking.journal import Event, Journal, State, now
+from liquidgen.tracking.store import Store, is_refusal, tracking_uri
 
 logger = logging.getLogger("liquidgen.tracking")
 
@@ -31,24 +31,31 @@ def open_in(store: Store, journal: Journal, state: State) -> None:
 def send(store: Store, journal: Journal, state: State) -> None:
     """Send what the store misses of an open run.
 
-    Raises what MLflow raises while the store does not answer. An entry that a store refuses while
-    it answers would be refused for ever: that costs a warning and the entry.
+    Raises what MLflow raises while the store does not answer. An entry that it would refuse for
+    ever costs a warning, and is left out.
     """
     for events, offset in journal.batches(state.offset):
-        last = offset == journal.path.stat().st_size
-        try:
-            if "end" not in events[0]:
-                store.write(state.mlflow_id, events, journal, state.header)
-            elif last:  # an earlier end was followed by a continuation
-                store.end(state.mlflow_id, events[0]["end"], events[0]["time"])
-                state.ended = True
-        except Exception as error:
-            busy = getattr(error, "error_code", None) == "TEMPORARILY_UNAVAILABLE"
-            if busy or not store.answers():
-                raise
-            logger.warning("tracking: MLflow refused an entry, it is left out: %s", error)
+        if "end" not in events[0]:
+            _write(store, journal, state, events)
+        elif offset == journal.path.stat().st_size:  # an earlier end was followed by more
+            store.end(state.mlflow_id, events[0]["end"], events[0]["time"])
+            state.ended = True
         state.offset = offset
         journal.save_state(state)
+
+
+def _write(store: Store, journal: Journal, state: State, events: list[Event]) -> None:
+    """Write events, but for those that MLflow refuses."""
+    try:
+        store.write(state.mlflow_id, events, journal, state.header)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        if len(events) == 1:
+            logger.warning("tracking: MLflow refused an entry, it is left out: %s", error)
+            return
+        for event in events:
+            _write(store, journal, state, [event])
 
 
 def replay(store: Store, root: Path) -> None:

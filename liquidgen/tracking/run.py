@@ -61,6 +61,8 @@ class Run:
     @_never_raises
     def log_image(self, image: Image, key: str, step: int, *, on_parent: bool = False) -> None:
         """Log a picture, or show it with the parent run; those of one key form a series."""
+        if on_parent:
+            self._require_parent()
         if self._is_new(f"image {key}", step):
             name = f"{key.replace('/', '~')}-{step}.png"
             self._journal.files.mkdir(exist_ok=True)
@@ -89,9 +91,14 @@ class Run:
     @_never_raises
     def copy_to_parent(self, metrics: dict[str, float], step: int = 0) -> None:
         """Give the parent run the latest scores, with the settings they were made with as tags."""
+        self._require_parent()
         settings = {k: v for k, v in self._state.header.params.items() if is_later(k)}
         scores = {key: float(value) for key, value in metrics.items()}
         self._journal.append({"parent": scores, "tags": settings, "step": step})
+
+    def _require_parent(self) -> None:
+        if self._state.header.parent is None:
+            raise ValueError("the run has no parent")
 
     def _is_new(self, key: str, step: int) -> bool:
         if step <= self._last_steps.get(key, -1):

@@ -15,14 +15,27 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+MENDABLE_STATUS = {401, 403, 408, 429}  # HTTP: log in, be allowed, wait
 OUR_ID = "liquidgen.run_id"  # tag of a run that stands for an id which another store, or we, gave
 
 
 def tracking_uri(root: Path) -> str:
     """Where runs are recorded: MLFLOW_TRACKING_URI, or a database at the checkout's root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the store would refuse the same entry for ever, rather than take it later."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+        return 400 <= status < 500 and status not in MENDABLE_STATUS
+    # other OSErrors: requests' failures, no space on the disk
+    return isinstance(error, PermissionError) or not isinstance(error, OSError)
 
 
 class Store:
@@ -57,14 +70,6 @@ class Store:
         path = self._root / "work/tracking/store.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path)
-
-    def answers(self) -> bool:
-        """Whether the store can be reached at all."""
-        try:
-            self.client.search_experiments(max_results=1)
-        except Exception:
-            return False
-        return True
 
     def open(self, header: Header) -> str:
         """MLflow's id of a run, found or created, with its parameters and tags, and running."""

@@ -30,7 +30,7 @@ from liquidgen.scores import Judged, Scores
 from liquidgen.seen import Seen
 from liquidgen.settings import EncodeSettings, EvaluateSettings
 
-TRAIN_LIMIT = 4096  # training pictures that are looked at, drawn at random when there are more
+TRAIN_LIMIT = 3072  # training pictures that are looked at, drawn at random when there are more
 SHOWN, SHOWN_NEIGHBOURS = 12, 5  # rows and columns of neighbours.png
 
 

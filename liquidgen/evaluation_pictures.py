@@ -59,5 +59,5 @@ def _draw_bars(path: Path, classes: Sequence[str], shares: dict[str, list]) -> N
     axes.set_yticks([row + 0.4 - thickness / 2 for row in range(len(classes))], classes)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="share seen as their own class")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=len(shares), frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(shares), frameon=False)
     figure.savefig(path)

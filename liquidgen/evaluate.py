@@ -11,6 +11,7 @@
 
 The holdout is compared as it is; everything else has been through the autoencoder. train_fd and
 train_kid are what real pictures get in the samples' place: a generator that does better copies.
+reconstruction_kid compares pictures with themselves: without chance it can fall well below 0.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from liquidgen.autoencoder import load_autoencoder
 from liquidgen.data.decoding import GroupDecoder
@@ -44,7 +45,8 @@ class Gallery:
     def files(self, raw: RawDataset, split: str) -> Seen:
         """All pictures of a split of image files, cropped and resized as encode does."""
         groups = map(self._decoder(), raw.groups(split))
-        return self._see((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
+        batches = ((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
+        return self._see(batches, raw.counts[split])
 
     def latents(
         self,
@@ -54,7 +56,8 @@ class Gallery:
     ) -> Seen:
         """Pictures that latents decode to, perhaps after a change of each batch of latents."""
         stored = (dataset.batch(part) for part in self._batches(indices))
-        return self._see((self._decode(change(latents)), labels) for latents, labels in stored)
+        batches = ((self._decode(change(latents)), labels) for latents, labels in stored)
+        return self._see(batches, len(indices))
 
     def show(self, dataset: LatentDataset, indices: np.ndarray) -> list[Image.Image]:
         """The pictures that latents decode to."""
@@ -89,9 +92,13 @@ class Gallery:
         return ((pixels + 1) * 127.5).round() / 127.5 - 1
 
     @torch.inference_mode()
-    def _see(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Seen:
-        seen = [(self.network(p.to(self._device)).cpu(), labels) for p, labels in batches]
-        features, labels = zip(*seen, strict=True)
+    def _see(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Seen:
+        features, labels = [], []
+        with tqdm(desc="evaluate", total=total, unit="img") as progress:
+            for pixels, known in batches:
+                features.append(self.network(pixels.to(self._device)).cpu())
+                labels.append(known)
+                progress.update(len(known))
         return Seen(torch.cat(features), torch.cat(labels))
 
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import webdataset
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from liquidgen.contract import LatentContract
@@ -89,6 +90,18 @@ def test_any_webdataset_reader_finds_the_same_samples(tmp_path):
     arrays = [np.load(io.BytesIO(sample["npy"]), allow_pickle=False) for sample in found]
     assert np.array_equal(np.stack(arrays), latents)
     assert [int(sample["cls"]) for sample in found] == labels.tolist()
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (3, 8, 8)])
+def test_a_shard_has_the_bytes_that_webdataset_writes(tmp_path, shape):
+    latents, labels = samples(30, shape)
+    write_shard(tmp_path / "ours.tar", latents, labels)
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar"), mtime=0, encoder=False) as tar:
+        for i, (sample, label) in enumerate(zip(latents, labels, strict=True)):
+            npy = io.BytesIO()
+            np.save(npy, sample)
+            tar.write({"__key__": f"{i:08d}", "npy": npy.getvalue(), "cls": b"%d" % label})
+    assert (tmp_path / "ours.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path):

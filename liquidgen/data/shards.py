@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from tarfile import RECORDSIZE
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,18 +22,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 512  # bytes of a tar block
+NPY_HEADER = 128  # bytes before the data in an npy file of few dimensions
 
 
 def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> StoredFile:
     """Write samples, latents float16 (N, C, h, w) and labels (N,), as one tar, atomically."""
-    from webdataset import TarWriter
-
-    with atomic(path) as file, TarWriter(file, mtime=0, encoder=False) as tar:
-        for i, (sample, label) in enumerate(zip(latents, labels, strict=True)):
-            npy = io.BytesIO()
-            np.lib.format.write_array(npy, sample, version=(1, 0), allow_pickle=False)
-            tar.write({"__key__": f"{i:08d}", "npy": npy.getvalue(), "cls": b"%d" % label})
-    return StoredFile.of(path, len(labels))
+    count = len(labels)
+    records = np.repeat(_template(latents.shape[1:]), count)
+    values = [b"%d" % label for label in labels]
+    records["latents"], records["label"] = latents, values
+    records["cls"]["name"] = [b"%08d.cls" % i for i in range(count)]
+    records["npy"]["name"] = [b"%08d.npy" % i for i in range(count)]
+    records["cls"]["size"] = [b"%011o" % len(value) for value in values]
+    for member in ("cls", "npy"):
+        records[member]["checksum"] = b" " * 8  # as the sum of a header's bytes counts it
+        sums = np.ascontiguousarray(records[member]).view(np.uint8).reshape(count, BLOCK).sum(1)
+        records[member]["checksum"] = [b"%06o\0 " % value for value in sums]
+    with atomic(path) as file:
+        file.write(records)
+        file.write(bytes(2 * BLOCK))  # a tar's end, and padding
+        file.write(bytes(-file.tell() % RECORDSIZE))
+    return StoredFile.of(path, count)
 
 
 def samples_a_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
@@ -105,19 +115,36 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
 
 def _record(latent_shape: Sequence[int]) -> np.dtype:
     """The layout of one sample in a tar: two members, each a header and padded content."""
-    header = 128  # bytes before the data in an npy file of few dimensions
-    size = header + 2 * int(np.prod(latent_shape))
+    member = [
+        ("name", "S100"),
+        ("mode_and_owner", "V24"),
+        ("size", "S12"),
+        ("time", "V12"),
+        ("checksum", "S8"),
+        ("rest", "V356"),
+    ]
+    size = NPY_HEADER + 2 * int(np.prod(latent_shape))
     fields: list[Any] = [
-        ("cls_name", "S100"),
-        ("cls_header", f"V{BLOCK - 100}"),
+        ("cls", member),
         ("label", "S20"),
         ("cls_padding", f"V{BLOCK - 20}"),
-        ("npy_name", "S100"),
-        ("npy_header", f"V{BLOCK - 100 + header}"),
+        ("npy", member),
+        ("npy_header", f"V{NPY_HEADER}"),
         ("latents", "<f2", tuple(latent_shape)),
         ("npy_padding", f"V{-size % BLOCK}"),
     ]
     return np.dtype(fields)
+
+
+def _template(latent_shape: Sequence[int]) -> np.ndarray:
+    """The record of one sample, as WebDataset writes it; by itself it would take 0.2 ms each."""
+    from webdataset import TarWriter
+
+    npy, tar = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array(npy, np.zeros(latent_shape, np.float16), version=(1, 0))
+    with TarWriter(tar, mtime=0, encoder=False) as writer:
+        writer.write({"__key__": f"{0:08d}", "npy": npy.getvalue(), "cls": b"0"})
+    return np.frombuffer(tar.getvalue(), _record(latent_shape), count=1)
 
 
 def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.ndarray:
@@ -129,7 +156,7 @@ def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.nda
     records = np.memmap(path, dtype=layout, mode="r", shape=(shard.count,))
     for i in {0, shard.count - 1}:
         if not re.fullmatch(
-            rb"\d{8}\.cls\d{8}\.npy", records["cls_name"][i] + records["npy_name"][i]
+            rb"\d{8}\.cls\d{8}\.npy", records["cls"]["name"][i] + records["npy"]["name"][i]
         ):
             raise UserError(f"{path}: sample {i} is not where the format says; {REMEDY}")
     return records

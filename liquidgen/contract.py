@@ -17,7 +17,9 @@ class LatentContract(BaseModel):
     | field | meaning |
     |---|---|
     | autoencoder, autoencoder_digest | the selected block; digest of its weights |
-    | image_size, crop, flip | pixels that were encoded; flip: each train image mirrored, too |
+    | image_size, crop, crop_seed | of the pixels that were encoded |
+    | flip | each training image was also encoded mirrored |
+    | max_upscale, max_pixels | images beyond these were skipped |
     | dtype | of the stored latents |
     | mean, std | per channel, of the stored latents of the train split |
     """
@@ -28,7 +30,10 @@ class LatentContract(BaseModel):
     autoencoder_digest: str
     image_size: int
     crop: Literal["center", "random"]
+    crop_seed: int
     flip: bool
+    max_upscale: float
+    max_pixels: int
     dtype: Literal["float16"]
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
@@ -51,22 +56,6 @@ class LatentContract(BaseModel):
             latents, self.mean
         )
 
-    def check(self, other: "LatentContract", where: str) -> None:
-        """Refuse another contract, naming the first field that differs.
-
-        The autoencoder's path may differ: the digest of its weights is what counts.
-
-        Raises:
-            UserError: `other`, found at `where`, differs from this contract.
-        """
-        mine, theirs = self._compared(), other._compared()
-        for field, value in mine.items():
-            if theirs[field] != value:
-                raise UserError(
-                    f"{where}: latent contract differs: {field} is {theirs[field]}, "
-                    f"but {value} is required; run `dvc repro` to make both anew"
-                )
-
     def check_autoencoder(self, digest: str) -> None:
         """Refuse an autoencoder whose weights are not those that made the latents.
 
@@ -79,11 +68,6 @@ class LatentContract(BaseModel):
                 f"{path}: weights have digest {digest[:12]}, but the latents were made with "
                 f"{self.autoencoder_digest[:12]}; run `dvc repro encode`, or restore the weights"
             )
-
-    def _compared(self) -> dict:
-        block = self.autoencoder.model_dump(exclude={"path"})
-        rest = self.model_dump(exclude={"autoencoder"})
-        return {f"autoencoder.{name}": value for name, value in block.items()} | rest
 
     @staticmethod
     def _per_channel(latents: "Tensor", values: tuple[float, ...]) -> "Tensor":

@@ -66,7 +66,10 @@ def encode(
             "autoencoder_digest": autoencoder.digest,
             "image_size": image_size,
             "crop": settings.crop,
+            "crop_seed": settings.seed,
             "flip": settings.flip,
+            "max_upscale": settings.max_upscale,
+            "max_pixels": settings.max_pixels,
         }
         determines = {
             "facts": facts,

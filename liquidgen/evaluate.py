@@ -29,7 +29,7 @@ from liquidgen.gallery import Gallery
 from liquidgen.probe import scramble
 from liquidgen.scores import Judged, Scores
 from liquidgen.seen import Seen
-from liquidgen.settings import EncodeSettings, EvaluateSettings
+from liquidgen.settings import EvaluateSettings
 
 TRAIN_LIMIT = 3072  # training pictures that are looked at, drawn at random when there are more
 SHOWN, SHOWN_NEIGHBOURS = 12, 5  # rows and columns of neighbours.png
@@ -41,13 +41,12 @@ def evaluate(
     latents_folder: Path,
     folder: Path,
     *,
-    encode: EncodeSettings,
     settings: EvaluateSettings,
     device: str | torch.device,
 ) -> Scores:
     """Score samples; pictures and tables go to `folder`, which is replaced.
 
-    `encode` are the settings that made the latents. Unconditional data have no class scores.
+    Unconditional data have no class scores.
 
     Raises:
         UserError: there are too few pictures for the settings, or the folders do not fit.
@@ -56,7 +55,8 @@ def evaluate(
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
     _check_counts(samples.counts["samples"], raw.counts["holdout"], settings)
-    gallery = Gallery(latents_folder, encode=encode, batch_size=settings.batch_size, device=device)
+    gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device)
+    _check_latents(samples, gallery.train.manifest.digest, latents_folder)
     order = np.random.default_rng(settings.seed).permutation(len(gallery.train))[:TRAIN_LIMIT]
     judged = _look(gallery, samples, raw, order)
     found = scores.neighbours(judged, SHOWN_NEIGHBOURS)
@@ -93,6 +93,14 @@ def _check_counts(samples: int, holdout: int, settings: EvaluateSettings) -> Non
                 f"images; set it to at most {limit}, or raise sample.num_images or the dataset's "
                 "holdout_fraction"
             )
+
+
+def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> None:
+    if samples.info.sampling["latents_digest"] != digest:
+        raise UserError(
+            f"{samples.folder}: from a model of other latents than {latents_folder} now holds; "
+            "run `dvc repro`"
+        )
 
 
 def _look(gallery: Gallery, samples: RawDataset, raw: RawDataset, order: np.ndarray) -> Judged:

@@ -16,7 +16,6 @@ from liquidgen.data.shards import LatentDataset
 from liquidgen.features import load_features
 from liquidgen.grid import to_images
 from liquidgen.seen import Seen
-from liquidgen.settings import EncodeSettings
 
 
 class Gallery:
@@ -30,7 +29,6 @@ class Gallery:
         self,
         latents_folder: Path,
         *,
-        encode: EncodeSettings,
         batch_size: int,
         device: str | torch.device,
     ) -> None:
@@ -40,7 +38,7 @@ class Gallery:
         self.network = load_features(device)
         self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
         self.contract.check_autoencoder(self._autoencoder.digest)
-        self._encode, self._batch_size, self._device = encode, batch_size, device
+        self._batch_size, self._device = batch_size, device
 
     def files(self, raw: RawDataset, split: str) -> Seen:
         """All pictures of a split of image files, cropped and resized as encode does."""
@@ -78,9 +76,9 @@ class Gallery:
         return GroupDecoder(
             image_size=self.contract.image_size,
             crop=self.contract.crop,
-            max_upscale=self._encode.max_upscale,
-            max_pixels=self._encode.max_pixels,
-            seed=(self._encode.seed, 1),  # as encode crops the holdout
+            max_upscale=self.contract.max_upscale,
+            max_pixels=self.contract.max_pixels,
+            seed=(self.contract.crop_seed, 1),  # as encode crops the holdout
         )
 
     def _batches(self, indices: np.ndarray) -> list[np.ndarray]:

@@ -41,7 +41,9 @@ def load_model(folder: Path) -> tuple[LiquidNet, ModelFacts]:
     """Network and facts of a model folder; raises UserError when something is missing."""
     facts = read_facts(folder)
     try:
-        model = LiquidNet.from_pretrained(folder / NETWORK, use_safetensors=True)
+        model = LiquidNet.from_pretrained(
+            folder / NETWORK, use_safetensors=True, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{folder / NETWORK}: unreadable weights ({reason}); {REMEDY}") from None

@@ -82,6 +82,7 @@ def sample(
                 "num_steps": settings.num_steps,
                 "guidance_scale": guidance_scale,
                 "seed": settings.seed,
+                "latents_digest": facts.latents_digest,
             },
         )
         grid = class_grid([row for row in rows if row], facts.classes or ())

@@ -117,16 +117,16 @@ class Trainer:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             point = {"loss": loss, "gradient_norm": self.gradient_norm, "epoch": epochs}
             point |= {"learning_rate": self.learner.learning_rate}
-            log.log_metrics(_named(point), step)
+            log.log_metrics(point, step)
         if losses and (done or (within == 0 and epochs % s.validate_every == 0)):
             measured = self.validation.measure(self.learner)
-            log.log_metrics(_named(measured), step)
+            log.log_metrics(measured, step)
             self.progress.curve.append({"epoch": epochs, "loss": mean(losses)} | measured)
             losses.clear()
         if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
             dataset = self.training.dataset
             grid = preview_grid(self.learner, dataset.contract, dataset.classes)
-            log.log_image(grid, "train/preview", step)
+            log.log_image(grid, "preview", step)
 
     def save(self) -> None:
         """Write a checkpoint and drop the older ones."""
@@ -143,7 +143,3 @@ class Trainer:
             f"train: {self.learner.step} steps in {seconds:.0f} s, validation loss {loss:.4f}, "
             f"model in {folder}"
         )
-
-
-def _named(values: dict[str, float]) -> dict[str, float]:
-    return {f"train/{name}": value for name, value in values.items()}

@@ -32,7 +32,7 @@ COLUMNS = [
     "params.`train.num_epochs`",
     "tags.`sample.guidance_scale`",
 ]
-PICTURES = ["samples", "train/preview"]  # keys of pictures that the chart page shows large
+PICTURES = ["samples", "preview"]  # keys of pictures that the chart page shows large
 
 
 def main() -> None:

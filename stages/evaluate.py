@@ -5,7 +5,7 @@ from pathlib import Path
 from liquidgen.config import Params
 from liquidgen.device import resolve_device
 from liquidgen.evaluate import evaluate, write_scores
-from liquidgen.modelfolder import read_run
+from liquidgen.runs import read_run
 from liquidgen.stage import run_stage
 from liquidgen.tracking import open_run
 
@@ -18,7 +18,7 @@ def main(params: Params, root: Path) -> str:
         "evaluate",
         name=f"evaluate {params.run_name}",
         params=params.flat("sample", "evaluate"),
-        parent=read_run(params.model_folder)["run_id"],
+        parent=read_run(params.model_folder),
     ) as run:
         scores = evaluate(
             params.samples_folder,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from liquidgen.config import Params
 from liquidgen.device import resolve_device
-from liquidgen.modelfolder import read_run
+from liquidgen.runs import read_run
 from liquidgen.sample import GRID, sample
 from liquidgen.stage import run_stage
 from liquidgen.tracking import open_run
@@ -19,7 +19,7 @@ def main(params: Params, root: Path) -> str:
         "sample",
         name=f"sample {params.run_name}",
         params=params.flat("sample"),
-        parent=read_run(params.model_folder)["run_id"],
+        parent=read_run(params.model_folder),
     ) as run:
         grid = sample(
             params.model_folder,
@@ -27,7 +27,7 @@ def main(params: Params, root: Path) -> str:
             settings=params.sample,
             device=resolve_device(params.machine.device),
         )
-        run.log_image(grid, "samples", step=0)
+        run.log_image(grid, "samples", step=0, on_parent=True)
     return f"sample: {params.sample.num_images} images in {folder}, look at {folder / GRID}"
 
 

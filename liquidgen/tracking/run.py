@@ -39,7 +39,10 @@ def _never_raises(log: Callable[..., None]) -> Callable[..., None]:
 
 
 class Run:
-    """An open run. Its methods return at once and never raise; any thread may call them."""
+    """An open run. Its methods return at once and never raise; any thread may call them.
+
+    Metrics are recorded as `<stage>/<name>`.
+    """
 
     def __init__(self, journal: Journal, state: State):
         self._journal, self._state = journal, state
@@ -54,7 +57,8 @@ class Run:
     @_never_raises
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Log points of curves; what was logged before an interruption is not repeated."""
-        new = {k: float(v) for k, v in metrics.items() if self._is_new(k, step)}
+        named = self._named(metrics)
+        new = {key: value for key, value in named.items() if self._is_new(key, step)}
         if new:
             self._journal.append({"metrics": new, "step": step})
 
@@ -93,8 +97,12 @@ class Run:
         """Give the parent run the latest scores, with the settings they were made with as tags."""
         self._require_parent()
         settings = {k: v for k, v in self._state.header.params.items() if is_later(k)}
-        scores = {key: float(value) for key, value in metrics.items()}
+        scores = self._named(metrics)
         self._journal.append({"parent": scores, "tags": settings, "step": step})
+
+    def _named(self, metrics: dict[str, float]) -> dict[str, float]:
+        stage = self._state.header.tags["stage"]
+        return {f"{stage}/{name}": float(value) for name, value in metrics.items()}
 
     def _require_parent(self) -> None:
         if self._state.header.parent is None:

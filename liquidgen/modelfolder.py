@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, logging
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from liquidgen.contract import LatentContract
@@ -38,15 +39,25 @@ def save_model(folder: Path, model: LiquidNet, facts: ModelFacts, run_id: str) -
 
 
 def load_model(folder: Path) -> tuple[LiquidNet, ModelFacts]:
-    """Network and facts of a model folder; raises UserError when something is missing."""
-    facts = read_facts(folder)
+    """Network and facts of a model folder.
+
+    Raises UserError when a file is missing or damaged, or when weights and config.json differ.
+    """
+    facts, source = read_facts(folder), folder / NETWORK
+    for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME):
+        if not (source / name).is_file():  # diffusers would look for it on the hub
+            raise UserError(f"{source / name}: missing; {REMEDY}")
+    logging.set_verbosity_error()  # what it warns of is refused here
     try:
-        model = LiquidNet.from_pretrained(
-            folder / NETWORK, use_safetensors=True, low_cpu_mem_usage=False
+        model, found = LiquidNet.from_pretrained(
+            source, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{folder / NETWORK}: unreadable weights ({reason}); {REMEDY}") from None
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(" ".join(str(error).splitlines()[:2]).split())
+        raise UserError(f"{source}: unreadable weights ({reason}); {REMEDY}") from None
+    for kind in ("missing", "unexpected"):  # diffusers draws missing ones at random
+        if names := found[f"{kind}_keys"]:
+            raise UserError(f"{source}: {len(names)} {kind} weights, such as {names[0]}; {REMEDY}")
     return model.eval().requires_grad_(False), facts
 
 

@@ -1,34 +1,36 @@
 """The stage sample: images from a trained model, in the raw format, with a grid to look at."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from liquidgen.autoencoder import load_autoencoder
+from liquidgen.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.data.raw import RawWriter, Record
+from liquidgen.errors import UserError
 from liquidgen.files import atomic, new_folder
 from liquidgen.flow import guided
 from liquidgen.grid import class_grid, to_images
-from liquidgen.modelfolder import load_model
+from liquidgen.modelfolder import REMEDY, ModelFacts, load_model
+from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.samplers import solve
 from liquidgen.settings import SampleSettings
 
 GRID, SINGLES = "grid.png", 4
 MAX_FILE_MB = 256
+PROTOCOL = {"solver", "num_steps", "guidance_scale", "seed"}  # what the images say of themselves
 
 
 def noise_of(seed: int, numbers: range, shape: tuple[int, ...]) -> Tensor:
     """Noise (B, C, h, w) of the images with these numbers; each depends on (seed, number) alone."""
-    return torch.stack(
-        [
-            torch.randn(shape, generator=torch.Generator().manual_seed((seed << 32) + number))
-            for number in numbers
-        ]
-    )
+    # torch's own generator takes 32 bits of a seed and ignores the others
+    drawn = [np.random.default_rng((seed, n)).standard_normal(shape, np.float32) for n in numbers]
+    return torch.from_numpy(np.stack(drawn))
 
 
 def sample(
@@ -43,52 +45,56 @@ def sample(
     model = model.to(device, memory_format=torch.channels_last)
     autoencoder = load_autoencoder(facts.contract.autoencoder, device)
     facts.contract.check_autoencoder(autoencoder.digest)
-    num_classes = len(facts.classes or ())
-    guidance_scale = settings.guidance_scale if num_classes else 1.0
-    velocity = guided(model, model.null_label, guidance_scale)
-    rows: list[list[Image.Image]] = [[] for _ in range(num_classes or 1)]
+    if facts.classes is None:  # nothing to guide to
+        settings = settings.model_copy(update={"guidance_scale": 1.0})
+    rows: list[list[Image.Image]] = [[] for _ in facts.classes or ("no class",)]
     with (
         new_folder(folder) as temporary,
         RawWriter(temporary, facts.classes, MAX_FILE_MB) as writer,
-        tqdm(desc="sample", total=settings.num_images, unit="img") as bar,
     ):
-        for start in range(0, settings.num_images, settings.batch_size):
-            numbers = range(start, min(start + settings.batch_size, settings.num_images))
-            labels = torch.tensor([i % num_classes if num_classes else 0 for i in numbers])
-            latents = solve(
-                velocity,
-                noise_of(settings.seed, numbers, facts.contract.latent_shape).to(device),
-                labels.to(device),
-                solver=settings.solver,
-                num_steps=settings.num_steps,
-            )
-            images = to_images(autoencoder.decode(facts.contract.restore(latents)))
-            for number, label, image in zip(numbers, labels.tolist(), images, strict=True):
-                name = f"{number:06d}.png"
-                data = _png(image)
-                writer.add("samples", Record(data, name, label if num_classes else None))
-                if number < SINGLES:
-                    (temporary / name).write_bytes(data)
-                if len(rows[label]) < settings.grid_columns:
-                    rows[label].append(image)
-            bar.update(len(numbers))
+        for number, image in _drawn(model, autoencoder, facts, settings):
+            label, name, data = number % len(rows), f"{number:06d}.png", _png(image)
+            writer.add("samples", Record(data, name, label if facts.classes else None))
+            if number < SINGLES:
+                (temporary / name).write_bytes(data)
+            if len(rows[label]) < settings.grid_columns:
+                rows[label].append(image)
+        protocol = settings.model_dump(include=PROTOCOL)
         writer.finish(
             license="that of the training images",
             origin=f"model {facts.name}",
             revision=None,
             refused={},
-            sampling={
-                "solver": settings.solver,
-                "num_steps": settings.num_steps,
-                "guidance_scale": guidance_scale,
-                "seed": settings.seed,
-                "latents_digest": facts.latents_digest,
-            },
+            sampling={**protocol, "latents_digest": facts.latents_digest},
         )
         grid = class_grid([row for row in rows if row], facts.classes or ())
         with atomic(temporary / GRID) as file:
             grid.save(file, "png")
     return grid
+
+
+def _drawn(
+    model: LiquidNet, autoencoder: Autoencoder, facts: ModelFacts, settings: SampleSettings
+) -> Iterator[tuple[int, Image.Image]]:
+    """Number and image of every sample, in order."""
+    cycle = range(len(facts.classes)) if facts.classes else [model.null_label]
+    velocity = guided(model, model.null_label, settings.guidance_scale)
+    with tqdm(desc="sample", total=settings.num_images, unit="img") as bar:
+        for start in range(0, settings.num_images, settings.batch_size):
+            numbers = range(start, min(start + settings.batch_size, settings.num_images))
+            labels = torch.tensor([cycle[number % len(cycle)] for number in numbers])
+            latents = solve(
+                velocity,
+                noise_of(settings.seed, numbers, facts.contract.latent_shape).to(model.device),
+                labels.to(model.device),
+                solver=settings.solver,
+                num_steps=settings.num_steps,
+            )
+            if not latents.isfinite().all():  # they would become black images
+                raise UserError(f"model {facts.name}: its latents are not finite; {REMEDY}")
+            images = to_images(autoencoder.decode(facts.contract.restore(latents)))
+            yield from zip(numbers, images, strict=True)
+            bar.update(len(numbers))
 
 
 def _png(image: Image.Image) -> bytes:

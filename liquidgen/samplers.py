@@ -17,7 +17,7 @@ def euler():
 
 
 def heun():
-    """Heun's method, second order, two model calls a step (Karras et al. 2022, alg. 1)."""
+    """Heun's method, second order, two model calls a step but the last (Karras et al. 2022)."""
     from diffusers import FlowMatchHeunDiscreteScheduler
 
     return FlowMatchHeunDiscreteScheduler()
@@ -58,6 +58,7 @@ def solve(
         scheduler.set_timesteps(sigmas=grid, device=noise.device)
     else:
         scheduler.set_timesteps(num_steps, device=noise.device)
+    scheduler.set_begin_index(0)  # rounded timesteps may repeat and not tell where to begin
     x = noise
     for i, timestep in enumerate(scheduler.timesteps):
         # sigma is t; some schedulers round their timesteps to whole thousandths

@@ -24,8 +24,8 @@ class LiquidNet(ModelMixin, ConfigMixin):
     | width, depth, cond_dim, patch_size | size; half of the blocks give skips, half add them |
     | block, block_settings | block type and its settings |
 
-    Raises UserError if width is no multiple of the 16 groups of GroupNorm, if sample_size is no
-    multiple of patch_size, or for unknown block settings.
+    Raises UserError if width is no multiple of the 16 groups of GroupNorm, if depth is odd, if
+    sample_size is no multiple of patch_size, or for unknown block settings.
     """
 
     @register_to_config
@@ -44,6 +44,8 @@ class LiquidNet(ModelMixin, ConfigMixin):
         super().__init__()
         if width % NORM_GROUPS:
             raise UserError(f"model width {width}: must be a multiple of {NORM_GROUPS}")
+        if depth % 2:
+            raise UserError(f"model depth {depth}: must be even, as half of the blocks give skips")
         if sample_size % patch_size:
             raise UserError(
                 f"latent side {sample_size}: must be a multiple of patch_size {patch_size}; "

@@ -1,20 +1,19 @@
 """The zigzag scan: a 1-D convolution along a serpentine path through the image."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
 from liquidgen.models.layers import PointwiseConv
 
 
-@lru_cache(maxsize=16)
 def serpentine_order(height: int, width: int, device: torch.device) -> Tensor:
     """Positions of a row-major grid along the serpentine: left to right, then right to left.
 
     Each step moves to a neighbour in the image. The order is its own inverse, because it only
     mirrors every second row. Returns (height * width,) int64.
     """
+    # made anew each time, within 1% of a forward: a cache would hand tensors of inference mode to
+    # training, and torch.compile ignores it
     rows = torch.arange(height * width, device=device).reshape(height, width)
     rows[1::2] = rows[1::2].flip(1)
     return rows.flatten()

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from liquidgen import settings as s
 from liquidgen.errors import UserError
@@ -108,8 +108,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     """
     raw = _read(path)
     named = set(s.Selectors.model_fields) | set(BLOCKS.values()) | set(STAGES) | set(UNTRACKED)
-    for key in raw.keys() - named:
-        near = get_close_matches(str(key), named, n=1)
+    for key in sorted(raw.keys() - named, key=str):
+        near = get_close_matches(str(key), sorted(named - raw.keys()), n=1)
         hint = f"did you mean {near[0]}?" if near else "remove it"
         raise UserError(f"{key}: unknown key in {path}; {hint}")
     for key in sorted(named - raw.keys()):
@@ -133,9 +133,12 @@ def _read(path: Path) -> dict:
         raw = YAML(typ="safe").load(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the folder that has it") from None
-    except YAMLError as error:
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise UserError(f"{path}: line {line}: not valid YAML: {error.problem}") from None
+    except YAMLError as error:  # characters that no YAML file may hold
         problem = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML: {problem}") from None
+        raise UserError(f"{path}: not valid YAML: {problem}; save it as UTF-8") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must be a mapping of keys, but it is {raw!r}")
     return raw
@@ -157,10 +160,19 @@ def _block(group: str, name: str, data: object) -> object:
         return s.validate(s.ModelSettings, data, path)
     if group == "autoencoders":
         return s.validate(s.AutoencoderSettings, data, path)
-    kind = data.get("kind")
-    if kind not in s.DATASET_KINDS:
-        raise UserError(f"{path}.kind: must be one of {', '.join(s.DATASET_KINDS)}; it is {kind!r}")
-    return s.validate(s.DATASET_KINDS[kind], data, path)
+    return s.validate(_dataset_kind(data, path), data, path)
+
+
+def _dataset_kind(data: dict, path: str) -> type[s.Settings]:
+    kinds = ", ".join(s.DATASET_KINDS)
+    if "kind" not in data:  # without it, no other key can be judged
+        misspelt = get_close_matches("kind", map(str, data), n=1)
+        if misspelt:
+            raise UserError(f"{path}.{misspelt[0]}: unknown key; did you mean {path}.kind?")
+        raise UserError(f"{path}.kind: missing key; add it, one of {kinds}")
+    if str(data["kind"]) not in s.DATASET_KINDS:
+        raise UserError(f"{path}.kind: must be one of {kinds}; it is {data['kind']!r}")
+    return s.DATASET_KINDS[data["kind"]]
 
 
 def _select(blocks: dict, selector: str, name: str, group: str) -> object:

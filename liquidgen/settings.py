@@ -24,9 +24,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strictly typed, and unknown keys are refused."""
+    """Base of all settings: frozen, strictly typed, finite, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class ProceduralSettings(Settings):
@@ -192,7 +192,9 @@ def validate(model: type[Model], data: object, path: str = "") -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UserError(_explain(error.errors()[0], model, path)) from None
+        # unknown keys first: a misspelt key is unknown, and the right one missing
+        mistakes = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise UserError(_explain(mistakes[0], model, path)) from None
 
 
 def _explain(error: dict, model: type[BaseModel], path: str) -> str:

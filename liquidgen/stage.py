@@ -9,6 +9,11 @@ from pathlib import Path
 from liquidgen.config import Params, load_params, project_root
 from liquidgen.errors import UserError
 
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
+INTERRUPTED = 130  # exit code, as shells have it
+
 
 def run_stage(main: Callable[[Params, Path], str]) -> None:
     """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes."""
@@ -18,10 +23,15 @@ def run_stage(main: Callable[[Params, Path], str]) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
         where = f" at {error.filename}" if error.filename else ""
-        sys.exit(
-            f"error: no space left on the disk{where}; free some, then run `dvc repro` again: "
-            "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
-        )
+        if error.errno in DISK_FULL:
+            sys.exit(
+                f"error: no space left on the disk{where}; free some, then run `dvc repro` again: "
+                f"{SAFE}"
+            )
+        if error.errno in FORBIDDEN:
+            sys.exit(f"error: no permission{where}; allow it, then run `dvc repro` again: {SAFE}")
+        raise
+    except KeyboardInterrupt:
+        print(f"stopped; `dvc repro` goes on: {SAFE}", file=sys.stderr)
+        sys.exit(INTERRUPTED)

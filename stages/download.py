@@ -11,9 +11,8 @@ from liquidgen.tracking import open_run
 def main(params: Params, root: Path) -> str:
     """Fill data/raw/<dataset>."""
     name = params.selectors.dataset
-    with open_run(
-        root, params.tracking.experiment, "download", name=name, params=params.flat("dataset")
-    ) as run:
+    recorded = params.flat("dataset", "download")
+    with open_run(root, params.tracking.experiment, "download", name=name, params=recorded) as run:
         info = download(
             params.dataset,
             params.download,

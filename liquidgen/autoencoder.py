@@ -104,15 +104,23 @@ class Autoencoder:
 
 def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:
     """The autoencoder of `settings`; raises UserError when its folder does not hold it."""
-    folder = SHIPPED if settings.path is None else Path(settings.path)
-    _check_folder(folder, settings)
+    folder = _checked_folder(settings)
     model = _load_weights(folder, KINDS[settings.kind].class_name)
     model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return Autoencoder(model, settings, file_sha256(folder / WEIGHTS))
 
 
-def _check_folder(folder: Path, settings: AutoencoderSettings) -> None:
-    """Compare config.json with the settings before anything heavy is loaded."""
+def weights_digest(settings: AutoencoderSettings) -> str:
+    """SHA-256 of the weights file of `settings`, as `digest` of the loaded autoencoder gives it.
+
+    Raises UserError when the folder does not hold that autoencoder.
+    """
+    return file_sha256(_checked_folder(settings) / WEIGHTS)
+
+
+def _checked_folder(settings: AutoencoderSettings) -> Path:
+    """The autoencoder's folder, after its config.json was compared with the settings."""
+    folder = SHIPPED if settings.path is None else Path(settings.path)
     if not folder.is_dir():
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):
@@ -130,6 +138,7 @@ def _check_folder(folder: Path, settings: AutoencoderSettings) -> None:
     for key, true in (("channels", config.get("latent_channels")), ("downscale", downscale)):
         if (value := getattr(settings, key)) != true:
             raise UserError(f"autoencoder {key}: {value}, but '{folder}' has {true}; set {true}")
+    return folder
 
 
 def _read_config(path: Path) -> dict:

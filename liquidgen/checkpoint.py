@@ -1,25 +1,31 @@
 """Training state on disk: safetensors files that carry their own digest in their name."""
 
 import json
+import logging
+import os
 import re
-import warnings
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
-from liquidgen.files import atomic, file_sha256, sha256
+from liquidgen.files import file_sha256
 
+logger = logging.getLogger(__name__)
+
+UNFINISHED = "checkpoint.tmp"  # one name, so that a killed writer's is overwritten by the next
 NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict) -> Path:
     """Write one checkpoint durably; `facts` is what JSON can hold."""
-    data = save(tensors, metadata={"facts": json.dumps(facts)})
-    path = folder / f"step-{step:09d}-{sha256(data)[:16]}.safetensors"
-    with atomic(path) as file:
-        file.write(data)
+    temporary = folder / UNFINISHED
+    save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})  # from memory as it lies
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    path = folder / f"step-{step:09d}-{file_sha256(temporary)[:16]}.safetensors"
+    os.replace(temporary, path)
     return path
 
 
@@ -32,10 +38,11 @@ def load_checkpoint(folder: Path, last_step: int) -> tuple[dict[str, Tensor], di
         if step > last_step:
             continue
         if file_sha256(path)[:16] != NAME.match(path.name)[2]:
-            warnings.warn(f"{path}: damaged checkpoint, using the one before it", stacklevel=2)
+            logger.warning("%s: damaged checkpoint, going back to the one before it", path)
             continue
         with safe_open(path, framework="pt") as file:
-            return file.get_tensors(file.keys()), json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["facts"])
     return None
 
 

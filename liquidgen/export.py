@@ -2,10 +2,7 @@
 
 import csv
 import io
-import resource
 from pathlib import Path
-
-import torch
 
 from liquidgen.files import atomic, write_json
 from liquidgen.modelfolder import ModelFacts, save_model
@@ -24,7 +21,7 @@ def train_scores(trainer: Trainer) -> dict[str, float]:
         "seconds": progress.seconds,
         "skipped_steps": progress.skipped_steps,
         "parameters": learner.model.num_parameters(),
-        "peak_memory_mb": _peak_memory_mb(learner.device),
+        "peak_memory_mb": progress.peak_memory_mb,
     }
 
 
@@ -55,9 +52,3 @@ def _write_curve(path: Path, curve: list[dict[str, float]]) -> None:
     writer.writerows(curve)
     with atomic(path) as file:
         file.write(text.getvalue().encode())
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

@@ -9,18 +9,34 @@ PR_SET_PDEATHSIG = 1
 
 
 class Interrupt:
-    """Notes SIGTERM, SIGINT and the death of the parent process, for a loop to look at."""
+    """Notes SIGTERM, SIGINT and the death of the parent process, for a loop to look at.
+
+    Only within its context, and only in the main thread, where Python lets signals be handled.
+    """
 
     def __init__(self) -> None:
         self.requested = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-        if sys.platform == "linux":
-            # a killed `dvc repro` would leave its stage running beside the next one
-            parent = os.getppid()
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before the kernel was asked
-                self.requested = True
+
+    def __enter__(self) -> "Interrupt":
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        # a killed `dvc repro` would leave its stage running beside the next one
+        parent = os.getppid()
+        _signal_at_parents_death(signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the kernel was asked
+            self.requested = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _signal_at_parents_death(0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
         self.requested = True
+
+
+def _signal_at_parents_death(number: int) -> None:
+    """Ask the kernel for a signal at the parent's death; 0 asks for none."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -1,6 +1,7 @@
 """One learner: network, averaged weights, optimizer and precision, advanced a step at a time."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +12,8 @@ from liquidgen.errors import UserError
 from liquidgen.flow import TIME_SAMPLINGS, drop_labels, flow_loss
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.settings import TrainSettings
+
+GOLDEN = 0x9E3779B1  # 2**32 / golden ratio, as in multiplicative hashing (Knuth, TAOCP 3, 6.4)
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -32,7 +35,8 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 def generator_for(seed: int, step: int) -> torch.Generator:
     """The randomness of one step, a pure function of its arguments: resuming needs no state."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    # torch's generator takes 32 bits of a seed: other seeds start far away in the same 2**32 steps
+    return torch.Generator().manual_seed((seed * GOLDEN + step) % 2**32)
 
 
 class Learner:
@@ -74,15 +78,14 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
-        if finite or self.scaler.is_enabled():  # the scaler itself skips a step that overflowed
+        loss, norm = torch.stack([loss.detach(), norm]).tolist()  # the one wait for a GPU
+        if math.isfinite(loss) and math.isfinite(norm):
             self.scaler.step(self.optimizer)
+            self.ema.step(self.model.parameters())
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if finite:
-            self.ema.step(self.model.parameters())
         self.step += 1
-        return loss.item(), norm.item()
+        return loss, norm
 
     @property
     def learning_rate(self) -> float:
@@ -111,13 +114,10 @@ class Learner:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Everything that the next step depends on: tensors, and facts that JSON can hold."""
-        names = [name for name, _ in self.model.named_parameters()]
-        tensors = {f"model.{name}": value for name, value in self.model.named_parameters()}
-        tensors |= {
-            f"ema.{name}": value for name, value in zip(names, self.ema.shadow_params, strict=True)
-        }
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
+        tensors: dict[str, Tensor] = {}
+        for name, parameter, average in self._named():
+            parts = {"model": parameter, "ema": average} | self.optimizer.state.get(parameter, {})
+            tensors |= {f"{part}.{name}": value for part, value in parts.items()}
         facts = {
             "step": self.step,
             "ema_step": self.ema.optimization_step,
@@ -125,22 +125,27 @@ class Learner:
         }
         return {name: value.detach().contiguous() for name, value in tensors.items()}, facts
 
+    @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], facts: dict) -> None:
-        """The inverse of `state`."""
-        moments: dict[int, dict[str, Tensor]] = {}
-        shadow = dict(zip(_names(self.model), self.ema.shadow_params, strict=True))
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(tensors[f"model.{name}"])
-                shadow[name].copy_(tensors[f"ema.{name}"])
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                moments.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.scaler.load_state_dict(facts["scaler"])
+        """The inverse of `state`; the state of another device or precision will do."""
+        for name, parameter, average in self._named():
+            parameter.copy_(tensors[f"model.{name}"])
+            average.copy_(tensors[f"ema.{name}"])
+            if f"step.{name}" in tensors:  # AdamW has no state before its first step
+                # fused AdamW walks through memory, so moments must lie as the parameter does
+                self.optimizer.state[parameter] = {
+                    key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
+                    for key in ("exp_avg", "exp_avg_sq")
+                } | {"step": tensors[f"step.{name}"].to(self.device, copy=True)}
+        if facts["scaler"]:  # empty after a training without loss scaling
+            self.scaler.load_state_dict(facts["scaler"])
         self.step, self.ema.optimization_step = facts["step"], facts["ema_step"]
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
+        """Name, value and average of each parameter."""
+        named = self.model.named_parameters()
+        for (name, parameter), average in zip(named, self.ema.shadow_params, strict=True):
+            yield name, parameter, average
 
     def _placed(self, *tensors: Tensor) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
@@ -148,10 +153,6 @@ class Learner:
     def _precision(self) -> torch.autocast:
         enabled = self.dtype != torch.float32
         return torch.autocast(self.device.type, self.dtype, enabled=enabled)
-
-
-def _names(model: nn.Module) -> list[str]:
-    return [name for name, _ in model.named_parameters()]
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:

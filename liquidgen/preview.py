@@ -31,5 +31,6 @@ def preview_grid(
         velocity = guided(model, model.null_label, GUIDANCE if names else 1)
         latents = contract.restore(integrate(velocity, noise, labels, STEPS))
     autoencoder = load_autoencoder(contract.autoencoder, learner.device)
+    contract.check_autoencoder(autoencoder.digest)
     images = to_images(autoencoder.decode(latents))
     return class_grid([images[i : i + COLUMNS] for i in range(0, len(images), COLUMNS)], names)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from statistics import mean
 from typing import Protocol
 
@@ -19,11 +19,13 @@ from liquidgen.interrupt import Interrupt
 from liquidgen.learner import Learner
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.preview import preview_grid
+from liquidgen.progress import Progress
 from liquidgen.training import Training
 from liquidgen.validation import Validation
 
 KEPT_CHECKPOINTS = 2
 MOST_SKIPPED = 10  # non-finite steps in a row before the run stops
+NAMED = 8  # samples of the batch that the message names
 
 
 class Log(Protocol):
@@ -33,22 +35,11 @@ class Log(Protocol):
     def log_image(self, image: Image, key: str, step: int) -> None: ...
 
 
-@dataclass
-class Progress:
-    """What a training reports of itself; travels in its checkpoints."""
-
-    seconds: float = 0.0  # spent in training steps
-    skipped_steps: int = 0  # non-finite ones
-    losses: list[float] = field(default_factory=list)  # since the last validation
-    curve: list[dict[str, float]] = field(default_factory=list)  # a row a validation
-
-
 class Trainer:
     """One training from its newest fitting checkpoint to its last epoch."""
 
     def __init__(self, training: Training, device: torch.device) -> None:
         self.training, self.settings = training, training.settings
-        self.interrupt = Interrupt()
         torch.manual_seed(self.settings.seed)
         self.learner = Learner(LiquidNet(**training.network), self.settings, device)
         self.progress = Progress()
@@ -57,17 +48,18 @@ class Trainer:
             self.learner.load_state(tensors, facts["learner"])
             self.progress = Progress(**facts["progress"])
         self.validation = Validation(training.holdout, self.learner)
-        self.skipped_in_a_row, self.saved_at = 0, time.monotonic()
+        self.saved_at = time.monotonic()
 
     def run(self, log: Log) -> None:
         """Train; raises UserError after ten broken steps, SystemExit when told to stop."""
-        if self.learner.step == self.training.last_step:
+        if self.learner.step == self.training.last_step and not self.progress.losses:
             return
         batch_size = self.settings.batch_size
         total, initial = self.training.last_step * batch_size, self.learner.step * batch_size
-        with tqdm(desc="train", total=total, initial=initial, unit="img") as bar:
+        bar = tqdm(desc="train", total=total, initial=initial, unit="img")
+        with bar, Interrupt() as interrupt:
             for indices in self.remaining_batches():
-                if self.interrupt.requested:
+                if interrupt.requested:
                     self.save()
                     raise SystemExit(f"stopped at step {self.learner.step}, all progress is saved")
                 self.advance(indices)
@@ -75,7 +67,9 @@ class Trainer:
                 self.report(log, bar)
                 if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
                     self.save()
-        self.save()
+            if self.progress.losses:  # a longer training's checkpoint has no validation here
+                self.validate(log)
+            self.save()
 
     def remaining_batches(self) -> Iterator[np.ndarray]:
         """Indices of the batches still to train on, a fresh permutation an epoch."""
@@ -92,19 +86,22 @@ class Trainer:
         started = time.perf_counter()
         latents, labels = self.training.dataset.batch(indices)
         standardised = self.training.dataset.contract.standardise(latents)
-        loss, self.gradient_norm = self.learner.train_step(standardised, labels)
-        self.progress.seconds += time.perf_counter() - started
-        if math.isfinite(loss) and math.isfinite(self.gradient_norm):
-            self.progress.losses.append(loss)
-            self.skipped_in_a_row = 0
+        loss, norm = self.learner.train_step(standardised, labels)
+        progress = self.progress
+        progress.seconds += time.perf_counter() - started
+        if math.isfinite(loss) and math.isfinite(norm):
+            progress.losses.append(loss)
+            progress.gradient_norm, progress.skipped_in_a_row = norm, 0
             return
-        self.progress.skipped_steps += 1
-        self.skipped_in_a_row += 1
-        if self.skipped_in_a_row == MOST_SKIPPED:
+        progress.skipped_steps += 1
+        progress.skipped_in_a_row += 1
+        if progress.skipped_in_a_row == min(MOST_SKIPPED, self.training.last_step):
+            epoch, batch = divmod(self.learner.step - 1, self.training.steps_per_epoch)
             raise UserError(
-                f"train: {MOST_SKIPPED} steps in a row had no finite loss or gradient, the last "
-                f"one {self.learner.step} on samples {indices.min()} to {indices.max()}; lower "
-                "train.learning_rate, or look at these latents"
+                f"train: {progress.skipped_in_a_row} steps in a row had no finite loss or gradient,"
+                f" the last on batch {batch} of epoch {epoch} (training samples"
+                f" {', '.join(map(str, indices[:NAMED]))}, ...); lower train.learning_rate, or look"
+                " at these latents"
             )
 
     def report(self, log: Log, bar: tqdm) -> None:
@@ -115,21 +112,28 @@ class Trainer:
         if losses and (done or step % s.log_every == 0):
             loss = mean(losses[-s.log_every :])
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            point = {"loss": loss, "gradient_norm": self.gradient_norm, "epoch": epochs}
+            point = {"loss": loss, "gradient_norm": self.progress.gradient_norm, "epoch": epochs}
             point |= {"learning_rate": self.learner.learning_rate}
             log.log_metrics(point, step)
         if losses and (done or (within == 0 and epochs % s.validate_every == 0)):
-            measured = self.validation.measure(self.learner)
-            log.log_metrics(measured, step)
-            self.progress.curve.append({"epoch": epochs, "loss": mean(losses)} | measured)
-            losses.clear()
+            self.validate(log)
         if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
             dataset = self.training.dataset
             grid = preview_grid(self.learner, dataset.contract, dataset.classes)
             log.log_image(grid, "preview", step)
 
+    def validate(self, log: Log) -> None:
+        """Log the validation loss, and add a row to the curve."""
+        step, losses = self.learner.step, self.progress.losses
+        measured = self.validation.measure(self.learner)
+        log.log_metrics(measured, step)
+        epoch = step / self.training.steps_per_epoch
+        self.progress.curve.append({"epoch": epoch, "loss": mean(losses)} | measured)
+        losses.clear()
+
     def save(self) -> None:
         """Write a checkpoint and drop the older ones."""
+        self.progress.note_memory(self.learner.device)
         tensors, facts = self.learner.state()
         facts = {"learner": facts, "progress": asdict(self.progress)}
         save_checkpoint(self.training.folder, self.learner.step, tensors, facts)

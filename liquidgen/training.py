@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from liquidgen.autoencoder import weights_digest
 from liquidgen.data.shards import LatentDataset, verify
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, sha256
@@ -18,7 +19,7 @@ from liquidgen.settings import ModelSettings, TrainSettings
 STATE_VERSION = 1
 # they change how long or how visibly a training runs, not where it goes
 COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
-MATHS = ("flow.py", "learner.py", "models/**/*.py")
+MATHS = ("flow.py", "learner.py", "models/*.py", "models/blocks/__init__.py")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,17 @@ class Training:
     def locked(self) -> Iterator[None]:
         """Keep other trainers out of the folder; raises UserError if one is in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
         try:
-            with FileLock(self.folder / "lock", timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
                 f"{self.folder}: another process trains here; wait for it, or end it"
             ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def tracking_folder(self) -> Path:
@@ -79,10 +84,12 @@ def prepare_training(
 ) -> Training:
     """Check the latents and find the folder of the training's state below `work_folder`.
 
-    Raises UserError for damaged latents, and for fewer of them than a batch.
+    Raises UserError for damaged latents, for fewer of them than a batch, and for another
+    autoencoder than the one that made them: the model could not be used.
     """
     manifest = verify(latents_folder)
     dataset = LatentDataset(latents_folder, "train")
+    dataset.contract.check_autoencoder(weights_digest(dataset.contract.autoencoder))
     if len(dataset) < settings.batch_size:
         raise UserError(
             f"train.batch_size: {settings.batch_size}, but there are only {len(dataset)} training "
@@ -102,17 +109,18 @@ def prepare_training(
         "latents": manifest.digest,
         "network": network,
         "settings": settings.model_dump(exclude=COSMETIC),
-        "code": _code_digest(),
+        "code": _code_digest(block),
     }
     folder = work_folder / sha256(canonical_json(determined))[:16]
     return Training(dataset, LatentDataset(latents_folder, "holdout"), network, settings, folder)
 
 
-def _code_digest() -> str:
+def _code_digest(block: str) -> str:
     """Digest of the code that defines the mathematics; comments and docstrings do not count."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in sorted({path for pattern in MATHS for path in here.glob(pattern)}):
+    patterns = (*MATHS, f"models/blocks/{block}.py")
+    for path in sorted({path for pattern in patterns for path in here.glob(pattern)}):
         digest.update(ast.dump(_without_docstrings(ast.parse(path.read_text()))).encode())
     return digest.hexdigest()
 

@@ -1,0 +1,104 @@
+"""Checkpoints on disk: exact, found by step, and passed over when damaged."""
+
+import logging
+
+import pytest
+import torch
+
+from liquidgen.checkpoint import checkpoints, load_checkpoint, prune_checkpoints, save_checkpoint
+
+FACTS = {"learner": {"step": 3, "scaler": {}}, "losses": [0.1, 2.5]}
+
+
+def tensors(seed):
+    random = torch.Generator().manual_seed(seed)
+    weights = torch.randn(300, 7, generator=random)
+    return {"model.w": weights, "step.w": torch.tensor(float(seed)), "empty": torch.zeros(0, 3)}
+
+
+def save(folder, *steps):
+    return [save_checkpoint(folder, step, tensors(step), FACTS | {"at": step}) for step in steps]
+
+
+def steps(folder):
+    return [step for step, _ in checkpoints(folder)]
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    save(tmp_path, 3)
+    found, facts = load_checkpoint(tmp_path, last_step=3)
+    assert facts == FACTS | {"at": 3}
+    assert found.keys() == tensors(3).keys()
+    for name, value in tensors(3).items():
+        assert torch.equal(found[name], value)
+        assert found[name].dtype == value.dtype
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert load_checkpoint(tmp_path, last_step=10) is None
+
+
+@pytest.mark.parametrize(("last_step", "found"), [(5, 5), (7, 5), (999, 40), (4, None)])
+def test_the_newest_one_up_to_the_last_step_is_loaded(tmp_path, last_step, found):
+    save(tmp_path, 40, 5)
+    loaded = load_checkpoint(tmp_path, last_step)
+    assert (loaded and loaded[1]["at"]) == found
+
+
+def flip(data):
+    data[len(data) // 2] ^= 1
+    return data
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flip, lambda data: data[:-1], lambda data: data[:20], lambda data: b""],
+    ids=["a flipped bit", "one byte short", "cut", "empty"],
+)
+def test_a_damaged_one_falls_back_to_the_one_before_with_a_warning(tmp_path, caplog, damage):
+    *_, newest = save(tmp_path, 10, 20, 30)
+    newest.write_bytes(damage(bytearray(newest.read_bytes())))
+    with caplog.at_level(logging.WARNING):
+        found, facts = load_checkpoint(tmp_path, last_step=99)
+    assert facts["at"] == 20
+    assert torch.equal(found["model.w"], tensors(20)["model.w"])
+    [record] = caplog.records
+    assert record.getMessage() == (f"{newest}: damaged checkpoint, going back to the one before it")
+
+
+def test_nothing_is_loaded_when_all_are_damaged(tmp_path, caplog):
+    for path in save(tmp_path, 1, 2):
+        path.write_bytes(b"x")
+    assert load_checkpoint(tmp_path, last_step=99) is None
+    assert len(caplog.records) == 2
+
+
+def test_other_files_are_no_checkpoints(tmp_path):
+    save(tmp_path, 1)
+    for name in ("step-1.safetensors", "step-000000009-xyz.safetensors", "lock", "run.json"):
+        (tmp_path / name).write_bytes(b"x")
+    assert steps(tmp_path) == [1]
+
+
+def test_what_a_killed_writer_left_is_neither_loaded_nor_kept(tmp_path):
+    [path] = save(tmp_path, 1)
+    (tmp_path / "checkpoint.tmp").write_bytes(path.read_bytes()[:100])
+    assert load_checkpoint(tmp_path, last_step=99)[1]["at"] == 1
+    save(tmp_path, 2)
+    assert [path.name[:14] for path in sorted(tmp_path.iterdir())] == [
+        "step-000000001",
+        "step-000000002",
+    ]
+
+
+def test_a_write_that_fails_leaves_the_earlier_ones(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(TypeError):
+        save_checkpoint(tmp_path, 2, tensors(2), {"not for JSON": object()})
+    assert load_checkpoint(tmp_path, last_step=99)[1]["at"] == 1
+
+
+def test_pruning_keeps_the_newest_and_those_of_a_longer_training(tmp_path):
+    save(tmp_path, 1, 2, 3, 4, 50)
+    prune_checkpoints(tmp_path, step=4, keep=2)
+    assert steps(tmp_path) == [3, 4, 50]

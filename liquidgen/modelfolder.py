@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from liquidgen.contract import LatentContract
 from liquidgen.errors import UserError
-from liquidgen.files import new_folder, write_json
+from liquidgen.files import StoredFile, new_folder, write_json
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runs import write_run
 
@@ -16,7 +16,7 @@ REMEDY = "run `dvc repro train`"
 
 
 class ModelFacts(BaseModel):
-    """model.json: what travels with the weights."""
+    """What travels with the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,23 +30,31 @@ class ModelFacts(BaseModel):
     parameters: int
 
 
+class SavedModel(ModelFacts):
+    """model.json: the facts, and the weights file as it was written."""
+
+    weights: StoredFile
+
+
 def save_model(folder: Path, model: LiquidNet, facts: ModelFacts, run_id: str) -> None:
     """Write weights (safetensors, diffusers layout), model.json and run.json as one folder."""
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary / NETWORK)
-        write_json(temporary / MODEL, facts.model_dump(mode="json"))
+        weights = StoredFile.of(temporary / NETWORK / SAFETENSORS_WEIGHTS_NAME, facts.parameters)
+        saved = SavedModel(**facts.model_dump(), weights=weights)
+        write_json(temporary / MODEL, saved.model_dump(mode="json"))
         write_run(temporary, run_id)
 
 
-def load_model(folder: Path) -> tuple[LiquidNet, ModelFacts]:
+def load_model(folder: Path) -> tuple[LiquidNet, SavedModel]:
     """Network and facts of a model folder.
 
     Raises UserError when a file is missing or damaged, or when weights and config.json differ.
     """
     facts, source = read_facts(folder), folder / NETWORK
-    for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME):
-        if not (source / name).is_file():  # diffusers would look for it on the hub
-            raise UserError(f"{source / name}: missing; {REMEDY}")
+    if not (source / CONFIG_NAME).is_file():  # diffusers would look for it on the hub
+        raise UserError(f"{source / CONFIG_NAME}: missing; {REMEDY}")
+    facts.weights.verify(source, REMEDY)
     logging.set_verbosity_error()  # what it warns of is refused here
     try:
         model, found = LiquidNet.from_pretrained(
@@ -61,11 +69,11 @@ def load_model(folder: Path) -> tuple[LiquidNet, ModelFacts]:
     return model.eval().requires_grad_(False), facts
 
 
-def read_facts(folder: Path) -> ModelFacts:
+def read_facts(folder: Path) -> SavedModel:
     """model.json of a model folder."""
     path = folder / MODEL
     try:
-        return ModelFacts.model_validate_json(path.read_bytes())
+        return SavedModel.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: missing; {REMEDY}") from None
     except ValidationError as error:

@@ -47,7 +47,7 @@ class Store:
         from mlflow import MlflowClient
 
         for chatty in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)  # we tell of it in one line
         self.uri = tracking_uri(root)
         self._root = root
         with self._alone():

@@ -1,38 +1,23 @@
 """`make ui`: MLflow in the browser, opened at a table of runs with scores and settings."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
+import webbrowser
 from pathlib import Path
 
 from liquidgen.config import load_params, project_root
 from liquidgen.errors import UserError
+from liquidgen.runs_page import prepare_view
 from liquidgen.tracking.relay import replay
-from liquidgen.tracking.store import Store
+from liquidgen.tracking.store import Store, tracking_uri
 
 PORT = 5000
 START_PATIENCE = 120.0  # seconds; a server takes 10 to 30
-VIEW = "liquidgen"
-# of the table: what a training run scored, and the settings that are most often compared
-COLUMNS = [
-    "metrics.`evaluate/fd`",
-    "metrics.`evaluate/kid`",
-    "metrics.`evaluate/class_accuracy`",
-    "metrics.`train/validation_loss`",
-    "params.`dataset`",
-    "params.`image_size`",
-    "params.`model`",
-    "params.`train.learning_rate`",
-    "params.`train.num_epochs`",
-    "tags.`sample.guidance_scale`",
-]
-PICTURES = ["samples", "preview"]  # keys of pictures that the chart page shows large
 
 
 def main() -> None:
@@ -41,53 +26,21 @@ def main() -> None:
     Raises UserError where the store cannot be opened, or the server does not start.
     """
     root, experiment = project_root(), load_params().tracking.experiment
+    print("starting MLflow ...", flush=True)
     try:
         store = Store(root)
         replay(store, root)
         page = prepare_view(store, experiment)
     except Exception as error:
-        raise UserError(f"MLflow does not open its store: {error}") from error
-    if store.uri.startswith("http"):
-        print(f"runs are recorded at {store.uri}; open {store.uri.rstrip('/')}/{page}")
+        reason = " ".join(str(error).split())
+        raise UserError(f"MLflow does not open {tracking_uri(root)}: {reason}") from error
+    if store.uri.startswith("http"):  # a server that somebody else runs
+        _show(f"{store.uri.rstrip('/')}/{page}")
         return
     port = _free_port()
     if port != PORT:
         print(f"port {PORT} is taken, {port} is used instead")
     _serve(store, root, port, f"http://127.0.0.1:{port}/{page}")
-
-
-def prepare_view(store: Store, experiment: str) -> str:
-    """Make sure that the experiments exist, choose what the page shows; returns the page's path."""
-    store.experiment(f"{experiment}-data")
-    found = store.experiment(experiment)
-    store.client.set_experiment_tag(found, f"mlflow.sharedViewState.{VIEW}", json.dumps(_view()))
-    # MLflow opens experiments in a view for language models, which hides runs, unless told so
-    return f"#/experiments/{found}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
-
-
-def _view() -> dict:
-    """State of MLflow's page; it adds a chart for each metric by itself."""
-    chart = {
-        "type": "IMAGE",
-        "metricSectionId": "pictures",
-        "runsCountToCompare": 10,
-        "isGenerated": True,
-        "step": 0,
-        "showRunParams": False,  # else they push the picture out of sight
-    }
-    section = {
-        "uuid": "pictures",
-        "name": "pictures",
-        "display": True,
-        "isGenerated": True,
-        "columns": len(PICTURES),
-        "cardHeight": 560,
-    }
-    return {
-        "selectedColumns": COLUMNS,
-        "compareRunCharts": [chart | {"uuid": key, "imageKeys": [key]} for key in PICTURES],
-        "compareRunSections": [section],
-    }
 
 
 def _free_port() -> int:
@@ -101,7 +54,6 @@ def _free_port() -> int:
 
 def _serve(store: Store, root: Path, port: int, page: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the server would outlive us
-    print("starting MLflow ...", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -113,13 +65,12 @@ def _serve(store: Store, root: Path, port: int, page: str) -> None:
     ):
         try:
             _wait_until_up(server, port, Path(log.name))
-            print(f"table of runs:        {page}")
-            print(f"curves and pictures:  {page}&compareRunsMode=CHART")
+            _show(page)
             print("stop with Ctrl-C", flush=True)
             server.wait()
-        except KeyboardInterrupt:
-            print("\nstopped")
+            raise UserError(f"MLflow's server stopped; it says why in {log.name}")
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would leave it running
             server.terminate()
 
 
@@ -127,10 +78,20 @@ def _wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_PATIENCE
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
             return
         time.sleep(0.3)
     raise UserError(f"MLflow's server did not start; it says why in {log}")
+
+
+def _show(page: str) -> None:
+    """Say where the runs are, and open the page where there is a screen."""
+    print(f"table of runs:        {page}")
+    print(f"curves and pictures:  {page}&compareRunsMode=CHART")
+    print("runs out of sight?    'Model training', at the top left, brings them back", flush=True)
+    screens = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    if screens or sys.platform in ("darwin", "win32"):  # else a browser for text might start
+        webbrowser.open(page)
 
 
 if __name__ == "__main__":
@@ -138,3 +99,5 @@ if __name__ == "__main__":
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\nstopped")

@@ -162,7 +162,7 @@ def test_a_dead_server_is_one_warning_and_the_run_is_sent_later(
     theirs = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
     assert trained(root, range(4, 6), resume=ours) == ours
     run = stored(root, theirs)
-    assert (run.info.run_name, run.info.status) == ("train", "FINISHED")
+    assert (run.info.run_name, run.info.status) == (f"{theirs[:4]} train", "FINISHED")
     assert run.data.tags[OUR_ID] == ours
     assert run.data.params["dataset"] == "emoji"
     assert run.data.metrics["evaluate/fd"] == 9.0

@@ -93,7 +93,9 @@ class Store:
             params = [Param(k, v) for k, v in items[first : first + 100]]
             self.client.log_batch(run.info.run_id, params=params)
         self._set_tags(run.info.run_id, tags)
-        self.client.update_run(run.info.run_id, status="RUNNING", name=header.name)
+        # the start of the id tells runs of one name apart, in tables and below curves
+        name = f"{run.info.run_id[:4]} {header.name}"
+        self.client.update_run(run.info.run_id, status="RUNNING", name=name)
         return run.info.run_id
 
     def write(self, run: str, events: list[Event], journal: Journal, header: Header) -> None:

@@ -76,7 +76,7 @@ class LiquidTimeConstant(nn.Module):
     """Closed-form liquid step: `alpha * state + (1 - alpha) * stimulus`.
 
     alpha = exp(-softplus(rho)), one learnable rho a channel (Hasani et al. 2022, the closed
-    form; LiquidTAD 2025 for the static decay). alpha equals sigmoid(-rho).
+    form; LiquidTAD, arXiv 2604.18274, for the static decay). alpha equals sigmoid(-rho).
     """
 
     def __init__(self, width: int, alpha_init: float) -> None:

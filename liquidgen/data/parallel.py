@@ -1,6 +1,7 @@
 """Worker processes that keep the order of their work."""
 
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -62,6 +63,8 @@ class Workers:
 
 
 def _start_worker(warm: Callable[[], None]) -> None:
+    # a terminal interrupts the whole group: the parent answers for all of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warm()
 

@@ -58,7 +58,9 @@ class PartStore:
     def save(self, part: Part, latents: np.ndarray, labels: np.ndarray, account: Account) -> None:
         """Keep latents float16 (N, C, h, w) and labels int64 (N,)."""
         with atomic(self._path(part, "npy")) as file:
-            np.save(file, latents, allow_pickle=False)
+            header = np.lib.format.header_data_from_array_1_0(latents)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(latents)  # np.save would not say of a full disk that it is full
         counts = {"skipped": account.skipped, "notes": account.notes}
         done = {"labels": labels.tolist(), "images": account.images, **counts}
         write_json(self._path(part, "json"), done)

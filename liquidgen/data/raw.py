@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -80,7 +81,7 @@ class RawWriter:
 
     def __exit__(self, *error: object) -> None:
         for writer in self._splits.values():
-            writer.close()
+            writer.abandon()
 
 
 class _SplitWriter:
@@ -117,6 +118,15 @@ class _SplitWriter:
             self._stream.close()
             self._files.append(StoredFile.of(self._path, self._in_file))
             self._file, self._in_file, self._bytes = None, 0, 0
+
+    def abandon(self) -> None:
+        """Let go of a file that was not ended; a no-op after `finish`."""
+        if self._file is not None:
+            # it would end the file: that fails again where the disk is full
+            with suppress(OSError, pa.ArrowException):
+                self._file.close()
+            with suppress(OSError):
+                self._stream.close()
 
     def finish(self, classes: tuple[str, ...] | None) -> RawSplit:
         self.close()

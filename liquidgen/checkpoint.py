@@ -2,30 +2,26 @@
 
 import json
 import logging
-import os
 import re
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from liquidgen.files import file_sha256
+from liquidgen.files import atomic, file_sha256, sha256
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED = "checkpoint.tmp"  # one name, so that a killed writer's is overwritten by the next
 NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict) -> Path:
     """Write one checkpoint durably; `facts` is what JSON can hold."""
-    temporary = folder / UNFINISHED
-    save_file(tensors, temporary, metadata={"facts": json.dumps(facts)})  # from memory as it lies
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    path = folder / f"step-{step:09d}-{file_sha256(temporary)[:16]}.safetensors"
-    os.replace(temporary, path)
+    data = save(tensors, metadata={"facts": json.dumps(facts)})
+    path = folder / f"step-{step:09d}-{sha256(data)[:16]}.safetensors"
+    with atomic(path) as file:
+        file.write(data)
     return path
 
 
@@ -53,7 +49,9 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def prune_checkpoints(folder: Path, step: int, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints up to `step`."""
+    """Delete all but the newest `keep` checkpoints up to `step`, and what killed writers left."""
     # later ones belong to a longer training of the same settings and are not ours to delete
     for _, path in [c for c in checkpoints(folder) if c[0] <= step][:-keep]:
+        path.unlink()
+    for path in folder.glob(".step-*.tmp"):
         path.unlink()

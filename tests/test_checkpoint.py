@@ -1,6 +1,11 @@
 """Checkpoints on disk: exact, found by step, and passed over when damaged."""
 
+import errno
 import logging
+import resource
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -80,15 +85,37 @@ def test_other_files_are_no_checkpoints(tmp_path):
     assert steps(tmp_path) == [1]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from liquidgen import checkpoint
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_checkpoint(Path(sys.argv[1]), 2, {"w": torch.zeros(9)}, {})
+"""
+
+
 def test_what_a_killed_writer_left_is_neither_loaded_nor_kept(tmp_path):
-    [path] = save(tmp_path, 1)
-    (tmp_path / "checkpoint.tmp").write_bytes(path.read_bytes()[:100])
+    [kept] = save(tmp_path, 1)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
     assert load_checkpoint(tmp_path, last_step=99)[1]["at"] == 1
-    save(tmp_path, 2)
-    assert [path.name[:14] for path in sorted(tmp_path.iterdir())] == [
-        "step-000000001",
-        "step-000000002",
-    ]
+    prune_checkpoints(tmp_path, step=1, keep=2)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_earlier_ones(tmp_path):
+    [kept] = save(tmp_path, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:  # noqa: PT011
+            save_checkpoint(tmp_path, 2, {"w": torch.zeros(1_000_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == [kept]
 
 
 def test_a_write_that_fails_leaves_the_earlier_ones(tmp_path):

@@ -1,0 +1,57 @@
+"""What the benchmarks of training and sampling start from: settings, latents, a training."""
+
+import tempfile
+from pathlib import Path
+
+from liquidgen.config import Params, load_params
+from liquidgen.device import resolve_device
+from liquidgen.download import download
+from liquidgen.encode import encode
+from liquidgen.settings import ProceduralSettings
+from liquidgen.training import Training, prepare_training
+
+
+def make_latents(folder: Path, params: Params, images: int) -> Path:
+    """Latents of procedural paintings at params.yaml's size and autoencoder."""
+    dataset = ProceduralSettings(
+        kind="procedural",
+        num_images=images,
+        render_size=params.selectors.image_size,
+        seed=0,
+        holdout_fraction=0.0625,
+    )
+    download(dataset, params.download, folder / "raw", num_workers=2)
+    encode(
+        folder / "raw",
+        folder / "latents",
+        work_folder=folder / "work",
+        autoencoder_settings=params.autoencoder,
+        image_size=params.selectors.image_size,
+        settings=params.encode,
+        device=str(resolve_device(params.machine.device)),
+        num_workers=2,
+    )
+    return folder / "latents"
+
+
+def selected(model: str) -> Params:
+    """params.yaml with another model selected."""
+    text = Path("params.yaml").read_text()
+    name = load_params().selectors.model
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(text.replace(f"\nmodel: {name}", f"\nmodel: {model}", 1))
+        return load_params(path)
+
+
+def prepare(folder: Path, latents: Path, params: Params, epochs: int) -> Training:
+    """A training of so many epochs without sample grids."""
+    quiet = {"num_epochs": epochs, "validate_every": 10**9, "preview_every": 0}
+    return prepare_training(
+        latents,
+        folder,
+        model=params.model,
+        block=params.selectors.block,
+        block_settings=params.block,
+        settings=params.train.model_copy(update=quiet),
+    )

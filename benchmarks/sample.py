@@ -1,0 +1,152 @@
+"""How near sampling comes to bare forwards of the network: both in turns, in one run.
+
+    python -m benchmarks.sample --model nano --images 400 --rounds 3
+
+Bare are the network's forwards on ready tensors: as many, and with as many samples each, as the
+sampling needs (guidance doubles them). Sampling is the stage's own function: noise, solver,
+guidance, pictures as PNG in Parquet files, the grid. The decoder's time is taken off it and listed
+by itself. Loading the model and the autoencoder is in neither. `--solver`, `--steps`, `--batch`
+replace settings of params.yaml; give euler, dpm or unipc, which need one forward a step.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+import liquidgen.sample
+from benchmarks.preparation import make_latents, prepare, selected
+from liquidgen.autoencoder import load_autoencoder
+from liquidgen.config import load_params
+from liquidgen.device import resolve_device
+from liquidgen.modelfolder import ModelFacts, load_model, save_model
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.settings import SampleSettings
+
+
+class TimedAutoencoder:
+    """An autoencoder that remembers when it was made and how long it decoded."""
+
+    def __init__(self, autoencoder: object) -> None:
+        self._autoencoder, self.digest = autoencoder, autoencoder.digest
+        self.made, self.seconds = time.perf_counter(), 0.0
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels, with the time taken."""
+        _wait()
+        started = time.perf_counter()
+        pixels = self._autoencoder.decode(latents)
+        _wait()
+        self.seconds += time.perf_counter() - started
+        return pixels
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def make_model(folder: Path, params: object) -> Path:
+    """A model folder with a network that has learnt nothing; it costs what a trained one does."""
+    training = prepare(folder, make_latents(folder, params, 200), params, 1)
+    model = LiquidNet(**training.network)
+    facts = ModelFacts(
+        name="benchmark",
+        classes=training.dataset.classes,
+        contract=training.dataset.contract,
+        dataset="procedural",
+        latents_digest=training.dataset.manifest.digest,
+        num_epochs=0,
+        num_steps=0,
+        parameters=model.num_parameters(),
+    )
+    save_model(folder / "model", model, facts, "none")
+    return folder / "model"
+
+
+@torch.inference_mode()
+def bare(model_folder: Path, settings: SampleSettings, device: torch.device) -> float:
+    """Seconds of the forwards alone."""
+    model, facts = load_model(model_folder)
+    model = model.to(device, memory_format=torch.channels_last)
+    copies = 2 if settings.guidance_scale > 1 else 1
+    sizes = [
+        copies * min(settings.batch_size, settings.num_images - start)
+        for start in range(0, settings.num_images, settings.batch_size)
+    ]
+    ready = {
+        size: (
+            torch.randn(size, *facts.contract.latent_shape, device=device),
+            torch.rand(size, device=device),
+            torch.zeros(size, dtype=torch.int64, device=device),
+        )
+        for size in set(sizes)
+    }
+    model(*ready[sizes[0]])
+    _wait()
+    started = time.perf_counter()
+    for size in sizes:
+        for _ in range(settings.num_steps):
+            model(*ready[size])
+    _wait()
+    return time.perf_counter() - started
+
+
+def staged(
+    model_folder: Path, folder: Path, settings: SampleSettings, device: torch.device
+) -> tuple[float, float]:
+    """Seconds of the sampling without decoding, and of decoding."""
+    made = []
+
+    def load(*arguments: object) -> TimedAutoencoder:
+        made.append(TimedAutoencoder(load_autoencoder(*arguments)))
+        return made[0]
+
+    liquidgen.sample.load_autoencoder = load
+    liquidgen.sample.sample(model_folder, folder, settings=settings, device=device)
+    ended = time.perf_counter()
+    liquidgen.sample.load_autoencoder = load_autoencoder
+    return ended - made[0].made - made[0].seconds, made[0].seconds
+
+
+def main() -> None:
+    """Print one line a round, and the median of the ratios."""
+    defaults = load_params()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=defaults.selectors.model)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=defaults.sample.batch_size)
+    parser.add_argument("--steps", type=int, default=defaults.sample.num_steps)
+    parser.add_argument("--solver", default=defaults.sample.solver)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    params = selected(options.model)
+    device = resolve_device(params.machine.device)
+    settings = params.sample.model_copy(
+        update={
+            "num_images": options.images,
+            "batch_size": options.batch,
+            "num_steps": options.steps,
+            "solver": options.solver,
+        }
+    )
+    ratios = []
+    with tempfile.TemporaryDirectory() as name:
+        model_folder = make_model(Path(name), params)
+        for _ in range(options.rounds):
+            before = bare(model_folder, settings, device)
+            sampling, decoding = staged(model_folder, Path(name) / "samples", settings, device)
+            after = bare(model_folder, settings, device)
+            ratios.append((before + after) / 2 / sampling)
+            print(
+                f"forwards {before:.1f} and {after:.1f} s, sampling {sampling:.1f} s: "
+                f"ratio {ratios[-1]:.3f}; decoding {decoding:.2f} s"
+            )
+    print(f"median ratio {median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""How near training comes to a bare loop: images/s of both, in turns, in one run.
+
+    python -m benchmarks.train --model nano --images 8192 --steps 240 --rounds 3
+
+The bare loop has a pool of ready batches (noisy latents, t, labels, velocity) on the device and
+does forward, loss, backward, clip, AdamW and average, nothing else. Training is the stage's own
+loop: batches from mapped shards, noise, loss scaling and checks, the progress bar, points that go
+to MLflow, checkpoints as often as params.yaml says. Validation, sample grids and the start-up are
+in neither. Also printed: what the reader of latents gives alone.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch.nn.utils import clip_grad_norm_
+
+from benchmarks.preparation import make_latents, prepare, selected
+from liquidgen.config import load_params
+from liquidgen.data.shards import LatentDataset, epoch_order
+from liquidgen.device import resolve_device
+from liquidgen.flow import interpolate
+from liquidgen.learner import resolve_precision
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.tracking import open_run
+from liquidgen.train import Trainer
+from liquidgen.training import Training
+
+POOL = 16  # ready batches
+WARM_UP = 3  # steps of the bare loop that are not timed
+
+
+class Clock:
+    """Passes a training's points on, and remembers when they came."""
+
+    def __init__(self, log: object) -> None:
+        self._log, self.times = log, {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Note the time of a point of the loss curve."""
+        if "loss" in metrics:
+            self.times[step] = time.perf_counter()
+        self._log.log_metrics(metrics, step)
+
+    def rate(self, batch_size: int) -> float:
+        """Images/s from the first point to the last."""
+        first, last = min(self.times), max(self.times)
+        return (last - first) * batch_size / (self.times[last] - self.times[first])
+
+
+class Bare:
+    """Network, optimizer and average as the stage has them, fed with ready tensors."""
+
+    def __init__(self, training: Training, device: torch.device) -> None:
+        s = self.settings = training.settings
+        layout = torch.channels_last if s.channels_last else torch.contiguous_format
+        self.model = LiquidNet(**training.network).to(device, memory_format=layout)
+        self.velocity = torch.compile(self.model) if s.compile else self.model
+        self.ema = EMAModel(self.model.parameters(), decay=s.ema_decay, foreach=True)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
+        self.dtype = resolve_precision(s.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.device = device
+        self.pool = [self._ready(training, i) for i in range(POOL)]
+
+    def _ready(self, training: Training, number: int) -> tuple[torch.Tensor, ...]:
+        start = number * self.settings.batch_size % (len(training.dataset) // 2)
+        latents, labels = training.dataset.batch(range(start, start + self.settings.batch_size))
+        latents = training.dataset.contract.standardise(latents)
+        noise, t = torch.randn_like(latents), torch.rand(len(latents))
+        batch = (interpolate(latents, noise, t), t, labels, noise - latents)
+        return tuple(tensor.to(self.device) for tensor in batch)
+
+    def step(self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, target: torch.Tensor):
+        """One step of training."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss = (self.velocity(x_t, t, labels).float() - target).square().mean()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.step(self.model.parameters())
+
+    def rate(self, steps: int) -> float:
+        """Images/s of so many steps."""
+        for i in range(WARM_UP):
+            self.step(*self.pool[i])
+        self._wait()
+        started = time.perf_counter()
+        for i in range(steps):
+            self.step(*self.pool[i % POOL])
+        self._wait()
+        return steps * self.settings.batch_size / (time.perf_counter() - started)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def reader_rate(latents: Path, batch_size: int) -> float:
+    """Samples/s of the reader alone, over two epochs."""
+    dataset = LatentDataset(latents, "train")
+    batches = len(dataset) // batch_size
+    started = time.perf_counter()
+    for epoch in range(2):
+        order = epoch_order(len(dataset), 0, epoch)
+        for i in range(batches):
+            dataset.batch(order[i * batch_size : (i + 1) * batch_size])
+    return 2 * batches * batch_size / (time.perf_counter() - started)
+
+
+@contextmanager
+def tracked(folder: Path):
+    """A run in a store of its own."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with open_run(folder, "benchmark", "train", name="benchmark", params={}) as run:
+        yield run
+
+
+def main() -> None:
+    """Print one line a round, the median of the ratios, and the reader's rate."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=load_params().selectors.model)
+    parser.add_argument("--images", type=int, default=8192)
+    parser.add_argument("--steps", type=int, default=240, help="at least, a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    params = selected(options.model)
+    device = resolve_device(params.machine.device)
+    with tempfile.TemporaryDirectory() as name, tracked(Path(name)) as run:
+        folder = Path(name)
+        latents = make_latents(folder, params, options.images)
+        first = prepare(folder, latents, params, 1)
+        epochs = -(-options.steps // first.steps_per_epoch)
+        bare, ratios = Bare(first, device), []
+        for number in range(1, options.rounds + 1):  # each round continues the training
+            training = prepare(folder, latents, params, number * epochs)
+            before, clock = bare.rate(options.steps), Clock(run)
+            with training.locked():
+                Trainer(training, device).run(clock)
+            rate, after = clock.rate(params.train.batch_size), bare.rate(options.steps)
+            ratios.append(2 * rate / (before + after))
+            print(
+                f"bare {before:.0f} and {after:.0f} images/s, training {rate:.0f}: "
+                f"ratio {ratios[-1]:.3f}"
+            )
+        print(f"median ratio {median(ratios):.3f}")
+        print(f"reader alone {reader_rate(latents, params.train.batch_size):.0f} samples/s")
+
+
+if __name__ == "__main__":
+    main()

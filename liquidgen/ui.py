@@ -72,6 +72,7 @@ def _serve(store: Store, root: Path, port: int, page: str) -> None:
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would leave it running
             server.terminate()
+            server.wait()
 
 
 def _wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:

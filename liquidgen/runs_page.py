@@ -26,7 +26,7 @@ CHARTS = {
     "train": ["train/loss", "train/validation_loss"],
     "evaluate": ["evaluate/fd", "evaluate/kid", "evaluate/class_accuracy"],
 }
-PICTURES_LAYOUT = {"columns": 1, "cardHeight": 640}  # px; two rows of three or four runs
+PICTURES_LAYOUT = {"columns": 1, "cardHeight": 720}  # px; two rows of three or four runs
 
 
 def prepare_view(store: Store, experiment: str) -> str:

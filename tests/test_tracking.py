@@ -169,6 +169,18 @@ def test_a_dead_server_is_one_warning_and_the_run_is_sent_later(
     assert logged_steps(root, theirs) == list(range(6))
 
 
+def test_a_run_that_began_without_a_server_keeps_its_start(
+    root: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch
+):
+    ours = trained(root, range(2))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    trained(root, range(2, 4), resume=ours)
+    journal = root / "work/train/key/metrics.jsonl"
+    first = json.loads(journal.read_text().splitlines()[0])
+    theirs = json.loads(journal.with_suffix(".state.json").read_text())["mlflow_id"]
+    assert stored(root, theirs).info.start_time <= first["time"]
+
+
 @pytest.mark.parametrize("error", [MlflowException("API request timed out"), OSError("reset")])
 def test_a_server_that_dies_meanwhile_loses_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

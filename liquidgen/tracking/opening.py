@@ -86,6 +86,7 @@ def _take_over(journal: Journal, header: Header, start_step: int, keep: bool) ->
     journal.mend()
     state = journal.read_state()
     if state and header.run_id and header.run_id == state.header.run_id:
+        header.start_time = state.header.start_time  # the store may not have the run yet
         state.header = header
     else:
         journal.keep_until(start_step)

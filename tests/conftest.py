@@ -4,10 +4,11 @@ import copy
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,31 @@ class Checkout:
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout as a user with the environment activated does."""
-        unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME")
-        environment = {key: value for key, value in os.environ.items() if key not in unset}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         options = {"capture_output": True, "text": True, "check": False} | options
-        return subprocess.run(command, cwd=self.root, env=environment, **options)
+        return subprocess.run(command, cwd=self.root, env=self._environment(), **options)
+
+    @contextmanager
+    def start(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command in a process group of its own, which does not outlive the test."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def _environment(self) -> dict[str, str]:
+        unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME")
+        kept = {key: value for key, value in os.environ.items() if key not in unset}
+        return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def stage(self, name: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a stage's process without DVC."""

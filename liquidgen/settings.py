@@ -19,7 +19,7 @@ def _odd(value: int) -> int:
 
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what torch's generators tell apart
 Positive = Annotated[float, Field(gt=0)]
 
 

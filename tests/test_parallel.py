@@ -1,0 +1,64 @@
+"""Worker processes: they keep the order, and they end quietly with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from liquidgen.data.decoding import warm
+from liquidgen.data.parallel import Workers
+from liquidgen.errors import UserError
+
+INTERRUPTED = """
+import signal
+from liquidgen.data.decoding import warm
+from liquidgen.data.parallel import Workers
+
+try:
+    with Workers(2, warm) as workers:
+        print(*workers.map(abs, range(9)), flush=True)
+        signal.pause()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_results_keep_the_order_of_the_work(num_workers: int):
+    with Workers(num_workers, warm) as workers:
+        assert list(workers.map(str, range(50))) == [str(i) for i in range(50)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_only_a_few_items_are_taken_ahead(num_workers: int):
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    with Workers(num_workers, warm) as workers:
+        assert next(workers.map(abs, items())) == 0
+    assert len(taken) <= 2 * num_workers + 2
+
+
+def test_a_killed_worker_is_one_line_with_the_remedy():
+    with (
+        Workers(2, warm) as workers,
+        pytest.raises(UserError, match=r"machine.num_workers: .* lower it, 0 works without"),
+    ):
+        list(workers.map(os._exit, [1]))
+
+
+def test_idle_workers_leave_an_interruption_to_their_parent():
+    command = [sys.executable, "-c", INTERRUPTED]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
+        assert process.stdout.readline() == "0 1 2 3 4 5 6 7 8\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
+        assert process.communicate() == ("interrupted\n", "")
+    assert process.returncode == 0

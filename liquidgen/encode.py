@@ -15,7 +15,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from liquidgen.data import images
 from liquidgen.data.assemble import assemble
 from liquidgen.data.decoding import Account, DecodedGroup, GroupDecoder, warm
 from liquidgen.data.manifest import Manifest
@@ -28,6 +27,8 @@ from liquidgen.files import canonical_json, file_sha256, sha256
 from liquidgen.settings import AutoencoderSettings, EncodeSettings
 
 SPLITS = ("train", "holdout")
+HERE = Path(__file__).parent
+DETERMINING = ("autoencoder.py", "encoder.py", "data/decoding.py", "data/images.py")
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 
 
@@ -44,7 +45,7 @@ def encode(
 ) -> Manifest:
     """Encode a raw folder into a folder of shards, which is replaced at the end.
 
-    The bytes written depend on the raw data, the autoencoder, image_size and settings alone.
+    On one machine the bytes depend on the raw data, the autoencoder, image_size and settings alone.
 
     Raises:
         UserError: image_size does not fit, the raw data are damaged, no image of a split is
@@ -52,13 +53,13 @@ def encode(
     """
     _check_size(image_size, autoencoder_settings.downscale)
     raw = RawDataset(raw_folder)
+    raw.verify()
     parts = plan_parts(raw, SPLITS)
     with Workers(num_workers, warm) as workers:  # they start while torch loads
         # not at the top: a worker process imports the main module, and torch takes seconds
         from liquidgen.autoencoder import load_autoencoder
         from liquidgen.device import resolve_device
 
-        raw.verify()
         place = resolve_device(device)
         autoencoder = load_autoencoder(autoencoder_settings, place)
         facts = {
@@ -75,7 +76,8 @@ def encode(
             "facts": facts,
             "settings": settings.model_dump(),
             "dataset": raw.info.digest,
-            "decoder": file_sha256(Path(images.__file__)),
+            "device": place.type,
+            "code": [file_sha256(HERE / name) for name in DETERMINING],
         }
         with _work_folder(work_folder / sha256(canonical_json(determines))[:16]) as work:
             store = PartStore(work)

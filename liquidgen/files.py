@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from liquidgen.errors import UserError
@@ -61,18 +62,26 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end."""
+    """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end.
+
+    Raises:
+        UserError: another process fills the same folder.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     retired = folder.with_name(f".{folder.name}.old")
-    _remove(temporary, retired)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.exists():
-            os.replace(folder, retired)
-        os.replace(temporary, folder)
-    finally:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _restore(retired, folder)  # a killed process may have left it so
         _remove(temporary, retired)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if folder.exists():
+                os.replace(folder, retired)
+            os.replace(temporary, folder)
+        finally:
+            _restore(retired, folder)
+            _remove(temporary, retired)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -97,7 +106,30 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        if folder.exists():
-            shutil.rmtree(folder)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time fills a folder; its lock is beside it while it does."""
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process fills this folder; wait for it, or end it"
+        ) from None
+    try:
+        yield
+    finally:
+        # removed while it is held: filelock takes no lock on a file that has lost its name
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _restore(retired: Path, folder: Path) -> None:
+    """Put an earlier folder back where no new one took its place."""
+    if retired.exists() and not folder.exists():
+        os.replace(retired, folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

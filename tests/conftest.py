@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+# a shell's background job ignores it, and so would the processes that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PROJECT = Path(__file__).parents[1]
 SETUP = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
 SMALL_MODEL = {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1}

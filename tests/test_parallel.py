@@ -26,6 +26,10 @@ except KeyboardInterrupt:
 """
 
 
+def _die_at_20(item: int) -> int:
+    return os._exit(1) if item == 20 else item
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_results_keep_the_order_of_the_work(num_workers: int):
     with Workers(num_workers, warm) as workers:
@@ -52,6 +56,14 @@ def test_a_killed_worker_is_one_line_with_the_remedy():
         pytest.raises(UserError, match=r"machine.num_workers: .* lower it, 0 works without"),
     ):
         list(workers.map(os._exit, [1]))
+
+
+def test_a_worker_that_is_killed_later_is_told_of_too():
+    with Workers(2, warm) as workers:
+        results = workers.map(_die_at_20, range(100))
+        assert next(results) == 0
+        with pytest.raises(UserError, match="a worker process was killed"):
+            list(results)
 
 
 def test_idle_workers_leave_an_interruption_to_their_parent():

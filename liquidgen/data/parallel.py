@@ -32,27 +32,29 @@ class Workers:
             self._executor = ProcessPoolExecutor(
                 num_workers, get_context("spawn"), _start_worker, (warm,)
             )
+            # a terminal interrupts the whole group: workers inherit that it does not reach them,
+            # because the parent answers for all
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             self._executor.submit(os.getpid)  # starts the processes now
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items, computed at most a few items ahead."""
         if self._executor is None:
             yield from map(function, items)
             return
-        items = iter(items)
-        pending = deque(
-            self._executor.submit(function, item) for item in islice(items, self._ahead)
-        )
-        while pending:
-            try:
+        submitted = (self._executor.submit(function, item) for item in items)
+        try:
+            pending = deque(islice(submitted, self._ahead))
+            while pending:
                 result = pending.popleft().result()
-            except BrokenProcessPool:
-                raise UserError(
-                    "machine.num_workers: a worker process was killed, perhaps for want of "
-                    "memory; lower it, 0 works without processes"
-                ) from None
-            pending.extend(self._executor.submit(function, item) for item in islice(items, 1))
-            yield result
+                pending.extend(islice(submitted, 1))
+                yield result
+        except BrokenProcessPool:
+            raise UserError(
+                "machine.num_workers: a worker process was killed, perhaps for want of "
+                "memory; lower it, 0 works without processes"
+            ) from None
 
     def __enter__(self) -> "Workers":
         return self
@@ -63,8 +65,6 @@ class Workers:
 
 
 def _start_worker(warm: Callable[[], None]) -> None:
-    # a terminal interrupts the whole group: the parent answers for all of it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warm()
 

@@ -39,8 +39,9 @@ class RawInfo(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Digest of everything in the folder."""
-        return sha256(canonical_json(self.model_dump(mode="json")))
+        """Digest of images, labels and splits: another licence or path makes no other data."""
+        content = self.model_dump(mode="json", exclude={"license", "origin"})
+        return sha256(canonical_json(content))
 
     def figures(self) -> dict[str, float]:
         """Counts to track: images of each split, and refused files by reason."""

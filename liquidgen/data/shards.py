@@ -59,7 +59,8 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     shards = {shard.name: shard for split in manifest.splits.values() for shard in split.shards}
     for path in sorted(folder.iterdir()):
-        if path.name != MANIFEST and path.name not in shards:
+        ours = path.name == MANIFEST or path.name in shards
+        if not ours and not path.name.startswith("."):  # a file browser's own files do no harm
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
     for shard in shards.values():
         shard.verify(folder, REMEDY)

@@ -130,6 +130,7 @@ def _restore(retired: Path, folder: Path) -> None:
         os.replace(retired, folder)
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)

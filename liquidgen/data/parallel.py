@@ -32,11 +32,11 @@ class Workers:
             self._executor = ProcessPoolExecutor(
                 num_workers, get_context("spawn"), _start_worker, (warm,)
             )
-            # a terminal interrupts the whole group: workers inherit that it does not reach them,
-            # because the parent answers for all
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            # a terminal interrupts the whole group: workers inherit that they ignore it, because
+            # the parent answers for all
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._executor.submit(os.getpid)  # starts the processes now
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.signal(signal.SIGINT, before)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items, computed at most a few items ahead."""

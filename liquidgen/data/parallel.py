@@ -35,7 +35,8 @@ class Workers:
             # a terminal interrupts the whole group: workers inherit that they ignore it, because
             # the parent answers for all
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._executor.submit(os.getpid)  # starts the processes now
+            for _ in range(num_workers):  # each starts a process now, while none is idle
+                self._executor.submit(os.getpid)
             signal.signal(signal.SIGINT, before)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -10,6 +10,7 @@ import torch
 
 from liquidgen.errors import UserError
 from liquidgen.files import file_sha256
+from liquidgen.paths import own_path
 from liquidgen.settings import AutoencoderSettings
 
 SHIPPED = Path(__file__).parent / "assets" / "autoencoder"
@@ -120,7 +121,7 @@ def weights_digest(settings: AutoencoderSettings) -> str:
 
 def _checked_folder(settings: AutoencoderSettings) -> Path:
     """The autoencoder's folder, after its config.json was compared with the settings."""
-    folder = SHIPPED if settings.path is None else Path(settings.path)
+    folder = SHIPPED if settings.path is None else own_path(settings.path)
     if not folder.is_dir():
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):

@@ -9,6 +9,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from liquidgen import settings as s
 from liquidgen.errors import UserError
+from liquidgen.paths import own_path, project_root
 
 STAGES = {
     "download": s.DownloadSettings,
@@ -95,12 +96,6 @@ class Params:
         }
 
 
-def project_root() -> Path:
-    """The real checkout, also from the temporary copies that `dvc exp run --temp` makes."""
-    here = str(Path.cwd())
-    return Path(here.split("/.dvc/tmp/exps/")[0])
-
-
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and validate params.yaml.
 
@@ -124,7 +119,22 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         name: _select(blocks[group], name, getattr(selectors, name), group)
         for name, group in BLOCKS.items()
     }
+    _keep_apart(selectors.dataset, selected["dataset"])
     return Params(selectors=selectors, **selected, **sections, raw=raw)
+
+
+def _keep_apart(name: str, dataset: s.DatasetSettings) -> None:
+    """Refuse own data below data/, where DVC deletes what a stage is about to make."""
+    path = getattr(dataset, "path", None)  # drawn images have none
+    if path is not None and own_path(path).resolve().is_relative_to(_data_folder()):
+        raise UserError(
+            f"datasets.{name}.path: {path} is inside data/, where DVC deletes files; move your "
+            "files out of it, such as to images/, and set that path"
+        )
+
+
+def _data_folder() -> Path:
+    return (project_root() / "data").resolve()
 
 
 def _read(path: Path) -> dict:

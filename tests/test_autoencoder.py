@@ -183,6 +183,17 @@ def damaged(folder, small_kl, *, config=None, weights=None):
     return small_kl.model_copy(update={"path": str(folder)})
 
 
+def test_a_relative_path_is_that_of_the_real_checkout(small_kl, tmp_path, monkeypatch):
+    (tmp_path / "kl").symlink_to(small_kl.path)
+    workspace = tmp_path / ".dvc/tmp/exps/tmpabc"
+    workspace.mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("kl", "~/kl"):
+        found = load_autoencoder(small_kl.model_copy(update={"path": path}), "cpu")
+        assert found.digest == load_autoencoder(small_kl, "cpu").digest
+
+
 def test_cut_weights_are_refused(tmp_path, small_kl):
     whole = (Path(small_kl.path) / WEIGHTS).read_bytes()
     with pytest.raises(UserError, match="unreadable"):

@@ -42,7 +42,7 @@ def bomb() -> bytes:
 
 def fill(checkout: Checkout, counts: dict[str, int], side: int = 64) -> Path:
     """Own images, some in each class."""
-    own = checkout.root / "data/own"
+    own = checkout.root / "images"
     own.mkdir()
     for name, count in counts.items():
         (own / name).mkdir()
@@ -54,9 +54,8 @@ def fill(checkout: Checkout, counts: dict[str, int], side: int = 64) -> Path:
 def outputs(checkout: Checkout) -> dict[str, bytes]:
     """Everything that stages have made so far, unfinished leftovers included."""
     folders = [checkout.root / "data", checkout.root / "metrics"]
-    own = checkout.root / "data/own"
     paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path): path.read_bytes() for path in paths if not path.is_relative_to(own)}
+    return {str(path): path.read_bytes() for path in paths}
 
 
 def refusal(checkout: Checkout, stage: str, **options: object) -> str:
@@ -82,24 +81,33 @@ def test_a_stage_refuses_a_misspelt_key(stage: str, checkout: Checkout):
     assert refusal(checkout, stage) == expected
 
 
+@pytest.mark.parametrize("path", ["data/raw/own_folder", "./images/../data"])
+def test_own_images_below_data(path: str, checkout: Checkout):
+    below_data = OWN | {"datasets.own_folder.path": path}
+    checkout.write_params(changed(checkout.params, below_data))
+    message = refusal(checkout, "download")
+    assert message.startswith(f"datasets.own_folder.path: {path} is inside data/")
+    assert message.endswith("such as to images/, and set that path")
+
+
 def test_own_images_in_a_missing_folder(checkout: Checkout):
     checkout.write_params(changed(checkout.params, OWN))
     message = refusal(checkout, "download")
-    assert message.startswith("data/own: no such folder")
+    assert message.startswith("images: no such folder")
     assert message.endswith("set `path` of the dataset's block in params.yaml")
 
 
 def test_an_empty_folder_of_own_images(checkout: Checkout):
     fill(checkout, {"cat": 0})
     checkout.write_params(changed(checkout.params, OWN))
-    assert refusal(checkout, "download").startswith("data/own: no usable image (nothing there)")
+    assert refusal(checkout, "download").startswith("images: no usable image (nothing there)")
 
 
 def test_a_class_with_one_image(checkout: Checkout):
     fill(checkout, {"cat": 3, "dog": 1})
     checkout.write_params(changed(checkout.params, OWN))
     message = refusal(checkout, "download")
-    assert message.startswith("data/own: one image only in class 'dog'")
+    assert message.startswith("images: one image only in class 'dog'")
     assert message.endswith("add images, or remove the class")
 
 

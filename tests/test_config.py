@@ -10,9 +10,10 @@ from conftest import PROJECT, changed, leaves, read_params
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from liquidgen.config import BLOCKS, STAGES, UNTRACKED, Params, load_params, project_root
+from liquidgen.config import BLOCKS, STAGES, UNTRACKED, Params, load_params
 from liquidgen.errors import UserError
 from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.paths import own_path, project_root
 from liquidgen.settings import Selectors
 
 PARAMS_YAML = PROJECT / "params.yaml"
@@ -221,3 +222,29 @@ def test_a_temporary_workspace_of_dvc_belongs_to_the_real_checkout(
     workspace.mkdir(parents=True)
     monkeypatch.chdir(workspace)
     assert project_root() == tmp_path
+
+
+def test_paths_of_the_settings_are_relative_to_the_real_checkout_or_to_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    workspace = tmp_path / ".dvc/tmp/exps/tmpabc"
+    workspace.mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert own_path("images") == tmp_path / "images"
+    assert own_path("~/images") == tmp_path / "home/images"
+    assert own_path("/images") == Path("/images")
+
+
+@pytest.mark.parametrize("kind", ["own_folder", "emoji"])
+@pytest.mark.parametrize("path", ["data", "data/raw/mine", "images/../data", "{root}/data/own"])
+def test_own_data_below_data_are_refused_where_selected(
+    kind: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = path.format(root=tmp_path)
+    params = changed(RAW, {f"datasets.{kind}.path": path})
+    load(params, tmp_path)
+    message = refusal(changed(params, {"dataset": kind}), tmp_path)
+    assert message.startswith(f"datasets.{kind}.path: {path} is inside data/")
+    load(changed(params, {"dataset": kind, f"datasets.{kind}.path": "database"}), tmp_path)

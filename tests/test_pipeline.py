@@ -121,6 +121,7 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str):
         for path in (PROJECT / folder).iterdir()
         if path.suffix != ".md"  # a better description is no other network
     }
+    assert len(set(PIPELINE[stage]["deps"])) == len(PIPELINE[stage]["deps"])
     dependencies: set[str] = set()
     for entry in PIPELINE[stage]["deps"]:
         path = PROJECT / entry

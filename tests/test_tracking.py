@@ -11,8 +11,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from liquidgen.config import project_root
 from liquidgen.errors import UserError
+from liquidgen.paths import project_root
 from liquidgen.tracking import open_run, opening, relay
 from liquidgen.tracking.store import OUR_ID, Store
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from liquidgen.data.raw import Record
 from liquidgen.errors import UserError
+from liquidgen.paths import own_path
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def existing(path: str) -> Path:
     Raises:
         UserError: there is nothing at the path.
     """
-    found = Path(path).expanduser()
+    found = own_path(path)
     if not found.exists():
         raise UserError(
             f"{path}: no such folder (looked for {found.resolve()}); put your images there, or "

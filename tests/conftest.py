@@ -96,8 +96,10 @@ class Checkout:
         path = self.root / "params.yaml"
         before = path.read_bytes()
         self.write_params(params)
-        yield
-        path.write_bytes(before)
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout as a user with the environment activated does."""
@@ -140,8 +142,10 @@ class Checkout:
     def commit(self, message: str) -> None:
         """Commit everything that git does not ignore."""
         self.run("git", "add", "--all", check=True)
-        author = ("-c", "user.name=tests", "-c", "user.email=tests@localhost")
-        self.run("git", *author, "commit", "--quiet", "--message", message, check=True)
+        own = ("user.name=tests", "user.email=tests@localhost", "commit.gpgsign=false")
+        own += ("core.hooksPath=/dev/null",)
+        options = [option for value in own for option in ("-c", value)]
+        self.run("git", *options, "commit", "--quiet", "--message", message, check=True)
 
 
 def copy_project(root: Path) -> Checkout:

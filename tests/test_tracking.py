@@ -290,3 +290,10 @@ def test_the_journal_is_plain_lines_of_json(root: Path):
         {"train/loss": 1.0},
         {"train/loss": 0.5},
     ]
+
+
+def test_an_empty_address_is_none(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    store = Store(root)
+    experiment = store.client.get_experiment(store.experiment("pictures"))
+    assert experiment.artifact_location == (root / "mlruns/pictures").as_uri()

@@ -22,9 +22,14 @@ MENDABLE_STATUS = {401, 403, 408, 429}  # HTTP: log in, be allowed, wait
 OUR_ID = "liquidgen.run_id"  # tag of a run that stands for an id which another store, or we, gave
 
 
+def named_uri() -> str:
+    """What MLFLOW_TRACKING_URI says; empty where it is not set."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
+
+
 def tracking_uri(root: Path) -> str:
     """Where runs are recorded: MLFLOW_TRACKING_URI, or a database at the checkout's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
+    return named_uri() or f"sqlite:///{root}/mlflow.db"
 
 
 def is_refusal(error: Exception) -> bool:
@@ -58,8 +63,8 @@ class Store:
         with self._alone():
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                ours = "MLFLOW_TRACKING_URI" not in os.environ
-                location = (self._root / "mlruns" / name).as_uri() if ours else None
+                ours = (self._root / "mlruns" / name).as_uri()
+                location = None if named_uri() else ours
                 return self.client.create_experiment(name, artifact_location=location)
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)

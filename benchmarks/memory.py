@@ -46,7 +46,6 @@ def copy_project(folder: Path, options: argparse.Namespace) -> None:
     params["dataset"], params["model"] = "procedural", options.model
     params["datasets"]["procedural"]["num_images"] = options.images
     params["train"]["num_epochs"] = options.epochs
-    params["train"]["batch_size"] = options.batch
     params["sample"]["num_images"] = options.samples
     params["evaluate"]["kid_subset_size"] = 10  # few images are held out; it takes no memory
     yaml.dump(params, folder / "params.yaml")
@@ -58,7 +57,6 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--samples", type=int, default=100)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -15,6 +15,7 @@ from liquidgen.settings import AutoencoderSettings
 
 SHIPPED = Path(__file__).parent / "assets" / "autoencoder"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+DECODED_AT_ONCE = 2**19  # px: 8 images of 256 px, 128 of 64 px
 RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
 
 
@@ -75,6 +76,12 @@ class Autoencoder:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
         self._check_latents(latents)
+        pixels = latents.shape[2] * latents.shape[3] * self.downscale**2
+        # in pieces: activations of a large decoder over a whole batch would not fit on a card
+        parts = latents.split(max(1, DECODED_AT_ONCE // pixels))
+        return torch.cat([self._decode(part) for part in parts])
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         raw = self._placed(latents) / self._settings.scale + self._settings.shift
         return self._model.decode(raw).sample.clamp(-1, 1).contiguous()
 

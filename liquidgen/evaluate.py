@@ -31,7 +31,7 @@ from liquidgen.scores import Judged, Scores
 from liquidgen.seen import Seen
 from liquidgen.settings import EvaluateSettings
 
-TRAIN_LIMIT = 3072  # training pictures that are looked at, drawn at random when there are more
+PROBE_LIMIT = 3072  # training pictures that the probe is fitted to, drawn at random
 SHOWN, SHOWN_NEIGHBOURS = 12, 5  # rows and columns of neighbours.png
 
 
@@ -54,10 +54,11 @@ def evaluate(
     samples, raw = RawDataset(samples_folder), RawDataset(raw_folder)
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
-    _check_counts(samples.counts["samples"], raw.counts["holdout"], settings)
     gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device)
+    count = min(samples.counts["samples"], len(gallery.train))
+    _check_counts(count, raw.counts["holdout"], settings)
     _check_latents(samples, gallery.train.manifest.digest, latents_folder)
-    order = np.random.default_rng(settings.seed).permutation(len(gallery.train))[:TRAIN_LIMIT]
+    order = np.random.default_rng(settings.seed).permutation(len(gallery.train))
     judged = _look(gallery, samples, raw, order)
     found = scores.neighbours(judged, SHOWN_NEIGHBOURS)
     figures = scores.distances(judged, settings) | {"memorised_share": found.memorised_share}
@@ -71,7 +72,8 @@ def evaluate(
         )
         if raw.classes is not None:
             scrambled = _look_scrambled(gallery, order, settings.seed)
-            accepted = scores.accepted(judged, *scrambled, len(raw.classes))
+            known = Seen(judged.train.features[:PROBE_LIMIT], judged.train.labels[:PROBE_LIMIT])
+            accepted = scores.accepted(judged, known, *scrambled, len(raw.classes))
             figures |= scores.class_scores(accepted)
             write_accuracies(temporary, raw.classes, accepted)
     return Scores(figures, _protocol(judged, gallery, samples, settings))
@@ -89,9 +91,9 @@ def _check_counts(samples: int, holdout: int, settings: EvaluateSettings) -> Non
     for key, limit in largest.items():
         if (value := getattr(settings, key)) > limit:
             raise UserError(
-                f"evaluate.{key}: {value} is too large for {samples} samples and {holdout} holdout "
-                f"images; set it to at most {limit}, or raise sample.num_images or the dataset's "
-                "holdout_fraction"
+                f"evaluate.{key}: {value} is too large for {samples} samples (or training images, "
+                f"where they are fewer) and {holdout} holdout images; set it to at most {limit}, "
+                "or raise sample.num_images or the dataset's holdout_fraction"
             )
 
 
@@ -122,7 +124,7 @@ def _look_scrambled(gallery: Gallery, order: np.ndarray, seed: int) -> tuple[See
     def change(latents: torch.Tensor) -> torch.Tensor:
         return scramble(latents, generator)
 
-    train = gallery.latents(gallery.train, order[: (len(order) + 1) // 2], change)
+    train = gallery.latents(gallery.train, order[: (min(len(order), PROBE_LIMIT) + 1) // 2], change)
     return train, gallery.latents(gallery.holdout, np.arange(len(gallery.holdout)), change)
 
 
@@ -133,6 +135,7 @@ def _protocol(
     return {
         "samples_of": samples.info.origin,
         "num_samples": len(judged.samples.labels),
+        "num_compared": scores.compared(judged),  # samples in the distances
         "reference_split": "holdout",
         "num_reference": len(judged.holdout.labels),
         "num_train": len(judged.train.labels),

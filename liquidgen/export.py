@@ -34,6 +34,7 @@ def export(trainer: Trainer, folder: Path, metrics: Path, *, name: str, run_id: 
         contract=training.dataset.contract,
         dataset=training.dataset.manifest.dataset,
         latents_digest=training.dataset.manifest.digest,
+        label_dropout=training.settings.label_dropout,
         num_epochs=training.settings.num_epochs,
         num_steps=trainer.learner.step,
         parameters=trainer.learner.model.num_parameters(),

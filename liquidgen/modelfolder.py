@@ -26,6 +26,7 @@ class ModelFacts(BaseModel):
     contract: LatentContract
     dataset: str
     latents_digest: str
+    label_dropout: float  # 0: the null label was never trained, so there is no guidance
     num_epochs: int
     num_steps: int
     parameters: int

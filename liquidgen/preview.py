@@ -28,7 +28,8 @@ def preview_grid(
     with learner.averaged() as model:
         chosen = torch.arange(rows) if names else torch.full((rows,), model.null_label)
         labels = chosen.repeat_interleave(COLUMNS).to(learner.device)
-        velocity = guided(model, model.null_label, GUIDANCE if names else 1)
+        guidance = GUIDANCE if names and learner.settings.label_dropout else 1
+        velocity = guided(model, model.null_label, guidance)
         latents = contract.restore(integrate(velocity, noise, labels, STEPS))
     autoencoder = load_autoencoder(contract.autoencoder, learner.device)
     contract.check_autoencoder(autoencoder.digest)

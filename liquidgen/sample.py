@@ -38,13 +38,18 @@ def sample(
 ) -> Image.Image:
     """Draw images, image i of class i modulo the number of classes; returns the grid.
 
-    Raises UserError for a damaged model, an unknown solver, or another autoencoder than the
-    model was trained with.
+    Raises UserError for a damaged model, an unknown solver, guidance of a model that was trained
+    without null labels, or another autoencoder than the model was trained with.
     """
     model, facts = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
     autoencoder = load_autoencoder(facts.contract.autoencoder, device)
     facts.contract.check_autoencoder(autoencoder.digest)
+    if settings.guidance_scale > 1 and facts.classes and facts.label_dropout == 0:
+        raise UserError(
+            f"sample.guidance_scale: {settings.guidance_scale}, but the model was trained with "
+            "train.label_dropout 0, so there is nothing to guide away from; set it to 1"
+        )
     if facts.classes is None:  # nothing to guide to
         settings = settings.model_copy(update={"guidance_scale": 1.0})
     rows: list[list[Image.Image]] = [[] for _ in facts.classes or ("no class",)]

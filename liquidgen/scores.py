@@ -47,11 +47,19 @@ class Judged:
     train: Seen
 
 
+def compared(judged: Judged) -> int:
+    """How many samples, and as many training pictures, the distances are of."""
+    return min(len(judged.samples.labels), len(judged.train.labels))
+
+
 def distances(judged: Judged, settings: EvaluateSettings) -> dict[str, float]:
-    """Distances to the holdout: of samples, of itself, and of real pictures in their place."""
-    count = len(judged.samples.labels)
+    """Distances to the holdout: of samples, of itself, and of real pictures in their place.
+
+    Samples and real pictures are as many, because the Frechet distance depends on the number.
+    """
+    count = compared(judged)
     sets = {
-        "": judged.samples.features,
+        "": judged.samples.features[:count],
         "reconstruction_": judged.reconstructed.features,
         "train_": judged.train.features[:count],
     }
@@ -102,10 +110,10 @@ class Accepted(NamedTuple):
 
 
 def accepted(
-    judged: Judged, scrambled_train: Seen, scrambled_holdout: Seen, num_classes: int
+    judged: Judged, known: Seen, scrambled_train: Seen, scrambled_holdout: Seen, num_classes: int
 ) -> dict[str, Accepted]:
-    """What a probe, fitted to the training pictures, says of samples and of the holdout."""
-    probe = Probe(*judged.train, scrambled_train.features, num_classes)
+    """What a probe, fitted to known training pictures, says of samples and of the holdout."""
+    probe = Probe(*known, scrambled_train.features, num_classes)
     looked_at = {
         "samples": judged.samples,
         "holdout": judged.reconstructed,

@@ -148,7 +148,7 @@ class SampleSettings(Settings):
 
     num_images: Count
     batch_size: Count
-    solver: str
+    solver: Literal["euler", "heun", "dpm", "unipc"]
     num_steps: Count
     guidance_scale: Annotated[float, Field(ge=1)]
     seed: Seed
@@ -160,7 +160,7 @@ class EvaluateSettings(Settings):
 
     batch_size: Count
     neighbours: Count
-    kid_subset_size: Count
+    kid_subset_size: Annotated[int, Field(ge=2)]
     kid_subsets: Count
     seed: Seed
 

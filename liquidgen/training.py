@@ -13,13 +13,20 @@ from liquidgen.autoencoder import weights_digest
 from liquidgen.data.shards import LatentDataset, verify
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, sha256
-from liquidgen.runs import read_run, write_run
+from liquidgen.runs import RUN, read_run, write_run
 from liquidgen.settings import ModelSettings, TrainSettings
 
 STATE_VERSION = 1
 # they change how long or how visibly a training runs, not where it goes
 COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
-MATHS = ("flow.py", "learner.py", "models/*.py", "models/blocks/__init__.py")
+MATHS = (
+    "contract.py",
+    "data/shards.py",
+    "flow.py",
+    "learner.py",
+    "models/*.py",
+    "models/blocks/__init__.py",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ class Training:
 
     def run_id(self) -> str | None:
         """The tracking run to continue, if this training was begun before at this length."""
-        return read_run(self.tracking_folder) if self.tracking_folder.exists() else None
+        # a kill may have left the folder without it
+        known = (self.tracking_folder / RUN).exists()
+        return read_run(self.tracking_folder) if known else None
 
     def remember_run(self, run_id: str) -> None:
         """Let a continued training continue this tracking run."""

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from liquidgen.data.shards import LatentDataset
-from liquidgen.flow import TIME_SAMPLINGS
 from liquidgen.learner import Learner, generator_for
 
 TIME_BINS = 4
@@ -16,13 +15,12 @@ class Validation:
 
     def __init__(self, holdout: LatentDataset, learner: Learner) -> None:
         count = min(len(holdout), MOST_SAMPLES)
-        generator = generator_for(learner.settings.seed, 0)
+        generator = generator_for(0, 0)  # all experiments are asked the same questions
         latents, self.labels = holdout.batch(range(count))
         self.latents = holdout.contract.standardise(latents)
         self.noise = torch.randn(latents.shape, generator=generator)
         strata = (torch.arange(count) + 0.5) / count
-        sampling = TIME_SAMPLINGS[learner.settings.time_sampling]
-        self.t = sampling(strata[torch.randperm(count, generator=generator)])
+        self.t = strata[torch.randperm(count, generator=generator)]
         self.batch_size = learner.settings.batch_size
 
     def measure(self, learner: Learner) -> dict[str, float]:

@@ -39,13 +39,13 @@ def main(params: Params, root: Path) -> str:
             run.log_dataset(latents.name, digest[:16], str(latents))
             trainer.run(run)
             run.log_metrics(train_scores(trainer), trainer.learner.step)
-        export(
-            trainer,
-            params.model_folder,
-            params.metrics_folder,
-            name=params.run_name,
-            run_id=run.run_id,
-        )
+            export(
+                trainer,
+                params.model_folder,
+                params.metrics_folder,
+                name=params.run_name,
+                run_id=run.run_id,
+            )
     return trainer.summary(params.model_folder)
 
 

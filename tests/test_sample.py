@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ def facts(classes, **contract):
         classes=classes,
         contract=LatentContract(**agreed | contract),
         dataset="dots",
+        label_dropout=0.1,
         latents_digest="0123456789abcdef",
         num_epochs=1,
         num_steps=1,
@@ -320,11 +322,19 @@ def test_another_autoencoder_than_that_of_the_latents_is_refused(some, tmp_path)
     assert content(tmp_path / "samples") == content(some[0])
 
 
-def test_an_unknown_solver_is_refused_and_earlier_samples_stay(model, some, tmp_path):
+def test_guidance_of_a_model_that_knows_no_null_label_is_refused(some, tmp_path):
+    untrained = facts(CLASSES).model_copy(update={"label_dropout": 0.0})
+    save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
     shutil.copytree(some[0], tmp_path / "samples")
-    with pytest.raises(UserError, match=r"sample\.solver: no solver 'ode45'"):
-        drawn(model, tmp_path / "samples", solver="ode45")
+    with pytest.raises(UserError, match=r"sample\.guidance_scale: 2\.0, .*; set it to 1"):
+        drawn(tmp_path / "model", tmp_path / "samples")
     assert content(tmp_path / "samples") == content(some[0])
+    images, _ = drawn(tmp_path / "model", tmp_path / "samples", guidance_scale=1.0)
+    assert len(images) == 7
+
+
+def test_params_may_name_every_solver_and_no_other():
+    assert set(get_args(SampleSettings.model_fields["solver"].annotation)) == set(SOLVERS)
 
 
 def test_samples_that_are_interrupted_leave_the_earlier_ones(model, some, tmp_path, monkeypatch):

@@ -87,6 +87,13 @@ def _check(seen: Counter, classes: tuple[str, ...] | None, refused: Counter, ori
             f"{origin}: no usable image ({reasons or 'nothing there'}); add images or correct "
             "the dataset's block in params.yaml"
         )
+    empty = [name for label, name in enumerate(classes or ()) if label not in seen]
+    if empty:
+        names = ", ".join(map(repr, empty))
+        raise UserError(
+            f"{origin}: no image of class {names}; a model cannot learn what it never sees: add "
+            "images, raise max_images, or remove the class"
+        )
     single = [label for label, count in sorted(seen.items()) if count == 1]
     if single and classes is not None:
         names = ", ".join(repr(classes[label]) for label in single)

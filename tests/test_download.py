@@ -123,6 +123,14 @@ def test_a_class_with_one_image_is_named(tmp_path):
         download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
+def test_a_class_without_images_is_named(tmp_path):
+    root = fill(tmp_path / "own", {"cat": 5, "dog": 5})
+    for path in (root / "dog").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"no image of class 'dog'; .* add images"):
+        download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
+
+
 def test_a_single_unlabelled_image_is_refused(tmp_path):
     root = fill(tmp_path / "own", {"cat": 1})
     with pytest.raises(UserError, match="one image only; at least two"):

@@ -132,9 +132,19 @@ def test_parquet_files_give_their_classes_and_bytes(tmp_path):
     source, found = opened(parquet(tmp_path))
     assert source.classes == ("cat", "dog")
     assert found == records
-    source, found = opened(parquet(tmp_path, max_images=10))
-    assert found == records[:10]
-    assert source.total == 10
+
+
+def test_max_images_takes_rows_of_all_classes_of_sorted_files(tmp_path):
+    records = [Record(png(i), f"{i}.png", i // 35) for i in range(70)]
+    with RawWriter(tmp_path, ("cat", "dog"), 1) as writer:
+        for record in records:
+            writer.add("train", record)
+        writer.finish(license="own", origin="test", revision=None, refused={})
+    source, found = opened(parquet(tmp_path, max_images=20))
+    assert source.total == len(found) == 20
+    assert {record.label for record in found} == {0, 1}
+    assert found == [record for record in records if record in found]
+    assert found == opened(parquet(tmp_path, max_images=20))[1]
 
 
 @pytest.mark.parametrize("values", [["b", "a", "b"], [7, 3, 7]])
@@ -174,6 +184,23 @@ def test_a_missing_column_is_refused_beside_those_there_are(tmp_path):
 def test_a_column_of_another_type_is_refused(tmp_path):
     pq.write_table(pa.table({"image": ["x.png"], "label": [0]}), tmp_path / "x.parquet")
     with pytest.raises(UserError, match="'image' is string; it must be struct"):
+        opened(parquet(tmp_path))
+
+
+@pytest.mark.parametrize("labels", [[[0]], [0.5], [{"a": 1}]])
+def test_a_label_column_of_another_type_is_refused(tmp_path, labels):
+    pq.write_table(pa.table({"image": [b"x"], "label": labels}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"label_column: 'label' is .*; it must hold integers"):
+        opened(parquet(tmp_path))
+
+
+def test_damage_within_a_parquet_file_is_told_with_its_name(tmp_path):
+    images = pa.table({"image": [png(i) for i in range(8)], "label": [0, 1] * 4})
+    pq.write_table(images, tmp_path / "x.parquet", compression="zstd")
+    data = bytearray((tmp_path / "x.parquet").read_bytes())
+    data[4:2000] = bytes(1996)
+    (tmp_path / "x.parquet").write_bytes(data)
+    with pytest.raises(UserError, match=r"x\.parquet: damaged .*; replace it"):
         opened(parquet(tmp_path))
 
 

@@ -119,6 +119,14 @@ def assert_same_end(trainer, other):
     assert trainer.progress.curve == other.progress.curve
 
 
+def test_a_training_killed_before_its_run_was_noted_starts(latents, tmp_path):
+    training = prepare(tmp_path, latents)
+    training.tracking_folder.mkdir(parents=True)  # as far as a full disk lets it come
+    assert training.run_id() is None
+    training.remember_run("abc")
+    assert training.run_id() == "abc"
+
+
 def with_values(folder, source, change):
     """A copy of a folder of latents whose training latents `change` alters."""
     shutil.copytree(source, folder)

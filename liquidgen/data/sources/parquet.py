@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,6 +19,12 @@ from liquidgen.settings import ParquetSettings
 NO_BYTES = "no_bytes"
 NO_LABEL = "no_label"
 ROWS = 64  # read at once
+LABELS = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_boolean,
+)
 
 
 def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
@@ -29,7 +36,8 @@ def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
         UserError: no files, files that are no Parquet, or no such columns.
     """
     root = existing(settings.path)
-    paths = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    found = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    paths = [path for path in found if path.is_file()]
     if not paths:
         raise UserError(f"{settings.path}: no *.parquet files below; set the folder that has them")
     files = [_open(path) for path in paths]
@@ -37,8 +45,12 @@ def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
         _check_columns(path, file.schema_arrow, settings)
     labels = None if settings.label_column is None else _labels(files, settings.label_column)
     refused: Counter = Counter()
-    rows = islice(_rows(files, settings), settings.max_images)
+    rows = _rows(paths, files, settings)
     total = sum(file.metadata.num_rows for file in files)
+    if settings.max_images is not None and settings.max_images < total:
+        # files are often sorted by class: the first rows would be of one
+        chosen = np.random.default_rng(0).permutation(total)[: settings.max_images]
+        rows = compress(rows, np.isin(np.arange(total), chosen))
     return Source(
         classes=None if labels is None else tuple(labels.values()),
         license=settings.license,
@@ -71,6 +83,14 @@ def _check_columns(path: Path, schema: pa.Schema, settings: ParquetSettings) -> 
             f"{path}: image_column: {settings.image_column!r} is {kind}; it must be "
             "struct{bytes, path} or binary"
         )
+    if settings.label_column is not None:
+        label = schema.field(settings.label_column).type
+        plain = label.value_type if pa.types.is_dictionary(label) else label
+        if not any(check(plain) for check in LABELS):
+            raise UserError(
+                f"{path}: label_column: {settings.label_column!r} is {label}; it must hold "
+                "integers, text or booleans, or be null for unlabelled images"
+            )
 
 
 def _labels(files: list[pq.ParquetFile], column: str) -> dict[Any, str]:
@@ -86,17 +106,27 @@ def _labels(files: list[pq.ParquetFile], column: str) -> dict[Any, str]:
     return {value: str(value) for value in sorted(values - {None})}
 
 
-def _rows(files: list[pq.ParquetFile], settings: ParquetSettings) -> Iterator[tuple]:
+def _rows(
+    paths: list[Path], files: list[pq.ParquetFile], settings: ParquetSettings
+) -> Iterator[tuple]:
     """(image, value of the label column or None) row by row."""
     columns = [settings.image_column]
     columns += [] if settings.label_column is None else [settings.label_column]
-    for file in files:
-        for batch in file.iter_batches(ROWS, columns=columns):
+    for path, file in zip(paths, files, strict=True):
+        for batch in _batches(path, file, columns):
             images = batch.column(settings.image_column).to_pylist()
             values = [None] * len(images)
             if settings.label_column is not None:
                 values = batch.column(settings.label_column).to_pylist()
             yield from zip(images, values, strict=True)
+
+
+def _batches(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(ROWS, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: damaged ({reason}); replace it") from None
 
 
 def _records(

@@ -1,6 +1,7 @@
 """Images come from a seed, a folder or Parquet files, in an order that depends on them alone."""
 
 import io
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,6 +101,24 @@ def test_files_that_are_no_images_are_counted_by_reason(tmp_path):
     assert [record.path for record in records] == ["cat/1.png"]
     assert source.classes == ("cat",)
     assert +source.refused == {HIDDEN: 2, UNSUPPORTED: 2, NO_CLASS: 1}
+
+
+def test_links_to_class_folders_are_followed_but_not_in_circles(tmp_path):
+    fill(tmp_path / "elsewhere", ["1.png", "2.png"])
+    fill(tmp_path / "own", ["cat/1.png"])
+    (tmp_path / "own/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "own/cat/again").symlink_to(tmp_path / "own")
+    source, records = opened(folder(tmp_path / "own"))
+    assert source.classes == ("cat", "dog")
+    assert sorted(record.label for record in records) == [0, 1, 1]
+
+
+def test_a_file_name_that_is_no_text_is_counted(tmp_path):
+    fill(tmp_path, ["cat/1.png", "dog/2.png"])
+    (tmp_path / "cat" / os.fsdecode(b"\xff.png")).write_bytes(png(0))
+    source, records = opened(folder(tmp_path))
+    assert len(records) == 2
+    assert source.refused["unprintable_name"] == 1
 
 
 def test_max_images_takes_the_first_of_a_fixed_mixed_order(tmp_path):

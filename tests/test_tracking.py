@@ -196,6 +196,16 @@ def test_a_server_that_dies_meanwhile_loses_nothing(
     assert logged_steps(root, run.run_id) == [0]
 
 
+def test_a_damaged_line_of_the_record_costs_that_line(root: Path, caplog):
+    ours = trained(root, range(4))
+    journal = root / "work/train/key/metrics.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], b"\0" * 20 + b"\n", *lines[3:]]))
+    assert trained(root, range(4, 6), resume=ours) == ours
+    assert "a damaged line is left out" in caplog.text
+    assert set(logged_steps(root, ours)) >= {4, 5}
+
+
 def test_an_unknown_parent_gets_one_stand_in(root: Path):
     elsewhere = "0123456789abcdef0123456789abcdef"
     parents = set()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
@@ -34,10 +35,9 @@ class Workers:
             )
             # a terminal interrupts the whole group: workers inherit that they ignore it, because
             # the parent answers for all
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for _ in range(num_workers):  # each starts a process now, while none is idle
-                self._executor.submit(os.getpid)
-            signal.signal(signal.SIGINT, before)
+            with _deaf_to_interruptions():
+                for _ in range(num_workers):  # each starts a process now, while none is idle
+                    self._executor.submit(os.getpid)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items, computed at most a few items ahead."""
@@ -63,6 +63,18 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interruptions() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other do it
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start_worker(warm: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import shutil
 import threading
 import time
@@ -16,6 +17,8 @@ from liquidgen.files import atomic, write_json
 
 Event = dict[str, Any]
 BATCH_EVENTS = 500
+
+logger = logging.getLogger("liquidgen.tracking")
 
 
 class Header(BaseModel):
@@ -109,7 +112,15 @@ class Journal:
                 if not line.endswith(b"\n"):  # being written at this moment
                     return
                 offset += len(line)
-                yield json.loads(line), offset
+                yield self._decoded(line), offset
+
+    def _decoded(self, line: bytes) -> Event:
+        """The event of a line; an empty one where the disk lost it, say in a power cut."""
+        try:
+            return json.loads(line)
+        except ValueError:
+            logger.warning("tracking: %s: a damaged line is left out", self.path)
+            return {}
 
     def batches(self, offset: int) -> Iterator[tuple[list[Event], int]]:
         """Events from an offset on: metrics a few hundred at a time, others one by one."""

@@ -16,6 +16,7 @@ from liquidgen.settings import FolderSettings
 
 HIDDEN = "hidden"
 UNSUPPORTED = "unsupported_file"
+BAD_NAME = "unprintable_name"
 UNREADABLE = "unreadable"
 NO_CLASS = "outside_class_folders"
 
@@ -59,15 +60,27 @@ def open_folder(settings: FolderSettings, num_workers: int) -> Source:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below the root, relative to it."""
-    for folder, _, names in os.walk(root):
+    """All files below the root, relative to it, also behind links to folders."""
+    seen = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_unreadable):
+        if (real := os.path.realpath(folder)) in seen:  # a link in a circle
+            subfolders.clear()
+            continue
+        seen.add(real)
         for name in names:
             yield Path(folder, name).relative_to(root)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror}); allow it, or move it")
 
 
 def _usable(path: Path, refused: Counter) -> bool:
     if any(part.startswith((".", "__MACOSX")) for part in path.parts):
         refused[HIDDEN] += 1
+        return False
+    if not path.as_posix().isprintable():  # not UTF-8, which Parquet and JSON need
+        refused[BAD_NAME] += 1
         return False
     if Image.registered_extensions().get(path.suffix.lower()) not in FORMATS:
         refused[UNSUPPORTED] += 1

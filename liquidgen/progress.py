@@ -17,7 +17,6 @@ class Progress:
     skipped_steps: int = 0  # non-finite ones
     skipped_in_a_row: int = 0  # of these, since the last finite one
     losses: list[float] = field(default_factory=list)  # since the last validation
-    recent: list[float] = field(default_factory=list)  # since the last logged point
     curve: list[dict[str, float]] = field(default_factory=list)  # a row a validation
 
     def note_memory(self, device: torch.device) -> None:

@@ -91,7 +91,6 @@ class Trainer:
         progress.seconds += time.perf_counter() - started
         if math.isfinite(loss) and math.isfinite(norm):
             progress.losses.append(loss)
-            progress.recent.append(loss)
             progress.gradient_norm, progress.skipped_in_a_row = norm, 0
             return
         progress.skipped_steps += 1
@@ -110,9 +109,8 @@ class Trainer:
         s, step, losses = self.settings, self.learner.step, self.progress.losses
         done, within = step == self.training.last_step, step % self.training.steps_per_epoch
         epochs = step / self.training.steps_per_epoch
-        if self.progress.recent and (done or step % s.log_every == 0):
-            loss = mean(self.progress.recent)
-            self.progress.recent.clear()
+        if losses and (done or step % s.log_every == 0):
+            loss = mean(losses[-s.log_every :])
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             point = {"loss": loss, "gradient_norm": self.progress.gradient_norm, "epoch": epochs}
             point |= {"learning_rate": self.learner.learning_rate}

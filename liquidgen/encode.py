@@ -7,12 +7,11 @@ after its last finished part.
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from liquidgen.data.assemble import assemble
@@ -23,7 +22,7 @@ from liquidgen.data.parts import Part, PartStore, plan_parts
 from liquidgen.data.raw import RawDataset
 from liquidgen.encoder import Encoder
 from liquidgen.errors import UserError
-from liquidgen.files import canonical_json, file_sha256, sha256
+from liquidgen.files import canonical_json, file_sha256, locked, sha256
 from liquidgen.settings import AutoencoderSettings, EncodeSettings
 
 SPLITS = ("train", "holdout")
@@ -79,7 +78,8 @@ def encode(
             "device": place.type,
             "code": [file_sha256(HERE / name) for name in DETERMINING],
         }
-        with _work_folder(work_folder / sha256(canonical_json(determines))[:16]) as work:
+        key = sha256(canonical_json(determines))[:16]
+        with _work_folder(work_folder / folder.name, key) as work:
             store = PartStore(work)
             side = image_size // autoencoder.downscale
             latent_shape = (autoencoder.channels, side, side)
@@ -97,17 +97,20 @@ def _check_size(image_size: int, downscale: int) -> None:
 
 
 @contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
-    """A folder of finished parts for one process at a time; removed at a clean end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            yield folder
-            shutil.rmtree(folder)
-    except Timeout:
-        raise UserError(
-            f"{folder}: another process encodes the same images; wait for it, or end it"
-        ) from None
+def _work_folder(parent: Path, key: str) -> Iterator[Path]:
+    """A folder of finished parts for one process at a time.
+
+    At a clean end it goes, and so do those of abandoned settings beside it.
+    """
+    folder = parent / key
+    with locked(folder, "encodes the same images"):
+        folder.mkdir(exist_ok=True)
+        yield folder
+    for done in list(parent.glob("[!.]*")):
+        # who is still at work keeps its own
+        with suppress(UserError), locked(done, "encodes into the same folder"):
+            if done.exists():
+                shutil.rmtree(done)
 
 
 def _encode_parts(

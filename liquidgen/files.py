@@ -61,6 +61,27 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Keep other processes out of a folder, by a lock that is beside it meanwhile.
+
+    Raises:
+        UserError: another process is in it; `doing` says what it does there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder}: another process {doing}; wait for it, or end it") from None
+    try:
+        yield
+    finally:
+        # removed while it is held: filelock takes no lock on a file that has lost its name
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end.
 
@@ -69,8 +90,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     retired = folder.with_name(f".{folder.name}.old")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with locked(folder, "fills this folder"):
         _restore(retired, folder)  # a killed process may have left it so
         _remove(temporary, retired)
         temporary.mkdir()
@@ -104,24 +124,6 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time fills a folder; its lock is beside it while it does."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{folder}: another process fills this folder; wait for it, or end it"
-        ) from None
-    try:
-        yield
-    finally:
-        # removed while it is held: filelock takes no lock on a file that has lost its name
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _restore(retired: Path, folder: Path) -> None:

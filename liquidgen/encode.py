@@ -1,6 +1,6 @@
 """The stage encode: raw images to latent shards.
 
-Worker processes decode; parts of about a thousand images are encoded and kept in a work folder
+Workers decode; parts of about a thousand images are encoded and kept in a work folder
 until all are done; then the samples are permuted and written as shards. A killed run continues
 after its last finished part.
 """
@@ -10,20 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from liquidgen.data.assemble import assemble
 from liquidgen.data.decoding import Account, DecodedGroup, GroupDecoder, warm
+from liquidgen.data.images import own_limits
 from liquidgen.data.manifest import Manifest
-from liquidgen.data.parallel import Workers
+from liquidgen.data.parallel import Processes, Threads, Workers
 from liquidgen.data.parts import Part, PartStore, plan_parts
 from liquidgen.data.raw import RawDataset
-from liquidgen.encoder import Encoder
+from liquidgen.encoder import Encoder, encoding_threads
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, file_sha256, locked, sha256
 from liquidgen.settings import AutoencoderSettings, EncodeSettings
+
+if TYPE_CHECKING:
+    import torch
 
 SPLITS = ("train", "holdout")
 HERE = Path(__file__).parent
@@ -54,12 +59,12 @@ def encode(
     raw = RawDataset(raw_folder)
     raw.verify()
     parts = plan_parts(raw, SPLITS)
-    with Workers(num_workers, warm) as workers:  # they start while torch loads
-        # not at the top: a worker process imports the main module, and torch takes seconds
-        from liquidgen.autoencoder import load_autoencoder
-        from liquidgen.device import resolve_device
+    # not at the top: a worker process imports the main module, and torch takes seconds
+    from liquidgen.autoencoder import load_autoencoder
+    from liquidgen.device import resolve_device
 
-        place = resolve_device(device)
+    place = resolve_device(device)
+    with _decoders(place, num_workers) as decoders, encoding_threads(place) as threads:
         autoencoder = load_autoencoder(autoencoder_settings, place)
         facts = {
             "autoencoder": autoencoder_settings.model_dump(),
@@ -83,9 +88,14 @@ def encode(
             store = PartStore(work)
             side = image_size // autoencoder.downscale
             latent_shape = (autoencoder.channels, side, side)
-            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, place)
-            _encode_parts(parts, store, encoder, workers, image_size, settings)
+            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, place, threads)
+            _encode_parts(parts, store, encoder, decoders, image_size, settings)
             return assemble(folder, raw, parts, store, facts, settings)
+
+
+def _decoders(device: "torch.device", num_workers: int) -> Workers:
+    """Threads where the autoencoder keeps the cores busy; processes where it leaves them idle."""
+    return Threads(num_workers) if device.type == "cpu" else Processes(num_workers, warm)
 
 
 def _check_size(image_size: int, downscale: int) -> None:
@@ -117,14 +127,15 @@ def _encode_parts(
     parts: list[Part],
     store: PartStore,
     encoder: Encoder,
-    workers: Workers,
+    decoders: Workers,
     image_size: int,
     settings: EncodeSettings,
 ) -> None:
     """Encode the parts that the store does not have yet."""
     missing = [part for part in parts if not store.has(part)]
     total, left = (sum(part.images for part in some) for some in (parts, missing))
-    with tqdm(desc="encode", total=total, initial=total - left, unit="img") as progress:
+    bar = tqdm(desc="encode", total=total, initial=total - left, unit="img")
+    with own_limits, bar as progress:
         for number, split in enumerate(SPLITS):
             chosen = [part for part in missing if part.split == split]
             decoder = GroupDecoder(
@@ -134,7 +145,7 @@ def _encode_parts(
                 max_pixels=settings.max_pixels,
                 seed=(settings.seed, number),
             )
-            groups = workers.map(decoder, chain.from_iterable(part.groups for part in chosen))
+            groups = decoders.map(decoder, chain.from_iterable(part.groups for part in chosen))
             for part in chosen:
                 flip = settings.flip and split == "train"
                 own = islice(groups, len(part.groups))

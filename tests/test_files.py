@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
 from liquidgen.errors import UserError
-from liquidgen.files import new_folder
+from liquidgen.files import locked, new_folder
 
 HOLD = """
 import sys
@@ -94,3 +95,9 @@ def test_two_processes_do_not_fill_the_same_folder(folder: Path):
     assert process.returncode == 0
     assert names(folder) == ["theirs"]
     assert names(folder.parent) == ["out"]
+
+
+def test_a_lock_lets_errors_of_the_work_through(tmp_path: Path):
+    with pytest.raises(Timeout, match="another"), locked(tmp_path / "out", "works here"):
+        raise Timeout("another")
+    assert names(tmp_path) == []

@@ -1,6 +1,8 @@
 """Image files of every kind become square sRGB pixels, or are refused for a reason."""
 
 import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -203,3 +205,16 @@ def test_damaged_bytes_give_pixels_or_a_reason_but_never_another_error():
             places = rng.integers(len(damaged), size=4)
             damaged[places] = rng.integers(256, size=4)
             assert outcome(damaged.tobytes()) in {"pixels", *REASONS}
+
+
+def test_threads_decode_the_same_and_leave_pillows_limits_as_they_were():
+    before = (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+    large = save(Image.new("1", (10_000, 10_000)))  # Pillow would warn, which is an error here
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    small = [save(draw(style, 64, 0), icc_profile=profile) for style in ("hills", "marble")]
+    data = [large, *small * 20, large]
+    alone = [pixels(one, max_pixels=100_000_000) for one in data]
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(lambda one: pixels(one, max_pixels=100_000_000), data)
+        assert all(map(np.array_equal, found, alone))
+    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before

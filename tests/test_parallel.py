@@ -1,24 +1,25 @@
-"""Worker processes: they keep the order, and they end quietly with their parent."""
+"""Workers: they keep the order, and they end quietly with their parent."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from liquidgen.data.decoding import warm
-from liquidgen.data.parallel import Workers
+from liquidgen.data.parallel import Processes, Threads, Workers
 from liquidgen.errors import UserError
 
 INTERRUPTED = """
 import signal
 from liquidgen.data.decoding import warm
-from liquidgen.data.parallel import Workers
+from liquidgen.data.parallel import Processes
 
 try:
-    with Workers(2, warm) as workers:
+    with Processes(2, warm) as workers:
         print(*workers.map(abs, range(9)), flush=True)
         signal.pause()
 except KeyboardInterrupt:
@@ -30,14 +31,25 @@ def _die_at_20(item: int) -> int:
     return os._exit(1) if item == 20 else item
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_results_keep_the_order_of_the_work(num_workers: int):
-    with Workers(num_workers, warm) as workers:
-        assert list(workers.map(str, range(50))) == [str(i) for i in range(50)]
+KINDS = {
+    "processes": lambda: Processes(2, warm),
+    "threads": lambda: Threads(2),
+    "none": lambda: Threads(0),
+}
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_only_a_few_items_are_taken_ahead(num_workers: int):
+@pytest.fixture(params=KINDS)
+def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
+    """Two workers of each kind, and none."""
+    with KINDS[request.param]() as found:
+        yield found
+
+
+def test_results_keep_the_order_of_the_work(workers: Workers):
+    assert list(workers.map(str, range(50))) == [str(i) for i in range(50)]
+
+
+def test_only_a_few_items_are_taken_ahead(workers: Workers):
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -45,21 +57,27 @@ def test_only_a_few_items_are_taken_ahead(num_workers: int):
             taken.append(i)
             yield i
 
-    with Workers(num_workers, warm) as workers:
-        assert next(workers.map(abs, items())) == 0
-    assert len(taken) <= 2 * num_workers + 2
+    assert next(workers.map(abs, items())) == 0
+    assert len(taken) <= 6
+
+
+def test_threads_end_with_their_context_also_when_the_work_fails():
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), Threads(2) as workers:
+        list(workers.map(lambda item: 1 / item, [1, 0, *range(1, 50)]))
+    assert threading.active_count() == before
 
 
 def test_a_killed_worker_is_one_line_with_the_remedy():
     with (
-        Workers(2, warm) as workers,
+        Processes(2, warm) as workers,
         pytest.raises(UserError, match=r"machine.num_workers: .* lower it, 0 works without"),
     ):
         list(workers.map(os._exit, [1]))
 
 
 def test_a_worker_that_is_killed_later_is_told_of_too():
-    with Workers(2, warm) as workers:
+    with Processes(2, warm) as workers:
         results = workers.map(_die_at_20, range(100))
         assert next(results) == 0
         with pytest.raises(UserError, match="a worker process was killed"):

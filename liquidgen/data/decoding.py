@@ -1,12 +1,15 @@
-"""What a worker process does for encode: a row group of raw images to pixels and counts."""
+"""What a decoding worker does for encode: a row group of raw images to pixels and counts."""
 
 from collections import Counter
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
 from liquidgen.data.images import Refused, decode
 from liquidgen.data.raw import Group
+
+READING = Lock()  # pyarrow does not promise that threads may read one file at once
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class DecodedGroup:
 
 @dataclass(frozen=True)
 class GroupDecoder:
-    """Decodes a row group; an object that travels to worker processes."""
+    """Decodes a row group; an object that travels to workers."""
 
     image_size: int
     crop: str
@@ -49,7 +52,9 @@ class GroupDecoder:
 
     def __call__(self, group: Group) -> DecodedGroup:
         pixels, labels, account = [], [], Account(images=group.count)
-        for number, record in enumerate(group.read(), start=group.start):
+        with READING:
+            records = group.read()
+        for number, record in enumerate(records, start=group.start):
             try:
                 decoded = decode(
                     record.data,

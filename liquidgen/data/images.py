@@ -2,10 +2,10 @@
 
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ def decode(
     Raises:
         Refused: with one of the reasons above.
     """
-    with _own_limits():
+    with own_limits:
         image = _open(data)
         if image.width * image.height > max_pixels:
             raise Refused(TOO_MANY_PIXELS)
@@ -68,16 +68,35 @@ def decode(
     return Decoded(np.asarray(_on_white(square)), tuple(notes))
 
 
-@contextmanager
-def _own_limits() -> Iterator[None]:
-    # Pillow's cap on pixels is far above ours, and warns where it should refuse
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, which we do not use
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+class _OwnLimits:
+    """While any thread is inside, Pillow neither caps pixels nor warns.
+
+    Both are settings of the whole process, so that the first thread sets and the last restores.
+    A thread that starts others holds it around them, so that it is the last.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                # Pillow's cap is far above ours, and warns where it should refuse
+                self._before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = None
+                self._before.enter_context(warnings.catch_warnings())
+                # of damaged metadata, which we do not use
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._before.close()
+
+
+own_limits = _OwnLimits()
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,11 +1,11 @@
-"""Worker processes that keep the order of their work."""
+"""Worker processes and threads that keep the order of their work."""
 
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -19,25 +19,10 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """A context of `num_workers` processes; with 0 the work is done in this process.
+    """A context of workers; without an executor the work is done in the calling thread."""
 
-    `warm` is called once in each process while the parent prepares other things; functions must
-    come from modules that import fast, because each process imports them anew.
-    """
-
-    def __init__(self, num_workers: int, warm: Callable[[], None]) -> None:
-        self._ahead = 2 * num_workers + 1
-        self._executor = None
-        if num_workers > 0:
-            # spawn: a fork would inherit the locks of other threads, and their state of CUDA
-            self._executor = ProcessPoolExecutor(
-                num_workers, get_context("spawn"), _start_worker, (warm,)
-            )
-            # a terminal interrupts the whole group: workers inherit that they ignore it, because
-            # the parent answers for all
-            with _deaf_to_interruptions():
-                for _ in range(num_workers):  # each starts a process now, while none is idle
-                    self._executor.submit(os.getpid)
+    def __init__(self, num_workers: int, executor: Executor | None) -> None:
+        self._ahead, self._executor = 2 * num_workers + 1, executor
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items, computed at most a few items ahead."""
@@ -63,6 +48,35 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+
+
+class Processes(Workers):
+    """Workers that are `num_workers` processes; with 0 there are none.
+
+    `warm` is called once in each process while the parent prepares other things; functions must
+    come from modules that import fast, because each process imports them anew.
+    """
+
+    def __init__(self, num_workers: int, warm: Callable[[], None]) -> None:
+        executor = None
+        if num_workers > 0:
+            # spawn: a fork would inherit the locks of other threads, and their state of CUDA
+            context = get_context("spawn")
+            executor = ProcessPoolExecutor(num_workers, context, _start_worker, (warm,))
+            # a terminal interrupts the whole group: workers inherit that they ignore it, because
+            # the parent answers for all
+            with _deaf_to_interruptions():
+                for _ in range(num_workers):  # each starts a process now, while none is idle
+                    executor.submit(os.getpid)
+        super().__init__(num_workers, executor)
+
+
+class Threads(Workers):
+    """Workers that are `num_workers` threads, each of which calls `begin` first; 0: none."""
+
+    def __init__(self, num_workers: int, begin: Callable[[], None] | None = None) -> None:
+        executor = ThreadPoolExecutor(num_workers, initializer=begin) if num_workers else None
+        super().__init__(num_workers, executor)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from liquidgen.data.parallel import Workers
+from liquidgen.data.parallel import Processes
 from liquidgen.data.procedural import STYLES, draw
 from liquidgen.data.raw import Record
 from liquidgen.data.sources.base import Source
@@ -33,7 +33,7 @@ def _records(settings: ProceduralSettings, num_workers: int) -> Iterator[Record]
     total = settings.num_images
     chunks = (range(i, min(i + CHUNK, total)) for i in range(0, total, CHUNK))
     draw_chunk = partial(_draw_chunk, settings.seed, settings.render_size)
-    with Workers(num_workers, warm=_warm) as workers:
+    with Processes(num_workers, warm=_warm) as workers:
         for records in workers.map(draw_chunk, chunks):
             yield from records
 

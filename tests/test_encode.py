@@ -1,0 +1,98 @@
+"""Encode: the same bytes from any workers, damage found first, and a work folder that goes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from liquidgen.config import load_params
+from liquidgen.data.manifest import Manifest
+from liquidgen.data.raw import RawDataset
+from liquidgen.download import download
+from liquidgen.encode import encode
+from liquidgen.errors import UserError
+from liquidgen.files import locked
+from liquidgen.settings import DownloadSettings, ProceduralSettings
+
+PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+SETTINGS = PARAMS.encode.model_copy(update={"batch_size": 8, "flip": True})
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw images, for reading only."""
+    folder = tmp_path_factory.mktemp("painted") / "raw"
+    return draw(folder, seed=0)
+
+
+def draw(folder: Path, seed: int) -> Path:
+    dataset = ProceduralSettings(
+        kind="procedural", num_images=40, render_size=32, seed=seed, holdout_fraction=0.5
+    )
+    download(dataset, DownloadSettings(max_file_mb=1, split_seed=0), folder, num_workers=0)
+    return folder
+
+
+def encoded(raw: Path, folder: Path, num_workers: int = 0) -> Manifest:
+    return encode(
+        raw,
+        folder,
+        work_folder=folder.parent / "work",
+        autoencoder_settings=PARAMS.autoencoder,
+        image_size=32,
+        settings=SETTINGS,
+        device="cpu",
+        num_workers=num_workers,
+    )
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_bytes_depend_on_neither_decoding_threads_nor_torchs(painted: Path, tmp_path: Path):
+    count = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        encoded(painted, tmp_path / "many", num_workers=2)
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(1)
+        encoded(painted, tmp_path / "one")
+    finally:
+        torch.set_num_threads(count)
+    assert content(tmp_path / "many") == content(tmp_path / "one")
+
+
+def test_damaged_raw_images_are_named_before_anything_is_made(tmp_path: Path):
+    raw = draw(tmp_path / "raw", seed=0)
+    file = raw / "train-00000.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"train-00000\.parquet: damaged"):
+        encoded(raw, tmp_path / "latents")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_the_manifest_names_the_images_that_it_was_made_of(painted: Path, tmp_path: Path):
+    other = draw(tmp_path / "other", seed=1)
+    for raw in (painted, other):
+        manifest = encoded(raw, tmp_path / "latents")
+        assert manifest.dataset_digest == RawDataset(raw).info.digest
+    assert RawDataset(painted).info.digest != RawDataset(other).info.digest
+
+
+def test_files_that_the_system_leaves_beside_raw_images_do_no_harm(tmp_path: Path):
+    raw = draw(tmp_path / "raw", seed=0)
+    first = encoded(raw, tmp_path / "latents")
+    (raw / ".DS_Store").touch()
+    assert encoded(raw, tmp_path / "latents") == first
+
+
+def test_work_of_abandoned_settings_goes_but_not_what_is_in_use(painted: Path, tmp_path: Path):
+    work = tmp_path / "work/latents"
+    for name in ("abandoned", "in_use"):
+        (work / name).mkdir(parents=True)
+    with locked(work / "in_use", "encodes here"):
+        encoded(painted, tmp_path / "latents")
+        assert sorted(path.name for path in work.iterdir()) == [".in_use.lock", "in_use"]

@@ -22,13 +22,13 @@ class Interrupt:
         self._before = {number: signal.signal(number, self._note) for number in numbers}
         # a killed `dvc repro` would leave its stage running beside the next one
         parent = os.getppid()
-        _signal_at_parents_death(signal.SIGTERM)
+        signal_at_parents_death(signal.SIGTERM)
         if os.getppid() != parent:  # it died before the kernel was asked
             self.requested = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        _signal_at_parents_death(0)
+        signal_at_parents_death(0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -36,7 +36,7 @@ class Interrupt:
         self.requested = True
 
 
-def _signal_at_parents_death(number: int) -> None:
+def signal_at_parents_death(number: int) -> None:
     """Ask the kernel for a signal at the parent's death; 0 asks for none."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.flow import TIME_SAMPLINGS, drop_labels, flow_loss
 from liquidgen.models.liquidnet import LiquidNet
@@ -40,15 +42,34 @@ def generator_for(seed: int, step: int) -> torch.Generator:
 
 
 class Learner:
-    """Trains a network by flow matching on standardised latents."""
+    """Trains a network by flow matching on standardised latents.
 
-    def __init__(self, model: LiquidNet, settings: TrainSettings, device: torch.device) -> None:
+    In a world of several processes each sees its share of every batch, and all stay equal.
+
+    Raises UserError for a precision that the device does not have, and for a batch that does not
+    divide by the processes, or into as many parts as are to be accumulated.
+    """
+
+    def __init__(
+        self,
+        model: LiquidNet,
+        settings: TrainSettings,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
+        _check_batch(settings, world)
         self.dtype = resolve_precision(settings.precision, device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)
         self.model.checkpoint_blocks = settings.gradient_checkpointing
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.world = settings, device, world
         self.velocity = torch.compile(self.model) if settings.compile else self.model
+        if world.size > 1:
+            self.velocity = DistributedDataParallel(
+                self.velocity,
+                device_ids=[device] if device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+            )
         self.ema = EMAModel(model.parameters(), decay=settings.ema_decay, foreach=True)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(model, settings.weight_decay),
@@ -60,25 +81,24 @@ class Learner:
         self.step = 0
 
     def train_step(self, latents: Tensor, labels: Tensor) -> tuple[float, float]:
-        """One optimizer step on a batch; returns loss and gradient norm.
+        """One optimizer step on this process's share of a batch; loss and norm are of the whole.
 
         A non-finite loss or gradient changes neither weights nor average; the caller sees it.
         """
         s, generator = self.settings, generator_for(self.settings.seed, self.step)
-        batch = len(latents)
-        noise = torch.randn(latents.shape, generator=generator)
-        t = TIME_SAMPLINGS[s.time_sampling](torch.rand(batch, generator=generator))
-        drop = torch.rand(batch, generator=generator)
+        whole = len(latents) * self.world.size  # drawn by all: any world has the same noise
+        noise = torch.randn((whole, *latents.shape[1:]), generator=generator)
+        t = TIME_SAMPLINGS[s.time_sampling](torch.rand(whole, generator=generator))
+        drop = torch.rand(whole, generator=generator)
+        noise, t, drop = map(self.world.share, (noise, t, drop))
         latents, labels, noise, t, drop = self._placed(latents, labels, noise, t, drop)
         labels = drop_labels(labels, self.model.null_label, s.label_dropout, drop)
-        with self._precision():
-            loss = flow_loss(self.velocity, latents, labels, noise, t).mean()
-        self.scaler.scale(loss).backward()
+        loss = self.world.sum(self._backward(latents, labels, noise, t)) / self.world.size
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        loss, norm = torch.stack([loss.detach(), norm]).tolist()  # the one wait for a GPU
+        loss, norm = torch.stack([loss, norm]).tolist()  # the one wait for a GPU
         if math.isfinite(loss) and math.isfinite(norm):
             self.scaler.step(self.optimizer)
             self.ema.step(self.model.parameters())
@@ -86,6 +106,27 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return loss, norm
+
+    def _backward(self, *batch: Tensor) -> Tensor:
+        """Gradients of the mean loss of a batch, in accumulation_steps parts; the loss."""
+        count = self.settings.accumulation_steps
+        losses = []
+        for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
+            last = len(losses) == count - 1
+            exchange = (
+                contextlib.nullcontext if last or self.world.size == 1 else self.velocity.no_sync
+            )
+            with exchange():  # gradients need to meet those of other processes only once
+                with self._precision():
+                    loss = flow_loss(self.velocity, *part).sum() / len(batch[0])
+                self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _exchange(self, last: bool) -> contextlib.AbstractContextManager:
+        # gradients need to meet those of other processes only once, when they are whole
+        wait = self.world.size > 1 and not last
+        return self.velocity.no_sync() if wait else contextlib.nullcontext()
 
     @property
     def learning_rate(self) -> float:
@@ -153,6 +194,20 @@ class Learner:
     def _precision(self) -> torch.autocast:
         enabled = self.dtype != torch.float32
         return torch.autocast(self.device.type, self.dtype, enabled=enabled)
+
+
+def _check_batch(settings: TrainSettings, world: World) -> None:
+    own, left = divmod(settings.batch_size, world.size)
+    if left:
+        raise UserError(
+            f"train.batch_size: {settings.batch_size} does not divide by {world.size} processes "
+            "(machine.num_processes); change either"
+        )
+    if settings.accumulation_steps > own:
+        raise UserError(
+            f"train.accumulation_steps: {settings.accumulation_steps}, but a process has only "
+            f"{own} samples of a batch; lower it"
+        )
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:

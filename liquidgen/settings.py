@@ -125,6 +125,7 @@ class TrainSettings(Settings):
     seed: Seed
     num_epochs: Count
     batch_size: Count
+    accumulation_steps: Count
     learning_rate: Positive
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -169,6 +170,7 @@ class MachineSettings(Settings):
     """What depends on the machine and must not retrain."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    num_processes: Count
     num_workers: Annotated[int, Field(ge=0)]
 
 

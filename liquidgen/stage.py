@@ -8,6 +8,7 @@ from pathlib import Path
 
 from liquidgen.config import Params, load_params, project_root
 from liquidgen.errors import UserError
+from liquidgen.launch import inside, launch
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -15,11 +16,18 @@ SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back
 INTERRUPTED = 130  # exit code, as shells have it
 
 
-def run_stage(main: Callable[[Params, Path], str]) -> None:
-    """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes."""
+def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = True) -> None:
+    """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes.
+
+    With `several`, in machine.num_processes processes, of which the first has the closing line.
+    """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        print(main(load_params(), project_root()), flush=True)
+        params = load_params()
+        if several and params.machine.num_processes > 1 and not inside():
+            sys.exit(launch(params.machine.num_processes))
+        if line := main(params, project_root()):
+            print(line, flush=True)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
 from liquidgen.data.shards import epoch_order
+from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.interrupt import Interrupt
 from liquidgen.learner import Learner
@@ -35,18 +36,33 @@ class Log(Protocol):
     def log_image(self, image: Image, key: str, step: int) -> None: ...
 
 
-class Trainer:
-    """One training from its newest fitting checkpoint to its last epoch."""
+class Unrecorded:
+    """The log of all processes but the first."""
 
-    def __init__(self, training: Training, device: torch.device) -> None:
-        self.training, self.settings = training, training.settings
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Leave it to the first."""
+
+    def log_image(self, image: Image, key: str, step: int) -> None:
+        """Leave it to the first."""
+
+
+class Trainer:
+    """One training from its newest fitting checkpoint to its last epoch.
+
+    In a world of several processes the first one saves, and logs for all.
+    """
+
+    def __init__(self, training: Training, device: torch.device, world: World = ALONE) -> None:
+        self.training, self.settings, self.world = training, training.settings, world
         torch.manual_seed(self.settings.seed)
-        self.learner = Learner(LiquidNet(**training.network), self.settings, device)
+        self.learner = Learner(LiquidNet(**training.network), self.settings, device, world)
         self.progress = Progress()
         if found := load_checkpoint(training.folder, training.last_step):
             tensors, facts = found
             self.learner.load_state(tensors, facts["learner"])
             self.progress = Progress(**facts["progress"])
+        if world.sum(torch.tensor(self.learner.step)) != world.size * self.learner.step:
+            raise UserError(f"{training.folder}: not all processes see the same checkpoints")
         self.validation = Validation(training.holdout, self.learner)
         self.saved_at = time.monotonic()
 
@@ -56,10 +72,11 @@ class Trainer:
             return
         batch_size = self.settings.batch_size
         total, initial = self.training.last_step * batch_size, self.learner.step * batch_size
-        bar = tqdm(desc="train", total=total, initial=initial, unit="img")
+        quiet = not self.world.first
+        bar = tqdm(desc="train", total=total, initial=initial, unit="img", disable=quiet)
         with bar, Interrupt() as interrupt:
             for indices in self.remaining_batches():
-                if interrupt.requested:
+                if self.world.any(interrupt.requested):
                     self.save()
                     raise SystemExit(f"stopped at step {self.learner.step}, all progress is saved")
                 self.advance(indices)
@@ -84,7 +101,7 @@ class Trainer:
     def advance(self, indices: np.ndarray) -> None:
         """One training step, with a stop after too many broken ones in a row."""
         started = time.perf_counter()
-        latents, labels = self.training.dataset.batch(indices)
+        latents, labels = self.training.dataset.batch(self.world.share(indices))
         standardised = self.training.dataset.contract.standardise(latents)
         loss, norm = self.learner.train_step(standardised, labels)
         progress = self.progress
@@ -117,7 +134,11 @@ class Trainer:
             log.log_metrics(point, step)
         if losses and (done or (within == 0 and epochs % s.validate_every == 0)):
             self.validate(log)
-        if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
+        if (
+            s.preview_every
+            and self.world.first
+            and (done or (within == 0 and epochs % s.preview_every == 0))
+        ):
             dataset = self.training.dataset
             grid = preview_grid(self.learner, dataset.contract, dataset.classes)
             log.log_image(grid, "preview", step)
@@ -131,8 +152,17 @@ class Trainer:
         self.progress.curve.append({"epoch": epoch, "loss": mean(losses)} | measured)
         losses.clear()
 
+    def preview(self, log: Log) -> None:
+        """Log a sample grid, drawn by the first process."""
+        if self.world.first:
+            dataset = self.training.dataset
+            grid = preview_grid(self.learner, dataset.contract, dataset.classes)
+            log.log_image(grid, "preview", self.learner.step)
+
     def save(self) -> None:
-        """Write a checkpoint and drop the older ones."""
+        """Write a checkpoint and drop the older ones, in the first process."""
+        if not self.world.first:
+            return
         self.progress.note_memory(self.learner.device)
         tensors, facts = self.learner.state()
         facts = {"learner": facts, "progress": asdict(self.progress)}

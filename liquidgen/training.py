@@ -22,6 +22,7 @@ COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "pr
 MATHS = (
     "contract.py",
     "data/shards.py",
+    "distributed.py",
     "flow.py",
     "learner.py",
     "models/*.py",

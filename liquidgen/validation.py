@@ -25,10 +25,12 @@ class Validation:
 
     def measure(self, learner: Learner) -> dict[str, float]:
         """Mean loss of the averaged weights, over all t and in each bin of t."""
-        everything = (self.latents, self.labels, self.noise, self.t)
+        own = map(learner.world.share, (self.latents, self.labels, self.noise, self.t))
+        losses = torch.zeros(len(self.t))
         with learner.averaged():
-            parts = zip(*(tensor.split(self.batch_size) for tensor in everything), strict=True)
-            losses = torch.cat([learner.losses(*part) for part in parts])
+            parts = zip(*(tensor.split(self.batch_size) for tensor in own), strict=True)
+            learner.world.share(losses).copy_(torch.cat([learner.losses(*p) for p in parts]))
+        losses = learner.world.sum(losses)
         return {"validation_loss": losses.mean().item(), **self._in_bins(losses)}
 
     def _in_bins(self, losses: Tensor) -> dict[str, float]:

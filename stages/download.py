@@ -25,4 +25,4 @@ def main(params: Params, root: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, several=False)

@@ -28,13 +28,14 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: 
 def load_checkpoint(folder: Path, last_step: int) -> tuple[dict[str, Tensor], dict] | None:
     """Tensors and facts of the newest sound checkpoint at or before `last_step`, or None.
 
-    A damaged one is passed over with a warning.
+    A damaged one is passed over with a warning that names the step to go on from.
     """
-    for step, path in reversed(checkpoints(folder)):
-        if step > last_step:
-            continue
+    eligible = [found for found in checkpoints(folder) if found[0] <= last_step]
+    while eligible:
+        _, path = eligible.pop()
         if file_sha256(path)[:16] != NAME.match(path.name)[2]:
-            logger.warning("%s: damaged checkpoint, going back to the one before it", path)
+            before = eligible[-1][0] if eligible else 0
+            logger.warning("%s: damaged checkpoint, going back to step %d", path, before)
             continue
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

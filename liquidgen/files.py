@@ -56,6 +56,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -99,6 +100,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 os.replace(folder, retired)
             os.replace(temporary, folder)
+            _sync(folder.parent)
         finally:
             _restore(retired, folder)
             _remove(temporary, retired)
@@ -124,6 +126,15 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Let a rename within a folder outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _restore(retired: Path, folder: Path) -> None:

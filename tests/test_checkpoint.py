@@ -68,14 +68,15 @@ def test_a_damaged_one_falls_back_to_the_one_before_with_a_warning(tmp_path, cap
     assert facts["at"] == 20
     assert torch.equal(found["model.w"], tensors(20)["model.w"])
     [record] = caplog.records
-    assert record.getMessage() == (f"{newest}: damaged checkpoint, going back to the one before it")
+    assert record.getMessage() == f"{newest}: damaged checkpoint, going back to step 20"
 
 
 def test_nothing_is_loaded_when_all_are_damaged(tmp_path, caplog):
     for path in save(tmp_path, 1, 2):
         path.write_bytes(b"x")
     assert load_checkpoint(tmp_path, last_step=99) is None
-    assert len(caplog.records) == 2
+    ends = [record.getMessage().rpartition("going back to ")[2] for record in caplog.records]
+    assert ends == ["step 1", "step 0"]
 
 
 def test_other_files_are_no_checkpoints(tmp_path):

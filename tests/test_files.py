@@ -9,7 +9,7 @@ import pytest
 from filelock import Timeout
 
 from liquidgen.errors import UserError
-from liquidgen.files import locked, new_folder
+from liquidgen.files import atomic, locked, new_folder
 
 HOLD = """
 import sys
@@ -101,3 +101,27 @@ def test_a_lock_lets_errors_of_the_work_through(tmp_path: Path):
     with pytest.raises(Timeout, match="another"), locked(tmp_path / "out", "works here"):
         raise Timeout("another")
     assert names(tmp_path) == []
+
+
+def test_content_and_then_the_name_reach_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append(f"fsync {os.readlink(f'/proc/self/fd/{descriptor}')}")
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        calls.append(f"{source} -> {target}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with atomic(folder / "file") as file:
+        file.write(b"x")
+        temporary = file.name
+    assert calls == [f"fsync {temporary}", f"{temporary} -> {folder}/file", f"fsync {folder}"]
+    calls.clear()
+    with new_folder(folder):
+        pass
+    assert calls[-2:] == [f"{folder.parent}/.out.tmp -> {folder}", f"fsync {folder.parent}"]

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
 
 
 class Interrupt:
@@ -22,13 +22,13 @@ class Interrupt:
         self._before = {number: signal.signal(number, self._note) for number in numbers}
         # a killed `dvc repro` would leave its stage running beside the next one
         parent = os.getppid()
-        signal_at_parents_death(signal.SIGTERM)
+        self._at_parents_death = signal_at_parents_death(signal.SIGTERM)
         if os.getppid() != parent:  # it died before the kernel was asked
             self.requested = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal_at_parents_death(0)
+        signal_at_parents_death(self._at_parents_death)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -36,7 +36,11 @@ class Interrupt:
         self.requested = True
 
 
-def signal_at_parents_death(number: int) -> None:
-    """Ask the kernel for a signal at the parent's death; 0 asks for none."""
+def signal_at_parents_death(number: int) -> int:
+    """Ask the kernel for a signal at the parent's death, 0 for none; what it was before."""
+    before = ctypes.c_int(0)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        libc = ctypes.CDLL(None)
+        libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(before))
+        libc.prctl(PR_SET_PDEATHSIG, number)
+    return before.value

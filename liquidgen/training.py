@@ -17,6 +17,7 @@ from liquidgen.runs import RUN, read_run, write_run
 from liquidgen.settings import ModelSettings, TrainSettings
 
 STATE_VERSION = 1
+PATIENCE = 30.0  # seconds to wait for another trainer that is about to stop
 # they change how long or how visibly a training runs, not where it goes
 COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
 MATHS = (
@@ -52,11 +53,12 @@ class Training:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainers out of the folder; raises UserError if one is in it."""
+        """Keep other trainers out of the folder; raises UserError if one stays in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / "lock")
         try:
-            lock.acquire(timeout=0)
+            # a trainer whose DVC was killed is saving: the next `dvc repro` must not fail for it
+            lock.acquire(timeout=PATIENCE)
         except Timeout:
             raise UserError(
                 f"{self.folder}: another process trains here; wait for it, or end it"

@@ -311,7 +311,8 @@ def test_a_damaged_newest_checkpoint_costs_a_warning_and_its_steps(tmp_path, lat
     assert f"{newest}: damaged checkpoint" in caplog.text
 
 
-def test_a_second_trainer_is_refused_in_one_line(tmp_path, latents):
+def test_a_second_trainer_is_refused_in_one_line(tmp_path, latents, monkeypatch):
+    monkeypatch.setattr("liquidgen.training.PATIENCE", 0.5)
     training = prepare(tmp_path, latents)
     with training.locked():
         with pytest.raises(UserError, match="another process trains here") as error:
@@ -319,6 +320,18 @@ def test_a_second_trainer_is_refused_in_one_line(tmp_path, latents):
         assert str(error.value).startswith(str(training.folder))
         assert "\n" not in str(error.value)
     train(training)  # the lock is free again
+
+
+def test_a_trainer_waits_for_one_that_is_about_to_stop(tmp_path, latents):
+    training = prepare(tmp_path, latents, num_epochs=1)
+    command = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n    "
+    command += "print(flush=True)\n    time.sleep(2)"
+    training.folder.mkdir(parents=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", command, str(training.folder / "lock")], stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        train(training)
 
 
 PROCESS = """

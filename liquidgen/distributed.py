@@ -15,8 +15,9 @@ from liquidgen.device import resolve_device
 from liquidgen.errors import UserError
 from liquidgen.launch import inside
 
-# a sample grid or a checkpoint of the first process is what the others may have to wait for
-PATIENCE = timedelta(minutes=10)
+# for what the first process does alone (checkpoints, sample grids, scores); a dead process is
+# noticed at once, by torchrun
+PATIENCE = timedelta(hours=2)
 Part = TypeVar("Part", bound=Sequence)
 
 
@@ -48,6 +49,11 @@ class World:
         """Whether the flag is set in some process."""
         return bool(self.sum(torch.tensor(int(flag))))
 
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
     def gather(self, part: object) -> list | None:
         """The parts of all processes in order of rank; None except in the first process."""
         if self.size == 1:
@@ -75,7 +81,9 @@ def joined(device_name: str) -> Iterator[tuple[World, torch.device]]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         dist.init_process_group(backend, timeout=PATIENCE)
-        yield World(dist.get_rank(), dist.get_world_size()), device
+        world = World(dist.get_rank(), dist.get_world_size())
+        yield world, device
+        world.meet()  # who leaves early takes along what the first has not yet received
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

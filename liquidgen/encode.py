@@ -30,6 +30,8 @@ from liquidgen.settings import AutoencoderSettings, EncodeSettings
 if TYPE_CHECKING:
     import torch
 
+    from liquidgen.distributed import World
+
 SPLITS = ("train", "holdout")
 HERE = Path(__file__).parent
 DETERMINING = ("autoencoder.py", "encoder.py", "data/decoding.py", "data/images.py")
@@ -46,10 +48,12 @@ def encode(
     settings: EncodeSettings,
     device: str,
     num_workers: int,
-) -> Manifest:
+    world: "World | None" = None,
+) -> Manifest | None:
     """Encode a raw folder into a folder of shards, which is replaced at the end.
 
     On one machine the bytes depend on the raw data, the autoencoder, image_size and settings alone.
+    In a world of several processes each encodes its parts, and only the first has the manifest.
 
     Raises:
         UserError: image_size does not fit, the raw data are damaged, no image of a split is
@@ -62,8 +66,9 @@ def encode(
     # not at the top: a worker process imports the main module, and torch takes seconds
     from liquidgen.autoencoder import load_autoencoder
     from liquidgen.device import resolve_device
+    from liquidgen.distributed import ALONE
 
-    place = resolve_device(device)
+    place, world = resolve_device(device), world or ALONE
     with _decoders(place, num_workers) as decoders, encoding_threads(place) as threads:
         autoencoder = load_autoencoder(autoencoder_settings, place)
         facts = {
@@ -84,13 +89,18 @@ def encode(
             "code": [file_sha256(HERE / name) for name in DETERMINING],
         }
         key = sha256(canonical_json(determines))[:16]
-        with _work_folder(work_folder / folder.name, key) as work:
+        with _work_folder(work_folder / folder.name, key, world) as work:
             store = PartStore(work)
             side = image_size // autoencoder.downscale
             latent_shape = (autoencoder.channels, side, side)
             encoder = Encoder(autoencoder, latent_shape, settings.batch_size, place, threads)
-            _encode_parts(parts, store, encoder, decoders, image_size, settings)
-            return assemble(folder, raw, parts, store, facts, settings)
+            bar = tqdm(desc="encode", unit="img", disable=not world.first)
+            with bar, own_limits:
+                _encode_parts(
+                    world.share(parts), store, encoder, decoders, image_size, settings, bar
+                )
+            world.meet()
+            return assemble(folder, raw, parts, store, facts, settings) if world.first else None
 
 
 def _decoders(device: "torch.device", num_workers: int) -> Workers:
@@ -107,14 +117,19 @@ def _check_size(image_size: int, downscale: int) -> None:
 
 
 @contextmanager
-def _work_folder(parent: Path, key: str) -> Iterator[Path]:
-    """A folder of finished parts for one process at a time.
+def _work_folder(parent: Path, key: str, world: "World") -> Iterator[Path]:
+    """A folder of finished parts for one world at a time.
 
     At a clean end it goes, and so do those of abandoned settings beside it.
     """
     folder = parent / key
+    if not world.first:
+        world.meet()
+        yield folder
+        return
     with locked(folder, "encodes the same images"):
         folder.mkdir(exist_ok=True)
+        world.meet()
         yield folder
     for done in list(parent.glob("[!.]*")):
         # who is still at work keeps its own
@@ -130,26 +145,27 @@ def _encode_parts(
     decoders: Workers,
     image_size: int,
     settings: EncodeSettings,
+    progress: tqdm,
 ) -> None:
     """Encode the parts that the store does not have yet."""
     missing = [part for part in parts if not store.has(part)]
     total, left = (sum(part.images for part in some) for some in (parts, missing))
-    bar = tqdm(desc="encode", total=total, initial=total - left, unit="img")
-    with own_limits, bar as progress:
-        for number, split in enumerate(SPLITS):
-            chosen = [part for part in missing if part.split == split]
-            decoder = GroupDecoder(
-                image_size=image_size,
-                crop=settings.crop,
-                max_upscale=settings.max_upscale,
-                max_pixels=settings.max_pixels,
-                seed=(settings.seed, number),
-            )
-            groups = decoders.map(decoder, chain.from_iterable(part.groups for part in chosen))
-            for part in chosen:
-                flip = settings.flip and split == "train"
-                own = islice(groups, len(part.groups))
-                store.save(part, *_encode_part(own, encoder, flip, progress))
+    progress.reset(total)
+    progress.update(total - left)
+    for number, split in enumerate(SPLITS):
+        chosen = [part for part in missing if part.split == split]
+        decoder = GroupDecoder(
+            image_size=image_size,
+            crop=settings.crop,
+            max_upscale=settings.max_upscale,
+            max_pixels=settings.max_pixels,
+            seed=(settings.seed, number),
+        )
+        groups = decoders.map(decoder, chain.from_iterable(part.groups for part in chosen))
+        for part in chosen:
+            flip = settings.flip and split == "train"
+            own = islice(groups, len(part.groups))
+            store.save(part, *_encode_part(own, encoder, flip, progress))
 
 
 def _encode_part(

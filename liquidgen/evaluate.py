@@ -22,6 +22,7 @@ import torch
 
 from liquidgen import scores
 from liquidgen.data.raw import RawDataset
+from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.evaluation_pictures import draw_neighbours, write_accuracies
 from liquidgen.files import new_folder, write_json
@@ -43,10 +44,12 @@ def evaluate(
     *,
     settings: EvaluateSettings,
     device: str | torch.device,
-) -> Scores:
+    world: World = ALONE,
+) -> Scores | None:
     """Score samples; pictures and tables go to `folder`, which is replaced.
 
-    Unconditional data have no class scores.
+    Unconditional data have no class scores. In a world of several processes each looks at its
+    share of the pictures, and the first one scores.
 
     Raises:
         UserError: there are too few pictures for the settings, or the folders do not fit.
@@ -54,12 +57,14 @@ def evaluate(
     samples, raw = RawDataset(samples_folder), RawDataset(raw_folder)
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
-    gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device)
+    gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device, world=world)
     count = min(samples.counts["samples"], len(gallery.train))
     _check_counts(count, raw.counts["holdout"], settings)
     _check_latents(samples, gallery.train.manifest.digest, latents_folder)
     order = np.random.default_rng(settings.seed).permutation(len(gallery.train))
-    judged = _look(gallery, samples, raw, order)
+    judged = _look(gallery, samples, raw, order, world)
+    if not world.first:
+        return None
     found = scores.neighbours(judged, SHOWN_NEIGHBOURS)
     figures = scores.distances(judged, settings) | {"memorised_share": found.memorised_share}
     with new_folder(folder) as temporary:
@@ -105,15 +110,17 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
         )
 
 
-def _look(gallery: Gallery, samples: RawDataset, raw: RawDataset, order: np.ndarray) -> Judged:
+def _look(
+    gallery: Gallery, samples: RawDataset, raw: RawDataset, order: np.ndarray, world: World
+) -> Judged:
     seen = gallery.files(samples, "samples")
-    if len(seen.labels) != samples.counts["samples"]:
+    if world.first and len(seen.labels) != samples.counts["samples"]:
         raise UserError(f"{samples.folder}: not all samples are readable; run `dvc repro sample`")
     return Judged(
         samples=seen,
         holdout=gallery.files(raw, "holdout"),
-        reconstructed=gallery.latents(gallery.holdout, np.arange(len(gallery.holdout))),
-        train=gallery.latents(gallery.train, order),
+        reconstructed=gallery.all_latents(gallery.holdout, np.arange(len(gallery.holdout))),
+        train=gallery.all_latents(gallery.train, order),
     )
 
 

@@ -13,6 +13,7 @@ from liquidgen.autoencoder import load_autoencoder
 from liquidgen.data.decoding import GroupDecoder
 from liquidgen.data.raw import RawDataset
 from liquidgen.data.shards import LatentDataset
+from liquidgen.distributed import ALONE, World
 from liquidgen.features import load_features
 from liquidgen.grid import to_images
 from liquidgen.seen import Seen
@@ -31,6 +32,7 @@ class Gallery:
         *,
         batch_size: int,
         device: str | torch.device,
+        world: World = ALONE,
     ) -> None:
         self.train = LatentDataset(latents_folder, "train")
         self.holdout = LatentDataset(latents_folder, "holdout")
@@ -38,13 +40,21 @@ class Gallery:
         self.network = load_features(device)
         self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
         self.contract.check_autoencoder(self._autoencoder.digest)
-        self._batch_size, self._device = batch_size, device
+        self._batch_size, self._device, self._world = batch_size, device, world
 
     def files(self, raw: RawDataset, split: str) -> Seen:
-        """All pictures of a split of image files, cropped and resized as encode does."""
-        groups = map(self._decoder(), raw.groups(split))
+        """All pictures of a split of image files, cropped and resized as encode does.
+
+        In a world each process looks at its share; only the first knows what all have seen.
+        """
+        own = self._world.share(list(raw.groups(split)))
+        groups = map(self._decoder(), own)
         batches = ((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
-        return self._see(batches, raw.counts[split])
+        return self._together(self._see(batches, sum(group.count for group in own)))
+
+    def all_latents(self, dataset: LatentDataset, indices: np.ndarray) -> Seen:
+        """As `latents` without a change, but each process of a world looks at its share."""
+        return self._together(self.latents(dataset, self._world.share(indices)))
 
     def latents(
         self,
@@ -89,10 +99,16 @@ class Gallery:
         pixels = self._autoencoder.decode(latents.to(self._device))
         return ((pixels + 1) * 127.5).round() / 127.5 - 1
 
+    def _together(self, own: Seen) -> Seen:
+        parts = self._world.gather(own) or [own]
+        return Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
     @torch.inference_mode()
     def _see(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Seen:
-        features, labels = [], []
-        with tqdm(desc="evaluate", total=total, unit="img") as progress:
+        features = [torch.empty(0, self.network.num_features)]
+        labels = [torch.empty(0, dtype=torch.int64)]
+        quiet = not self._world.first
+        with tqdm(desc="evaluate", total=total, unit="img", disable=quiet) as progress:
             for pixels, known in batches:
                 features.append(self.network(pixels.to(self._device)).cpu())
                 labels.append(known)

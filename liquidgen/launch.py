@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,18 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 GRACE = 30  # seconds that a process may take to save before it is killed
+HEAD_START = 2  # seconds
 
 
 def inside() -> bool:
     """Whether torchrun, `accelerate launch` or `launch` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def give_way() -> None:
+    """Let the first process speak before this one fails, because it may have the same to say."""
+    if int(os.environ.get("RANK", 0)) > 0:
+        time.sleep(HEAD_START)
 
 
 def launch(num_processes: int) -> int:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.data.raw import RawWriter, Record
+from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.files import atomic, new_folder
 from liquidgen.flow import guided
@@ -34,9 +36,16 @@ def noise_of(seed: int, numbers: range, shape: tuple[int, ...]) -> Tensor:
 
 
 def sample(
-    model_folder: Path, folder: Path, *, settings: SampleSettings, device: torch.device
-) -> Image.Image:
+    model_folder: Path,
+    folder: Path,
+    *,
+    settings: SampleSettings,
+    device: torch.device,
+    world: World = ALONE,
+) -> Image.Image | None:
     """Draw images, image i of class i modulo the number of classes; returns the grid.
+
+    In a world of several processes each draws a share of every batch, and the first one writes.
 
     Raises UserError for a damaged model, an unknown solver, guidance of a model that was trained
     without null labels, or another autoencoder than the model was trained with.
@@ -52,12 +61,15 @@ def sample(
         )
     if facts.classes is None:  # nothing to guide to
         settings = settings.model_copy(update={"guidance_scale": 1.0})
+    drawn = _drawn(model, autoencoder, facts, settings, world)
+    if not world.first:
+        return next(drawn, None)  # it draws its shares and hands them over
     rows: list[list[Image.Image]] = [[] for _ in facts.classes or ("no class",)]
     with (
         new_folder(folder) as temporary,
         RawWriter(temporary, facts.classes, MAX_FILE_MB) as writer,
     ):
-        for number, image in _drawn(model, autoencoder, facts, settings):
+        for number, image in drawn:
             label, name, data = number % len(rows), f"{number:06d}.png", _png(image)
             writer.add("samples", Record(data, name, label if facts.classes else None))
             if number < SINGLES:
@@ -79,26 +91,36 @@ def sample(
 
 
 def _drawn(
-    model: LiquidNet, autoencoder: Autoencoder, facts: ModelFacts, settings: SampleSettings
+    model: LiquidNet,
+    autoencoder: Autoencoder,
+    facts: ModelFacts,
+    settings: SampleSettings,
+    world: World,
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Number and image of every sample, in order."""
+    """Number and image of every sample, in order, for the first process; nothing for others."""
     cycle = range(len(facts.classes)) if facts.classes else [model.null_label]
     velocity = guided(model, model.null_label, settings.guidance_scale)
-    with tqdm(desc="sample", total=settings.num_images, unit="img") as bar:
-        for start in range(0, settings.num_images, settings.batch_size):
-            numbers = range(start, min(start + settings.batch_size, settings.num_images))
-            labels = torch.tensor([cycle[number % len(cycle)] for number in numbers])
-            latents = solve(
-                velocity,
-                noise_of(settings.seed, numbers, facts.contract.latent_shape).to(model.device),
-                labels.to(model.device),
-                solver=settings.solver,
-                num_steps=settings.num_steps,
-            )
-            if not latents.isfinite().all():  # they would become black images
-                raise UserError(f"model {facts.name}: its latents are not finite; {REMEDY}")
-            images = to_images(autoencoder.decode(facts.contract.restore(latents)))
-            yield from zip(numbers, images, strict=True)
+
+    def draw(numbers: range) -> list[Image.Image]:
+        labels = torch.tensor([cycle[number % len(cycle)] for number in numbers])
+        latents = solve(
+            velocity,
+            noise_of(settings.seed, numbers, facts.contract.latent_shape).to(model.device),
+            labels.to(model.device),
+            solver=settings.solver,
+            num_steps=settings.num_steps,
+        )
+        if not latents.isfinite().all():  # they would become black images
+            raise UserError(f"model {facts.name}: its latents are not finite; {REMEDY}")
+        return to_images(autoencoder.decode(facts.contract.restore(latents)))
+
+    total, quiet = settings.num_images, not world.first
+    with tqdm(desc="sample", total=total, unit="img", disable=quiet) as bar:
+        for start in range(0, total, settings.batch_size):
+            numbers = range(start, min(start + settings.batch_size, total))
+            own = world.share(numbers)
+            if parts := world.gather(draw(own) if own else []):
+                yield from zip(numbers, chain.from_iterable(parts), strict=True)
             bar.update(len(numbers))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liquidgen.config import Params, load_params, project_root
 from liquidgen.errors import UserError
-from liquidgen.launch import inside, launch
+from liquidgen.launch import give_way, inside, launch
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -29,6 +29,7 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
         if line := main(params, project_root()):
             print(line, flush=True)
     except UserError as error:
+        give_way()
         sys.exit(f"error: {error}")
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""

@@ -3,31 +3,29 @@
 from pathlib import Path
 
 from liquidgen.config import Params
-from liquidgen.device import resolve_device
+from liquidgen.distributed import joined
 from liquidgen.runs import read_run
 from liquidgen.sample import GRID, sample
 from liquidgen.stage import run_stage
 from liquidgen.tracking import open_run
 
 
-def main(params: Params, root: Path) -> str:
+def main(params: Params, root: Path) -> str | None:
     """Fill data/samples/<run>."""
-    folder = params.samples_folder
-    with open_run(
-        root,
-        params.tracking.experiment,
-        "sample",
-        name=f"sample {params.run_name}",
-        params=params.flat("sample"),
-        parent=read_run(params.model_folder),
-    ) as run:
-        grid = sample(
-            params.model_folder,
-            folder,
-            settings=params.sample,
-            device=resolve_device(params.machine.device),
-        )
-        run.log_image(grid, "samples", step=0, on_parent=True)
+    model, folder = params.model_folder, params.samples_folder
+    with joined(params.machine.device) as (world, device):
+        if not world.first:
+            return sample(model, folder, settings=params.sample, device=device, world=world)
+        with open_run(
+            root,
+            params.tracking.experiment,
+            "sample",
+            name=f"sample {params.run_name}",
+            params=params.flat("sample"),
+            parent=read_run(model),
+        ) as run:
+            grid = sample(model, folder, settings=params.sample, device=device, world=world)
+            run.log_image(grid, "samples", step=0, on_parent=True)
     return f"sample: {params.sample.num_images} images in {folder}, look at {folder / GRID}"
 
 

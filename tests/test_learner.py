@@ -255,6 +255,18 @@ def assert_learns_the_same(compiled):
         torch.testing.assert_close(compiled.losses(*held_out), plain.losses(*held_out))
 
 
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_parts_of_a_batch_give_the_steps_of_the_whole(parts):
+    whole, divided = trained(3), trained(3, accumulation_steps=parts)
+    for name, value in whole.state()[0].items():
+        torch.testing.assert_close(divided.state()[0][name], value, rtol=1e-3, atol=2e-5)
+
+
+def test_more_parts_than_samples_are_refused():
+    with pytest.raises(UserError, match=r"accumulation_steps: 9.*batch"):
+        learner(batch_size=8, accumulation_steps=9)
+
+
 def test_a_network_traced_as_one_graph_learns_the_same(monkeypatch):
     # torch.compile but for its last part, which writes C++ and takes minutes
     traced = partial(torch.compile, backend="aot_eager", fullgraph=True)

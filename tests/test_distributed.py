@@ -1,0 +1,141 @@
+"""Several processes of a stage: they end where one does, and end together."""
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import Checkout
+
+from liquidgen.data.raw import RawDataset
+from liquidgen.distributed import World
+
+PROCESSES = 2
+PATIENCE = 60  # seconds for processes to end when one of them has
+
+
+def curve(checkout: Checkout) -> np.ndarray:
+    with open(checkout.root / "metrics/train.csv") as file:
+        rows = list(csv.DictReader(file))
+    return np.array([[float(value) for value in row.values()] for row in rows])
+
+
+def only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+def pixels(checkout: Checkout) -> np.ndarray:
+    from PIL import Image
+
+    pictures = sorted(only(checkout.root / "data/samples").glob("0*.png"))
+    return np.stack([np.asarray(Image.open(path), np.int16) for path in pictures])
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 8])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_shares_are_all_of_it_and_differ_by_one_at_most(length, size):
+    shares = [World(rank, size).share(range(length)) for rank in range(size)]
+    assert [item for share in shares for item in share] == list(range(length))
+    lengths = [len(share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_two_processes_end_where_one_does(checkout: Checkout):
+    before, drawn = curve(checkout), pixels(checkout)
+    latents = only(checkout.root / "data/latents") / "manifest.json"
+    manifest = json.loads(latents.read_bytes())
+    scores = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
+    for state in (checkout.root / "work/train").iterdir():  # or the training counts as done
+        state.rename(checkout.root / f"away-{state.name}")
+    checkout.change(machine__num_processes=PROCESSES)
+    for stage in ("encode", "train", "sample", "evaluate"):
+        done = checkout.stage(stage)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"{stage}: ") == 1  # one of them speaks
+    assert json.loads(latents.read_bytes())["splits"].keys() == manifest["splits"].keys()
+    counts = [
+        {name: sum(shard["count"] for shard in split["shards"]) for name, split in m.items()}
+        for m in (manifest["splits"], json.loads(latents.read_bytes())["splits"])
+    ]
+    assert counts[0] == counts[1]
+    np.testing.assert_allclose(curve(checkout), before, rtol=1e-3)
+    assert np.abs(pixels(checkout) - drawn).mean() < 1  # of 255
+    again = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
+    assert again["protocol"]["num_samples"] == scores["protocol"]["num_samples"]
+    assert again["fd"] == pytest.approx(scores["fd"], rel=0.02)
+    samples = RawDataset(only(checkout.root / "data/samples"))
+    assert samples.counts["samples"] == checkout.params["sample"]["num_images"]
+
+
+def test_a_batch_that_does_not_divide_is_refused_once(checkout: Checkout):
+    checkout.change(machine__num_processes=PROCESSES, train__batch_size=15)
+    refused = checkout.stage("train")
+    assert refused.returncode == 1
+    assert refused.stderr.count("error: train.batch_size: 15 does not divide by 2") == 1
+    assert "Traceback" not in refused.stderr
+
+
+def long_training(checkout: Checkout) -> None:
+    checkout.change(
+        machine__num_processes=PROCESSES,
+        train__seed=7,
+        train__num_epochs=100_000,
+        train__checkpoint_every=0.2,
+        train__preview_every=0,
+    )
+
+
+def wait_for_checkpoint(checkout: Checkout) -> Path:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := sorted((checkout.root / "work/train").glob("*/step-*.safetensors")):
+            newest = max(found, key=lambda path: path.stat().st_mtime)
+            if newest.stat().st_mtime > wait_for_checkpoint.since:
+                return newest
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint came")
+
+
+def ranks(stage: psutil.Process) -> list[psutil.Process]:
+    found = [child for child in stage.children() if "-m" in child.cmdline()]
+    return sorted(found, key=lambda child: int(child.environ()["RANK"]))
+
+
+def test_a_killed_process_ends_the_others_and_the_next_run_goes_on_alone(checkout: Checkout):
+    rank = PROCESSES - 1
+    long_training(checkout)
+    wait_for_checkpoint.since = time.time()
+    with checkout.start("python", "-m", "stages.train") as stage:
+        wait_for_checkpoint(checkout)
+        ranks(psutil.Process(stage.pid))[rank].kill()
+        _, errors = stage.communicate(timeout=PATIENCE)
+        assert stage.returncode == 1
+    assert f"process {rank} was killed by SIGKILL" in errors.decode()
+    assert "Traceback" not in errors.decode()
+    newest = wait_for_checkpoint(checkout)
+    step = int(newest.name.split("-")[1])
+    checkout.change(machine__num_processes=1)
+    with checkout.start("python", "-m", "stages.train") as stage:
+        wait_for_checkpoint.since = time.time()
+        later = int(wait_for_checkpoint(checkout).name.split("-")[1])
+    assert later > step
+    assert newest.parent == wait_for_checkpoint(checkout).parent
+
+
+def test_a_signal_lets_all_processes_save_and_end(checkout: Checkout):
+    long_training(checkout)
+    wait_for_checkpoint.since = time.time()
+    with checkout.start("python", "-m", "stages.train") as stage:
+        wait_for_checkpoint(checkout)
+        children = ranks(psutil.Process(stage.pid))
+        stage.send_signal(signal.SIGTERM)
+        _, errors = stage.communicate(timeout=PATIENCE)
+    assert stage.returncode != 0
+    assert errors.decode().count("all progress is saved") == 1
+    assert "Traceback" not in errors.decode()
+    assert not any(child.is_running() for child in children)

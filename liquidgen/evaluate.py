@@ -22,6 +22,7 @@ import torch
 
 from liquidgen import scores
 from liquidgen.data.raw import RawDataset
+from liquidgen.data.shards import LatentDataset
 from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.evaluation_pictures import draw_neighbours, write_accuracies
@@ -57,10 +58,10 @@ def evaluate(
     samples, raw = RawDataset(samples_folder), RawDataset(raw_folder)
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
+    train = LatentDataset(latents_folder, "train")
+    _check_counts(samples.counts["samples"], len(train), raw.counts["holdout"], settings)
+    _check_latents(samples, train.manifest.digest, latents_folder)
     gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device, world=world)
-    count = min(samples.counts["samples"], len(gallery.train))
-    _check_counts(count, raw.counts["holdout"], settings)
-    _check_latents(samples, gallery.train.manifest.digest, latents_folder)
     order = np.random.default_rng(settings.seed).permutation(len(gallery.train))
     judged = _look(gallery, samples, raw, order, world)
     if not world.first:
@@ -90,16 +91,21 @@ def write_scores(path: Path, scores: Scores) -> None:
     write_json(path, {**scores.values, "protocol": scores.protocol})
 
 
-def _check_counts(samples: int, holdout: int, settings: EvaluateSettings) -> None:
-    """Refuse what cannot be scored before anything slow is done."""
-    largest = {"kid_subset_size": min(samples, holdout), "neighbours": min(samples, holdout) - 1}
-    for key, limit in largest.items():
-        if (value := getattr(settings, key)) > limit:
-            raise UserError(
-                f"evaluate.{key}: {value} is too large for {samples} samples (or training images, "
-                f"where they are fewer) and {holdout} holdout images; set it to at most {limit}, "
-                "or raise sample.num_images or the dataset's holdout_fraction"
-            )
+def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSettings) -> None:
+    """Refuse what cannot be scored, all at once, before anything slow is done."""
+    least = min(samples, train, holdout)
+    limits = {"kid_subset_size": least, "neighbours": least - 1}
+    beyond = [
+        f"evaluate.{key} is {value}, but may be at most {limit}"
+        for key, limit in limits.items()
+        if (value := getattr(settings, key)) > limit
+    ]
+    if beyond:
+        raise UserError(
+            f"evaluate: {samples} samples, {train} training and {holdout} holdout images are too "
+            f"few: {'; '.join(beyond)}; lower it, or raise sample.num_images or the dataset's "
+            "holdout_fraction"
+        )
 
 
 def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> None:

@@ -170,8 +170,9 @@ def test_the_same_samples_get_the_same_scores(labelled, copies):
 
 
 def test_too_few_samples_are_refused_by_key_before_anything_slow(labelled):
-    large = SETTINGS.model_copy(update={"kid_subset_size": 61})
-    with pytest.raises(UserError, match=r"evaluate\.kid_subset_size: 61 .* at most 60"):
+    large = SETTINGS.model_copy(update={"kid_subset_size": 61, "neighbours": 60})
+    both = r"kid_subset_size is 61, .* at most 60; evaluate\.neighbours is 60, .* at most 59"
+    with pytest.raises(UserError, match=both):
         judge(labelled, labelled / "copies", large)
 
 

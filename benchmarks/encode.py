@@ -2,13 +2,20 @@
 
     python -m benchmarks.encode --images 4096 --size 64 --workers 2
 
-The bare autoencoder gets ready batches; encode reads, decodes, encodes, and writes shards. Both
-are timed from the first batch to the end of the work, since loading torch is neither's.
+The bare autoencoder gets ready batches of 64 and all of torch's threads; encode reads, decodes,
+encodes, and writes shards. Both are timed from the first batch to the end of the work, since
+loading torch is neither's. On a CPU decoding takes its share of the cores that the autoencoder
+needs: with d and a seconds of one core an image for the two, a/(a + d) is the most that encode
+reaches of a bare loop that keeps all cores busy. At 64 px that is about 0.9, so that 0.95 is out
+of reach unless torch's threads waste some of the bare loop's time. d, a and this limit are
+printed, too.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -42,6 +49,18 @@ def bare(autoencoder: object, batches: list[torch.Tensor], count: int) -> float:
     return count / (time.perf_counter() - start)
 
 
+def cost(work: Callable[[], object], count: int) -> float:
+    """Milliseconds of one core an image, for work on `count` images in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    work()  # what only the first call pays for
+    start = time.process_time()
+    work()
+    spent = time.process_time() - start
+    torch.set_num_threads(threads)
+    return 1000 * spent / count
+
+
 def main() -> None:
     """Print one line a round, and the median of the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -72,8 +91,12 @@ def one_round(folder: Path, params: object, options: argparse.Namespace) -> floa
     load = liquidgen.autoencoder.load_autoencoder
     autoencoder = FirstUse(load(block, "cpu"))
     decoder = GroupDecoder(options.size, "center", 1.5, 50_000_000, (0,))
-    groups = [decoder(g) for g in list(RawDataset(folder / "raw").groups("train"))[:8]]
-    pixels = [torch.from_numpy(g.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1 for g in groups]
+    raw = [*islice(RawDataset(folder / "raw").groups("train"), 8)]
+    arrays = [decoder(group).pixels for group in raw]
+    pixels = [torch.from_numpy(a).permute(0, 3, 1, 2).float() / 127.5 - 1 for a in arrays]
+    count = sum(len(batch) for batch in pixels)
+    decoding = cost(lambda: [decoder(group) for group in raw], count)
+    encoding = cost(lambda: bare(autoencoder, pixels, count), count)
     before = bare(autoencoder, pixels, options.images)
     autoencoder.time = None
     liquidgen.autoencoder.load_autoencoder = lambda settings, device: autoencoder
@@ -91,6 +114,11 @@ def one_round(folder: Path, params: object, options: argparse.Namespace) -> floa
     liquidgen.autoencoder.load_autoencoder = load
     after = bare(autoencoder, pixels, options.images)
     ratio = 2 * rate / (before + after)
+    limit = encoding / (encoding + decoding)
+    print(
+        f"one core: decoding {decoding:.2f} ms, autoencoder {encoding:.2f} ms: limit {limit:.3f}; ",
+        end="",
+    )
     print(f"bare {before:.0f} and {after:.0f} images/s, encode {rate:.0f}: ratio {ratio:.3f}")
     return ratio
 

@@ -126,9 +126,10 @@ def test_unusable_images_are_skipped_and_counted_and_the_run_goes_on(checkout: C
     checkout.write_params(changed(checkout.params, OWN))
     download, encode = checkout.stage("download"), checkout.stage("encode")
     assert (download.returncode, encode.returncode) == (0, 0), download.stderr + encode.stderr
-    assert "; 2 files refused in data/raw/own_folder" in download.stdout
+    refused = "1 empty_file, 1 unsupported_file"
+    assert f"; 2 files refused: {refused} in data/raw/own_folder" in download.stdout
     reasons = "1 too_many_pixels, 1 too_small, 1 truncated, 1 undecodable"
-    assert f"images skipped: {reasons} in data/latents" in encode.stdout
+    assert f"; 4 images skipped: {reasons} in data/latents" in encode.stdout
     counts = [int(word) for word in encode.stdout.replace(";", " ").split() if word.isdigit()]
     assert counts[0] + counts[1] == 24
 
@@ -213,11 +214,15 @@ def test_a_full_disk_costs_nothing_that_was_there(stage: str, checkout: Checkout
     assert "free some, then run `dvc repro` again" in message
 
 
-def test_an_interruption_is_one_line_also_with_worker_processes(checkout: Checkout):
-    many = {"datasets.procedural.num_images": 100_000, "machine.num_workers": 2}
+@pytest.mark.parametrize("stage", ["download", "encode"])
+def test_an_interruption_is_one_line_also_with_workers(stage: str, checkout: Checkout):
+    drawn = {"download": 100_000, "encode": 3000}[stage]
+    many = {"datasets.procedural.num_images": drawn, "machine.num_workers": 2}
     checkout.write_params(changed(checkout.params, many))
+    if stage == "encode":
+        assert checkout.stage("download").returncode == 0
     before = outputs(checkout)
-    with checkout.start("python", "-m", "stages.download") as process:
+    with checkout.start("python", "-m", f"stages.{stage}") as process:
         seen = b""
         while b" 0%" not in seen or seen.count(b"img/s") < 3:  # images are coming
             seen += os.read(process.stderr.fileno(), 1000)

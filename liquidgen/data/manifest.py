@@ -63,7 +63,9 @@ class Manifest(Frozen):
         for split in self.splits.values():
             skipped.update(split.skipped)
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
-        return f"latents: {counts}" + (f"; images skipped: {reasons}" if reasons else "")
+        return f"latents: {counts}" + (
+            f"; {skipped.total()} images skipped: {reasons}" if reasons else ""
+        )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

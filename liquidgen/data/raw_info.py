@@ -51,9 +51,12 @@ class RawInfo(BaseModel):
     def summary(self) -> str:
         """What there is, in a few words."""
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
-        refused = sum(self.refused.values())
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.refused.items()))
+        total = sum(self.refused.values())
         kinds = "unlabelled" if self.classes is None else f"in {len(self.classes)} classes"
-        return f"images {kinds}: {counts}" + (f"; {refused} files refused" if refused else "")
+        return f"images {kinds}: {counts}" + (
+            f"; {total} files refused: {reasons}" if total else ""
+        )
 
 
 def write_info(folder: Path, info: RawInfo) -> RawInfo:

@@ -12,6 +12,7 @@ from liquidgen.launch import give_way, inside, launch
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
 INTERRUPTED = 130  # exit code, as shells have it
 
@@ -40,6 +41,11 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
             )
         if error.errno in FORBIDDEN:
             sys.exit(f"error: no permission{where}; allow it, then run `dvc repro` again: {SAFE}")
+        if error.errno in IN_THE_WAY:
+            sys.exit(
+                f"error: a file is where a folder should be, or the reverse{where}; move it away, "
+                f"then run `dvc repro` again: {SAFE}"
+            )
         raise
     except KeyboardInterrupt:
         print(f"stopped; `dvc repro` goes on: {SAFE}", file=sys.stderr)

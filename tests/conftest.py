@@ -104,7 +104,7 @@ class Checkout:
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout as a user with the environment activated does."""
         options = {"capture_output": True, "text": True, "check": False} | options
-        return subprocess.run(command, cwd=self.root, env=self._environment(), **options)
+        return subprocess.run(command, cwd=self.root, env=self.environment(), **options)
 
     @contextmanager
     def start(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -112,7 +112,7 @@ class Checkout:
         process = subprocess.Popen(
             command,
             cwd=self.root,
-            env=self._environment(),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -124,7 +124,7 @@ class Checkout:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME")
         kept = {key: value for key, value in os.environ.items() if key not in unset}
         return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

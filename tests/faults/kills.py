@@ -1,0 +1,106 @@
+"""Ways to kill what `dvc repro` starts: at a time, or inside the writing of a file."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+from conftest import Checkout
+
+INJECTED = Path(__file__).parent / "injected"
+MOMENTS = ("open", "write", "before fsync", "after fsync", "before rename", "after rename")
+CHECKPOINT = ".step-*.tmp"
+LONGEST = 300  # seconds that a `dvc repro` may take
+
+
+@dataclass(frozen=True)
+class InWrite:
+    """SIGKILL within the n-th file of a pattern that a process writes.
+
+    At the moment "write" the process dies with half of the file written; the others stay alive.
+    """
+
+    process: str  # a stage, or dvc
+    nth: int
+    moment: str
+    victims: tuple[str, ...] = ("stage",)
+    pattern: str = CHECKPOINT
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the injector act in that process."""
+        return {"FAULT": json.dumps(asdict(self)), "PYTHONPATH": str(INJECTED)}
+
+    @property
+    def label(self) -> str:
+        """Its row in the table of kills."""
+        return f"SIGKILL {self.moment} of a save"
+
+    def strike(self, process: subprocess.Popen) -> None:
+        """The process does it itself."""
+
+
+@dataclass(frozen=True)
+class AtTime:
+    """A signal some seconds after the start of `dvc repro`."""
+
+    seconds: float
+    number: signal.Signals
+    victims: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Its row in the table of kills."""
+        return f"{self.number.name} to {' and '.join(self.victims)}"
+
+    environment: ClassVar[dict[str, str]] = {}
+
+    def strike(self, process: subprocess.Popen) -> None:
+        """Wait, and send the signal to whoever is there by then."""
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self.seconds)
+        for victim in self.victims:
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if victim == "dvc":
+                    os.kill(process.pid, self.number)
+                elif victim == "group":
+                    os.killpg(process.pid, self.number)
+                elif stage := stage_of(process.pid):
+                    stage.send_signal(self.number)
+
+
+def stage_of(dvc: int) -> psutil.Process | None:
+    """The process of the stage that DVC runs, if it runs one."""
+    for child in psutil.Process(dvc).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any(word.startswith("stages.") for word in child.cmdline()):
+                return child
+    return None
+
+
+def struck(checkout: Checkout, fault: InWrite | AtTime | None, *arguments: str) -> tuple[int, str]:
+    """Run `dvc repro` with a fault: its exit code, and all that was said."""
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            ("dvc", "repro", *arguments),
+            cwd=checkout.root,
+            env=checkout.environment() | (fault.environment if fault else {}),
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            if fault:
+                fault.strike(process)
+            process.wait(LONGEST)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        said.seek(0)
+        return process.returncode, said.read()

@@ -59,6 +59,7 @@ def make_model(folder: Path, params: object) -> Path:
         contract=training.dataset.contract,
         dataset="procedural",
         latents_digest=training.dataset.manifest.digest,
+        label_dropout=params.train.label_dropout,
         num_epochs=0,
         num_steps=0,
         parameters=model.num_parameters(),

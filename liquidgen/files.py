@@ -62,14 +62,15 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def locked(folder: Path, doing: str) -> Iterator[None]:
+def locked(folder: Path, doing: str, patience: float = 0) -> Iterator[None]:
     """Keep other processes out of a folder, by a lock that is beside it meanwhile.
 
     Raises:
-        UserError: another process is in it; `doing` says what it does there.
+        UserError: another process is in it, and still is after `patience` seconds; `doing` says
+            what it does there.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=patience)
     try:
         lock.acquire()
     except Timeout:

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from liquidgen.autoencoder import weights_digest
 from liquidgen.data.shards import LatentDataset, verify
 from liquidgen.errors import UserError
-from liquidgen.files import canonical_json, sha256
+from liquidgen.files import canonical_json, locked, sha256
 from liquidgen.runs import RUN, read_run, write_run
 from liquidgen.settings import ModelSettings, TrainSettings
 
@@ -54,19 +52,10 @@ class Training:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other trainers out of the folder; raises UserError if one stays in it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
-        try:
-            # a trainer whose DVC was killed is saving: the next `dvc repro` must not fail for it
-            lock.acquire(timeout=PATIENCE)
-        except Timeout:
-            raise UserError(
-                f"{self.folder}: another process trains here; wait for it, or end it"
-            ) from None
-        try:
+        # a trainer whose DVC was killed is saving: the next `dvc repro` must not fail for it
+        with locked(self.folder, "trains here", PATIENCE):
+            self.folder.mkdir(exist_ok=True)
             yield
-        finally:
-            lock.release()
 
     @property
     def tracking_folder(self) -> Path:

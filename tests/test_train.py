@@ -324,11 +324,11 @@ def test_a_second_trainer_is_refused_in_one_line(tmp_path, latents, monkeypatch)
 
 def test_a_trainer_waits_for_one_that_is_about_to_stop(tmp_path, latents):
     training = prepare(tmp_path, latents, num_epochs=1)
-    command = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n    "
+    command = "import sys, time, pathlib, liquidgen.files\n"
+    command += "with liquidgen.files.locked(pathlib.Path(sys.argv[1]), 'trains'):\n    "
     command += "print(flush=True)\n    time.sleep(2)"
-    training.folder.mkdir(parents=True)
     with subprocess.Popen(
-        [sys.executable, "-c", command, str(training.folder / "lock")], stdout=subprocess.PIPE
+        [sys.executable, "-c", command, str(training.folder)], stdout=subprocess.PIPE
     ) as other:
         other.stdout.readline()
         train(training)

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liquidgen.interrupt import signal_at_parents_death
-
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -42,7 +40,6 @@ def launch(num_processes: int) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    signal_at_parents_death(signal.SIGTERM)
     with tempfile.TemporaryDirectory() as logs:
         # the first process speaks for all; the others are heard when they are why it failed
         quiet = dict.fromkeys(range(1, num_processes), Std.ALL)

@@ -112,11 +112,7 @@ class Learner:
         count = self.settings.accumulation_steps
         losses = []
         for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
-            last = len(losses) == count - 1
-            exchange = (
-                contextlib.nullcontext if last or self.world.size == 1 else self.velocity.no_sync
-            )
-            with exchange():  # gradients need to meet those of other processes only once
+            with self._exchange(last=len(losses) == count - 1):
                 with self._precision():
                     loss = flow_loss(self.velocity, *part).sum() / len(batch[0])
                 self.scaler.scale(loss).backward()

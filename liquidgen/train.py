@@ -134,14 +134,8 @@ class Trainer:
             log.log_metrics(point, step)
         if losses and (done or (within == 0 and epochs % s.validate_every == 0)):
             self.validate(log)
-        if (
-            s.preview_every
-            and self.world.first
-            and (done or (within == 0 and epochs % s.preview_every == 0))
-        ):
-            dataset = self.training.dataset
-            grid = preview_grid(self.learner, dataset.contract, dataset.classes)
-            log.log_image(grid, "preview", step)
+        if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
+            self.preview(log)
 
     def validate(self, log: Log) -> None:
         """Log the validation loss, and add a row to the curve."""

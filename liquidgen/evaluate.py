@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from liquidgen import scores
+from liquidgen.data.manifest import read_manifest
 from liquidgen.data.raw import RawDataset
-from liquidgen.data.shards import LatentDataset
 from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.evaluation_pictures import draw_neighbours, write_accuracies
@@ -58,9 +58,10 @@ def evaluate(
     samples, raw = RawDataset(samples_folder), RawDataset(raw_folder)
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
-    train = LatentDataset(latents_folder, "train")
-    _check_counts(samples.counts["samples"], len(train), raw.counts["holdout"], settings)
-    _check_latents(samples, train.manifest.digest, latents_folder)
+    manifest = read_manifest(latents_folder)
+    num_train = manifest.splits["train"].count
+    _check_counts(samples.counts["samples"], num_train, raw.counts["holdout"], settings)
+    _check_latents(samples, manifest.digest, latents_folder)
     gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device, world=world)
     order = np.random.default_rng(settings.seed).permutation(len(gallery.train))
     judged = _look(gallery, samples, raw, order, world)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from liquidgen.errors import UserError
 
 # the features of all processes are here: torchmetrics must not ask the others for theirs
-ALONE = {"sync_on_compute": False}
+COMPLETE = {"sync_on_compute": False}
 
 
 class _Ready(nn.Module):
@@ -33,7 +33,7 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Ready(features.shape[1]), **ALONE)
+    metric = FrechetInceptionDistance(feature=_Ready(features.shape[1]), **COMPLETE)
     metric.update(reference, real=True)
     metric.update(features, real=False)
     return metric.compute().item()
@@ -67,7 +67,7 @@ def kernel_distance(
     with warnings.catch_warnings():  # features stay in memory: they are small
         warnings.filterwarnings("ignore", message=".* will save all extracted features")
         metric = KernelInceptionDistance(
-            feature=_Ready(features.shape[1]), subsets=subsets, subset_size=subset_size, **ALONE
+            feature=_Ready(features.shape[1]), subsets=subsets, subset_size=subset_size, **COMPLETE
         )
     metric.update(reference, real=True)
     metric.update(features, real=False)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.rivals import CHANNELS, CLASSES, batch, parameters
+from benchmarks.rivals import batch, liquidnet, parameters
 from liquidgen.config import load_params
-from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.settings import ModelSettings
 
 BATCH = 32
 DOWNSCALE = 8  # px a latent
@@ -45,30 +45,23 @@ def kept(network: nn.Module, *arguments: Tensor) -> int:
     return sum(storages.values())
 
 
-def needed(size: dict, block: dict, px: int) -> tuple[float, float]:
+def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
     """GiB of a training, plain and with gradient checkpointing."""
     side = px // DOWNSCALE
     with FakeTensorMode():
-        network = LiquidNet(
-            in_channels=CHANNELS,
-            sample_size=side,
-            num_classes=CLASSES,
-            **size,
-            block="liquid",
-            block_settings=block,
-        )
+        network = liquidnet(model, blocks, side)
         own = BYTES * parameters(network)
         x_t, *conditions = batch(BATCH, side)
         x_t = x_t.to(memory_format=torch.channels_last)  # and so is all that follows from it
         plain = kept(network, x_t, *conditions)
         network.checkpoint_blocks = True
         checkpointed = kept(network, x_t, *conditions)
-        grid = side // size["patch_size"]
-        x = torch.empty(BATCH, size["width"], grid, grid, dtype=torch.bfloat16, requires_grad=True)
-        cond = torch.empty(BATCH, size["cond_dim"], requires_grad=True)
+        grid = side // model.patch_size
+        x = torch.empty(BATCH, model.width, grid, grid, dtype=torch.bfloat16, requires_grad=True)
+        cond = torch.empty(BATCH, model.cond_dim, requires_grad=True)
         one = kept(network.blocks[0], x.to(memory_format=torch.channels_last), cond)
     # a checkpoint holds the inputs of its block itself, where hooks do not see them
-    checkpointed += size["depth"] * x.nbytes + one
+    checkpointed += model.depth * x.nbytes + one
     return (own + plain) / 2**30, (own + checkpointed) / 2**30
 
 
@@ -79,8 +72,9 @@ def main() -> None:
     print("| size | image | plain, GiB | checkpointed, GiB | aim, GB |")
     print("|---|---|---|---|---|")
     for size, aim in AIMS.items():
+        model = ModelSettings(**raw["models"][size])
         for px in (256, 512):
-            plain, checkpointed = needed(raw["models"][size], raw["blocks"]["liquid"], px)
+            plain, checkpointed = needed(model, raw["blocks"], px)
             goal = aim if px == 256 else ""
             print(f"| {size} | {px} px | {plain:.1f} | {checkpointed:.1f} | {goal} |", flush=True)
 

@@ -89,10 +89,15 @@ class UNet(nn.Module):
 
 def networks(size: str, model: ModelSettings, blocks: dict, side: int) -> dict[str, nn.Module]:
     """LiquidNet of a size for latents of a side, and its rivals."""
-    settings = model.model_dump() | {"block": "liquid", "block_settings": blocks["liquid"]}
     arguments = (RIVALS[size], model.patch_size, side)
-    liquid = LiquidNet(in_channels=CHANNELS, sample_size=side, num_classes=CLASSES, **settings)
+    liquid = liquidnet(model, blocks, side)
     return {"LiquidNet": liquid, "DiT": DiT(*arguments), "U-Net": UNet(*arguments)}
+
+
+def liquidnet(model: ModelSettings, blocks: dict, side: int) -> LiquidNet:
+    """LiquidNet for latents of a side."""
+    settings = model.model_dump() | {"block": "liquid", "block_settings": blocks["liquid"]}
+    return LiquidNet(in_channels=CHANNELS, sample_size=side, num_classes=CLASSES, **settings)
 
 
 def batch(size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import Checkout
+from PIL import Image
 
 from liquidgen.data.raw import RawDataset
 from liquidgen.distributed import World
@@ -30,8 +31,6 @@ def only(folder: Path) -> Path:
 
 
 def pixels(checkout: Checkout) -> np.ndarray:
-    from PIL import Image
-
     pictures = sorted(only(checkout.root / "data/samples").glob("0*.png"))
     return np.stack([np.asarray(Image.open(path), np.int16) for path in pictures])
 
@@ -90,12 +89,13 @@ def long_training(checkout: Checkout) -> None:
     )
 
 
-def wait_for_checkpoint(checkout: Checkout) -> Path:
+def new_checkpoint(checkout: Checkout, since: float) -> Path:
+    """The newest checkpoint, once there is one that was written after `since`."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        if found := sorted((checkout.root / "work/train").glob("*/step-*.safetensors")):
+        if found := list((checkout.root / "work/train").glob("*/step-*.safetensors")):
             newest = max(found, key=lambda path: path.stat().st_mtime)
-            if newest.stat().st_mtime > wait_for_checkpoint.since:
+            if newest.stat().st_mtime > since:
                 return newest
         time.sleep(0.1)
     raise AssertionError("no checkpoint came")
@@ -107,31 +107,29 @@ def ranks(stage: psutil.Process) -> list[psutil.Process]:
 
 
 def test_a_killed_process_ends_the_others_and_the_next_run_goes_on_alone(checkout: Checkout):
-    rank = PROCESSES - 1
+    rank, started = PROCESSES - 1, time.time()
     long_training(checkout)
-    wait_for_checkpoint.since = time.time()
     with checkout.start("python", "-m", "stages.train") as stage:
-        wait_for_checkpoint(checkout)
+        new_checkpoint(checkout, started)
         ranks(psutil.Process(stage.pid))[rank].kill()
         _, errors = stage.communicate(timeout=PATIENCE)
         assert stage.returncode == 1
     assert f"process {rank} was killed by SIGKILL" in errors.decode()
     assert "Traceback" not in errors.decode()
-    newest = wait_for_checkpoint(checkout)
+    newest = new_checkpoint(checkout, started)
     step = int(newest.name.split("-")[1])
     checkout.change(machine__num_processes=1)
-    with checkout.start("python", "-m", "stages.train") as stage:
-        wait_for_checkpoint.since = time.time()
-        later = int(wait_for_checkpoint(checkout).name.split("-")[1])
-    assert later > step
-    assert newest.parent == wait_for_checkpoint(checkout).parent
+    with checkout.start("python", "-m", "stages.train"):
+        later = new_checkpoint(checkout, time.time())
+    assert int(later.name.split("-")[1]) > step
+    assert later.parent == newest.parent
 
 
 def test_a_signal_lets_all_processes_save_and_end(checkout: Checkout):
+    started = time.time()
     long_training(checkout)
-    wait_for_checkpoint.since = time.time()
     with checkout.start("python", "-m", "stages.train") as stage:
-        wait_for_checkpoint(checkout)
+        new_checkpoint(checkout, started)
         children = ranks(psutil.Process(stage.pid))
         stage.send_signal(signal.SIGTERM)
         _, errors = stage.communicate(timeout=PATIENCE)

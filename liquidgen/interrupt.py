@@ -36,6 +36,14 @@ class Interrupt:
         self.requested = True
 
 
+def outlived_dvc() -> bool:
+    """Whether the DVC that started this process is gone, so that another process adopted it.
+
+    An adopting process (init, a service manager) is in another session than DVC and its stage.
+    """
+    return "DVC_STAGE" in os.environ and os.getsid(os.getppid()) != os.getsid(0)
+
+
 def signal_at_parents_death(number: int) -> int:
     """Ask the kernel for a signal at the parent's death, 0 for none; what it was before."""
     before = ctypes.c_int(0)

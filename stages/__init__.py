@@ -1,8 +1,12 @@
 """One script a stage of dvc.yaml; run as `python -m stages.<stage>`."""
 
 import signal
+import sys
 
-from liquidgen.interrupt import signal_at_parents_death
+from liquidgen.interrupt import outlived_dvc, signal_at_parents_death
+from liquidgen.launch import inside
 
 # before anything slow is imported: a killed DVC would leave its stage running beside the next one
 signal_at_parents_death(signal.SIGTERM)
+if not inside() and outlived_dvc():  # it died before the kernel was asked
+    sys.exit("stopped: the `dvc repro` that started this stage is gone")

@@ -15,8 +15,9 @@ from .kills import stage_of
 SECONDS = 30  # in which a stage must end
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at its first step", "while it imports"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_does_not_outlive_its_dvc(stage: str, checkout: Checkout):
+def test_a_stage_does_not_outlive_its_dvc(stage: str, late: bool, checkout: Checkout):
     many = {  # much longer than the patience of this test
         "datasets__procedural__num_images": 100_000 if stage == "download" else 200,
         "train__num_epochs": 100_000 if stage == "train" else 2,
@@ -25,7 +26,11 @@ def test_a_stage_does_not_outlive_its_dvc(stage: str, checkout: Checkout):
     with checkout.start("dvc", "repro", "--force", "--single-item", stage) as dvc:
         while not (found := stage_of(dvc.pid)):
             time.sleep(0.01)
-        time.sleep(0.2)  # Python itself has started, torch has not
+        if late:
+            time.sleep(0.5)
+        found.send_signal(signal.SIGSTOP)  # what it did not do so far comes after DVC's end
         os.kill(dvc.pid, signal.SIGKILL)
+        dvc.wait()
+        found.send_signal(signal.SIGCONT)
         psutil.wait_procs([found], timeout=SECONDS)
         assert not found.is_running()

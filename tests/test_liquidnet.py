@@ -124,8 +124,10 @@ def test_a_liquid_step_is_the_closed_form():
     alpha = torch.tensor([math.exp(-math.log1p(math.exp(rho))) for rho in (-3, -1, 0, 1, 3)])
     assert alpha[2].item() == pytest.approx(0.5)
     state, stimulus = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    gate = torch.randn(2, 5, 1, 1)
     share = alpha[:, None, None]
-    torch.testing.assert_close(step(state, stimulus), share * state + (1 - share) * stimulus)
+    expected = share * state + (1 - share) * gate * stimulus
+    torch.testing.assert_close(step(state, stimulus, gate), expected)
 
 
 def test_the_second_half_adds_what_the_first_half_kept_mirrored():

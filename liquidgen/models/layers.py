@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from liquidgen.models.depthwise import DepthwiseConv2d
+
 NORM_GROUPS = 16
 
 
@@ -39,7 +41,7 @@ class AdaptiveGroupNorm(nn.Module):
 
 
 class StimulusGate(nn.Module):
-    """Per-channel gate on a stimulus, set by the condition and zero at the start.
+    """Per-channel gate of a stimulus, (B, D, 1, 1), set by the condition and zero at the start.
 
     The zero start makes a new block a pure decay of its state, the adaLN-Zero idea of
     Peebles & Xie 2023 (sec. 3.2) for a liquid state.
@@ -51,8 +53,8 @@ class StimulusGate(nn.Module):
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
 
-    def forward(self, stimulus: Tensor, cond: Tensor) -> Tensor:
-        return self.gate(cond)[:, :, None, None] * stimulus
+    def forward(self, cond: Tensor) -> Tensor:
+        return self.gate(cond)[:, :, None, None]
 
 
 class GatedDepthwiseStimulusConv(nn.Module):
@@ -63,9 +65,8 @@ class GatedDepthwiseStimulusConv(nn.Module):
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()
-        padding = kernel_size // 2
-        self.value = nn.Conv2d(width, width, kernel_size, padding=padding, groups=width)
-        self.gate = nn.Conv2d(width, width, kernel_size, padding=padding, groups=width)
+        self.value = DepthwiseConv2d(width, kernel_size)
+        self.gate = DepthwiseConv2d(width, kernel_size)
         self.mix = PointwiseConv(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class GatedDepthwiseStimulusConv(nn.Module):
 
 
 class LiquidTimeConstant(nn.Module):
-    """Closed-form liquid step: `alpha * state + (1 - alpha) * stimulus`.
+    """Closed-form liquid step: `alpha * state + (1 - alpha) * gate * stimulus`.
 
     alpha = exp(-softplus(rho)), one learnable rho a channel (Hasani et al. 2022, the closed
     form; LiquidTAD, arXiv 2604.18274, for the static decay). alpha equals sigmoid(-rho).
@@ -88,8 +89,10 @@ class LiquidTimeConstant(nn.Module):
         """Share of the state that a step keeps, (D,) in (0, 1)."""
         return torch.exp(-F.softplus(self.rho))
 
-    def forward(self, state: Tensor, stimulus: Tensor) -> Tensor:
-        return torch.lerp(stimulus, state, self.alpha[:, None, None].to(state.dtype))
+    def forward(self, state: Tensor, stimulus: Tensor, gate: Tensor) -> Tensor:
+        alpha = self.alpha[:, None, None]
+        # small factors are multiplied first: each pass over the map costs as much as a norm
+        return torch.addcmul(alpha * state, (1 - alpha) * gate, stimulus)
 
 
 class ChannelMixMLP(nn.Module):
@@ -97,8 +100,10 @@ class ChannelMixMLP(nn.Module):
 
     def __init__(self, width: int, ratio: int) -> None:
         super().__init__()
-        self.expand = PointwiseConv(width, ratio * width)
-        self.contract = PointwiseConv(ratio * width, width)
+        self.expand = nn.Linear(width, ratio * width)
+        self.contract = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(x)))
+        # channels stay last until the end: GELU's gradient on a permuted map makes copies
+        x = x.permute(0, 2, 3, 1)
+        return self.contract(F.gelu(self.expand(x))).permute(0, 3, 1, 2)

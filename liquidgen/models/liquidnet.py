@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from liquidgen.errors import UserError
 from liquidgen.models.blocks import block_type
+from liquidgen.models.depthwise import DepthwiseConv2d
 from liquidgen.models.embeddings import ConditionEmbedding, PositionEmbedding
 from liquidgen.models.layers import NORM_GROUPS, PointwiseConv
 from liquidgen.settings import validate
@@ -57,7 +58,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
         self.patch_embedding = nn.Conv2d(in_channels, width, **patch)
         self.position = PositionEmbedding(width, sample_size // patch_size)
         self.condition = ConditionEmbedding(num_classes, cond_dim)
-        self.project_depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.project_depthwise = DepthwiseConv2d(width, 3)
         self.project_pointwise = PointwiseConv(width, width)
         self.blocks = nn.ModuleList(kind.Block(width, cond_dim, settings) for _ in range(depth))
         self.out_norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from liquidgen.models.depthwise import DepthwiseConv2d
 from liquidgen.models.layers import PointwiseConv
 
 
@@ -28,9 +29,7 @@ class ZigzagScan1D(nn.Module):
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()
-        self.scan = nn.Conv2d(
-            width, width, (1, kernel_size), padding=(0, kernel_size // 2), groups=width
-        )
+        self.scan = DepthwiseConv2d(width, (1, kernel_size))
         self.mix = PointwiseConv(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,6 +37,6 @@ class ZigzagScan1D(nn.Module):
         order = serpentine_order(height, columns, x.device)
         # index_select on the channels_last view is the cheapest form of the serpentine
         tokens = x.permute(0, 2, 3, 1).reshape(batch, height * columns, width)
-        path = tokens.index_select(1, order).permute(0, 2, 1)[:, :, None]
-        tokens = self.scan(path)[:, :, 0].permute(0, 2, 1).index_select(1, order)
+        path = tokens.index_select(1, order)[:, None].permute(0, 3, 1, 2)  # channels_last, too
+        tokens = self.scan(path).permute(0, 2, 3, 1).squeeze(1).index_select(1, order)
         return self.mix(tokens.reshape(batch, height, columns, width).permute(0, 3, 1, 2))

@@ -42,6 +42,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         h = self.norm_1(x, cond)
-        x = self.liquid_1(x, self.gate_1(self.local(h) + self.scan(h), cond))
+        x = self.liquid_1(x, self.local(h) + self.scan(h), self.gate_1(cond))
         h = self.norm_2(x, cond)
-        return self.liquid_2(x, self.gate_2(self.mlp(h), cond))
+        return self.liquid_2(x, self.mlp(h), self.gate_2(cond))

@@ -7,7 +7,8 @@ images a second of this process's CPU time, so that other processes disturb litt
 has the faster of its two memory formats. The share of the peak is that of a measured matrix product
 of the same precision, with 3 forward passes counted for a step. Latents are those of 64 px for
 nano and tiny, and of 256 px for small. The last column is the median over rounds of the step's rate
-divided by LiquidNet's in the same round: below 1, the rival is slower.
+divided by LiquidNet's in the same round: below 1, the rival is slower. With --compile, LiquidNet
+through torch.compile is one more rival, which needs a C++ compiler and some minutes.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from liquidgen.settings import ModelSettings
 
 LATENTS = {"nano": (8, 32), "tiny": (8, 32), "small": (32, 2)}  # side, images a step
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+COMPILED = "LiquidNet, compiled"
 PEAK_SIDE = 2048  # of the matrices whose product gives the peak
 
 
@@ -73,13 +75,17 @@ class Contestant:
             return self.network(*self.batch)
 
 
-def compare(size: str, precision: str, rounds: int, least: float) -> None:
+def compare(size: str, precision: str, rounds: int, least: float, compiled: bool) -> None:
     """Print one line a network."""
     raw, (side, images), dtype = load_params().raw, LATENTS[size], DTYPES[precision]
     arguments = (size, ModelSettings(**raw["models"][size]), raw["blocks"], side)
     flops = {name: forward_flops(network, side) for name, network in networks(*arguments).items()}
     torch.manual_seed(0)
-    made = {name: Contestant(n, side, images, dtype) for name, n in networks(*arguments).items()}
+    entered = networks(*arguments)
+    if compiled:
+        flops[COMPILED] = flops["LiquidNet"]
+        entered[COMPILED] = torch.compile(networks(*arguments)["LiquidNet"])
+    made = {name: Contestant(n, side, images, dtype) for name, n in entered.items()}
     steps, forwards, peaks = {n: [] for n in made}, {n: [] for n in made}, []
     for _ in range(rounds):
         peaks.append(peak(dtype))
@@ -104,13 +110,14 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement, at least")
+    parser.add_argument("--compile", action="store_true", help="LiquidNet through torch.compile")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| size | network | parameters | step, images/s | forward | of peak | to LiquidNet |")
     print("|---|---|---|---|---|---|---|")
     for size in options.sizes:
         for precision in options.precisions:
-            compare(size, precision, options.rounds, options.seconds)
+            compare(size, precision, options.rounds, options.seconds, options.compile)
 
 
 if __name__ == "__main__":

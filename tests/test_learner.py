@@ -244,6 +244,12 @@ def test_gradient_checkpointing_gives_the_same_steps():
     assert_equal(snapshot(trained(3)), snapshot(trained(3, gradient_checkpointing=True)))
 
 
+def test_both_memory_layouts_learn_the_same():
+    plain, last = trained(3, channels_last=False), trained(3, channels_last=True)
+    for name, value in plain.state()[0].items():
+        torch.testing.assert_close(last.state()[0][name], value, rtol=1e-3, atol=2e-5)
+
+
 def assert_learns_the_same(compiled):
     plain = learner()
     for batch in batches(3):

@@ -90,7 +90,7 @@ class LiquidTimeConstant(nn.Module):
         return torch.exp(-F.softplus(self.rho))
 
     def forward(self, state: Tensor, stimulus: Tensor, gate: Tensor) -> Tensor:
-        alpha = self.alpha[:, None, None]
+        alpha = self.alpha[:, None, None].to(state.dtype)
         # small factors are multiplied first: each pass over the map costs as much as a norm
         return torch.addcmul(alpha * state, (1 - alpha) * gate, stimulus)
 

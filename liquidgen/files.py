@@ -87,6 +87,8 @@ def locked(folder: Path, doing: str, patience: float = 0) -> Iterator[None]:
 def new_folder(folder: Path) -> Iterator[Path]:
     """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end.
 
+    What was written into it by any means is on the disk before it gets its name.
+
     Raises:
         UserError: another process fills the same folder.
     """
@@ -98,6 +100,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         temporary.mkdir()
         try:
             yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                _sync(path)
             if folder.exists():
                 os.replace(folder, retired)
             os.replace(temporary, folder)
@@ -129,9 +133,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(folder: Path) -> None:
-    """Let a rename within a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Let a file's content, or the names in a folder, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -8,7 +8,7 @@ from safetensors.torch import save
 
 from liquidgen.contract import LatentContract
 from liquidgen.errors import UserError
-from liquidgen.files import StoredFile, atomic, new_folder, write_json
+from liquidgen.files import StoredFile, new_folder, write_json
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runs import write_run
 
@@ -42,11 +42,11 @@ def save_model(folder: Path, model: LiquidNet, facts: ModelFacts, run_id: str) -
     """Write weights (safetensors, diffusers layout), model.json and run.json as one folder."""
     with new_folder(folder) as temporary:
         model.save_config(temporary / NETWORK)
-        # not by save_pretrained: it does not sync, and a full disk is no OSError there
+        # not by save_pretrained: a full disk is no OSError there
         tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        with atomic(temporary / NETWORK / SAFETENSORS_WEIGHTS_NAME) as file:
-            file.write(save(tensors, metadata={"format": "pt"}))
-        weights = StoredFile.of(temporary / NETWORK / SAFETENSORS_WEIGHTS_NAME, facts.parameters)
+        path = temporary / NETWORK / SAFETENSORS_WEIGHTS_NAME
+        path.write_bytes(save(tensors, metadata={"format": "pt"}))
+        weights = StoredFile.of(path, facts.parameters)
         saved = SavedModel(**facts.model_dump(), weights=weights)
         write_json(temporary / MODEL, saved.model_dump(mode="json"))
         write_run(temporary, run_id)

@@ -15,7 +15,7 @@ from liquidgen.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.data.raw import RawWriter, Record
 from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
-from liquidgen.files import atomic, new_folder
+from liquidgen.files import new_folder
 from liquidgen.flow import guided
 from liquidgen.grid import class_grid, to_images
 from liquidgen.modelfolder import REMEDY, ModelFacts, load_model
@@ -85,8 +85,7 @@ def sample(
             sampling={**protocol, "latents_digest": facts.latents_digest},
         )
         grid = class_grid([row for row in rows if row], facts.classes or ())
-        with atomic(temporary / GRID) as file:
-            grid.save(file, "png")
+        grid.save(temporary / GRID)
     return grid
 
 

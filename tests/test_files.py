@@ -122,6 +122,10 @@ def test_content_and_then_the_name_reach_the_disk(folder: Path, monkeypatch: pyt
         temporary = file.name
     assert calls == [f"fsync {temporary}", f"{temporary} -> {folder}/file", f"fsync {folder}"]
     calls.clear()
-    with new_folder(folder):
-        pass
-    assert calls[-2:] == [f"{folder.parent}/.out.tmp -> {folder}", f"fsync {folder.parent}"]
+    with new_folder(folder) as temporary:
+        (temporary / "below").mkdir()
+        (temporary / "below/file").write_bytes(b"x")
+    *synced, _, renamed, named = calls
+    inside = [temporary / "below", temporary / "below/file", temporary]
+    assert sorted(synced) == sorted(f"fsync {path}" for path in inside)
+    assert (renamed, named) == (f"{temporary} -> {folder}", f"fsync {folder.parent}")

@@ -1,6 +1,7 @@
 """Runs in MLflow: their structure, interruptions, outages, and two processes at once."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -290,6 +291,20 @@ def test_two_processes_may_create_the_store_and_one_may_be_killed(
     assert stored(tmp_path, ended).info.status == "FINISHED"
     assert stored(tmp_path, killed).info.status == "KILLED"
     assert logged_steps(tmp_path, killed) == [0]
+
+
+def test_a_point_is_on_the_disk_before_logging_returns(root: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[str] = []
+    journal, fsync = root / "work/train/key/metrics.jsonl", os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    with opened(root, journal=journal) as run:
+        monkeypatch.setattr(os, "fsync", noted)
+        run.log_metrics({"loss": 1.0}, 0)
+        assert str(journal) in synced
 
 
 def test_the_journal_is_plain_lines_of_json(root: Path):

@@ -5,7 +5,6 @@ data, `label`, and `dataset.json`. The samples of a model are written in it, too
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -113,8 +112,6 @@ class _SplitWriter:
         self._flush()
         if self._file is not None:
             self._file.close()
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
             self._stream.close()
             self._files.append(StoredFile.of(self._path, self._in_file))
             self._file, self._in_file, self._bytes = None, 0, 0

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import shutil
 import threading
 import time
@@ -86,6 +87,9 @@ class Journal:
         line = json.dumps(event | {"time": now()}) + "\n"
         with self._writing, open(self.path, "ab") as file:
             file.write(line.encode())
+            file.flush()
+            # before the checkpoint that follows it, or a power cut could leave a gap in the curve
+            os.fsync(file.fileno())
 
     def try_append(self, event: Event) -> None:
         """Add an event unless the disk refuses it."""

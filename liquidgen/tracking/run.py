@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,9 @@ class Run:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a copy of a small file with the run."""
         self._journal.files.mkdir(exist_ok=True)
-        shutil.copyfile(path, self._journal.files / Path(path).name)
-        self._journal.append({"artifact": Path(path).name, "folder": folder})
+        with atomic(self._journal.files / path.name) as file:
+            file.write(path.read_bytes())
+        self._journal.append({"artifact": path.name, "folder": folder})
 
     @_never_raises
     def log_dataset(self, name: str, digest: str, source: str) -> None:

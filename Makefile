@@ -1,6 +1,6 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui check clean
+.PHONY: help demo test mend ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,6 +9,7 @@ ACTIVATED := PATH="$$PWD/$(BIN):$$PATH"
 help:
 	@echo "make demo   set up and run the whole pipeline: data, latents, training, samples, scores"
 	@echo "make test   set up and run the tests"
+	@echo "make mend   clear away what a killed DVC left, if 'dvc repro' stumbles over it"
 	@echo "make ui     browse the runs in MLflow"
 	@echo "make check  lint and check the formatting"
 	@echo "make clean  remove caches and build leftovers"
@@ -16,6 +17,7 @@ help:
 demo: $(STAMP)
 	@test -e .git || { $(BIN)/dvc config --local core.no_scm true; \
 		echo "no git repository here: the pipeline runs, 'dvc exp' needs git"; }
+	@$(BIN)/python -m liquidgen.mend
 	@$(ACTIVATED) dvc repro
 	@echo
 	@echo "pictures: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
@@ -23,6 +25,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(ACTIVATED) pytest
+
+mend: $(STAMP)
+	@$(BIN)/python -m liquidgen.mend
 
 ui: $(STAMP)
 	@$(BIN)/python -m liquidgen.ui

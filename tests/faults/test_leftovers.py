@@ -45,11 +45,59 @@ def test_a_lock_entry_of_a_dead_dvc_is_passed_over(checkout: Checkout):
     assert code == 0, said
 
 
-def test_dvc_goes_on_after_a_dvc_lock_that_is_cut(checkout: Checkout):
-    lock = checkout.root / "dvc.lock"
-    lock.write_text(lock.read_text()[: lock.stat().st_size // 2])
-    code, said = repro_train(checkout)
-    assert code == 0, said
+LOCK, LIST = "dvc.lock", ".dvc/tmp/rwlock"
+
+
+def leftovers(checkout: Checkout) -> list[tuple[str, bytes]]:
+    """Files as DVC leaves them when it is killed while it writes them, and over which it stumbles.
+
+    Last, its list of who works on what, which names a process that has ended and whose number
+    another program has by now.
+    """
+    whole = (checkout.root / LOCK).read_bytes()
+    (model,) = (checkout.root / "data/models").iterdir()
+    reused = {"write": {str(model): {"pid": os.getpid(), "cmd": "dvc repro train"}}, "read": {}}
+    return [
+        (LOCK, b""),
+        (LOCK, whole[: whole.index(b"schema") + 3]),
+        (LOCK, whole[: whole.index(b"hash") + 2]),
+        (LIST, b""),
+        (LIST, b'{"write": {"/data/mod'),
+        (LIST, json.dumps(reused).encode()),
+    ]
+
+
+def mend(checkout: Checkout) -> str:
+    done = checkout.run("python", "-m", "liquidgen.mend", check=True)
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_what_a_killed_dvc_left_is_mended_and_nothing_runs_again(checkout: Checkout):
+    lock = (checkout.root / LOCK).read_bytes()
+    for name, left in leftovers(checkout):
+        (checkout.root / name).write_bytes(left)
+        assert checkout.run("dvc", "status").returncode != 0, left  # else there is nothing to mend
+        said = mend(checkout)
+        if name == LOCK:
+            assert "dvc.lock was damaged" in said
+            assert (checkout.root / ".dvc/tmp/dvc.lock.damaged").read_bytes() == left
+    assert checkout.repro() == []
+    assert (checkout.root / LOCK).read_bytes() == lock
+
+
+def test_mending_leaves_sound_files_and_a_running_dvc_alone(checkout: Checkout):
+    lock = (checkout.root / LOCK).read_bytes()
+    program = [sys.executable, "-c", "input()", "repro", "train"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as dvc:
+        entry = {"write": {}, "read": {"/a": [{"pid": dvc.pid, "cmd": "/bin/dvc repro train"}]}}
+        (checkout.root / LIST).write_text(json.dumps(entry))
+        assert mend(checkout) == ""
+        assert json.loads((checkout.root / LIST).read_bytes()) == entry
+        dvc.communicate(b"\n")
+    assert mend(checkout) == ""
+    assert not (checkout.root / LIST).exists()
+    assert (checkout.root / LOCK).read_bytes() == lock
 
 
 @pytest.mark.usefixtures("thorough")

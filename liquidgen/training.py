@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,11 +63,12 @@ class Training:
         """Where the tracking run of this training at this length is kept."""
         return self.folder / f"epochs-{self.settings.num_epochs}"
 
-    def run_id(self) -> str | None:
-        """The tracking run to continue, if this training was begun before at this length."""
-        # a kill may have left the folder without it
-        known = (self.tracking_folder / RUN).exists()
-        return read_run(self.tracking_folder) if known else None
+    def run_id(self) -> str:
+        """The tracking run of this training at this length, to be continued or begun."""
+        if not (self.tracking_folder / RUN).exists():
+            # noted before any store hears of it: a kill in between would leave a run without points
+            self.remember_run(uuid.uuid4().hex)
+        return read_run(self.tracking_folder)
 
     def remember_run(self, run_id: str) -> None:
         """Let a continued training continue this tracking run."""

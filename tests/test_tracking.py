@@ -117,6 +117,14 @@ def test_a_continued_run_has_neither_gaps_nor_doubled_points(root: Path):
     assert logged_steps(root, first) == list(range(12))
 
 
+def test_a_run_keeps_what_was_logged_under_the_id_that_it_was_begun_with(root: Path):
+    ours = "0123456789abcdef0123456789abcdef"
+    theirs = trained(root, range(3), resume=ours)
+    assert trained(root, range(3, 5), resume=ours) == theirs  # killed before it noted theirs
+    assert trained(root, range(5, 7), resume=theirs) == theirs
+    assert logged_steps(root, theirs) == list(range(7))
+
+
 def test_a_changed_parameter_of_a_continued_run_becomes_a_tag(root: Path):
     first = trained(root, range(2))
     trained(root, range(2, 3), resume=first, params=PARAMS | {"train.seed": 1})
@@ -161,7 +169,7 @@ def test_a_dead_server_is_one_warning_and_the_run_is_sent_later(
     with opened(root, "evaluate", parent=ours) as child:  # the next stage sends what is owed
         child.copy_to_parent({"fd": 9.0})
     theirs = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
-    assert trained(root, range(4, 6), resume=ours) == ours
+    assert trained(root, range(4, 6), resume=ours) == theirs
     run = stored(root, theirs)
     assert (run.info.run_name, run.info.status) == (f"{theirs[:4]} train", "FINISHED")
     assert run.data.tags[OUR_ID] == ours

@@ -119,10 +119,11 @@ def assert_same_end(trainer, other):
     assert trainer.progress.curve == other.progress.curve
 
 
-def test_a_training_killed_before_its_run_was_noted_starts(latents, tmp_path):
+def test_a_training_notes_its_run_before_it_begins_and_remembers_the_stores_name(latents, tmp_path):
     training = prepare(tmp_path, latents)
     training.tracking_folder.mkdir(parents=True)  # as far as a full disk lets it come
-    assert training.run_id() is None
+    assert training.run_id() == prepare(tmp_path, latents).run_id()
+    assert training.run_id() != prepare(tmp_path, latents, num_epochs=1).run_id()
     training.remember_run("abc")
     assert training.run_id() == "abc"
 

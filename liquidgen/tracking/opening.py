@@ -42,7 +42,7 @@ def open_run(
     | root | the real checkout: holds the default store, and `work/` |
     | params | flat, as `train.seed`; only a child records those of sample and evaluate |
     | parent | run_id of the training run that a child belongs to, from run.json |
-    | resume | run_id of the run that is continued |
+    | resume | run_id of the run that is continued, or begun if there is none |
     | journal | where points are kept first; None: a file of its own below `work/tracking` |
     | start_step | where work goes on: a new run inherits the points of `journal` up to here |
 
@@ -85,7 +85,7 @@ def _take_over(journal: Journal, header: Header, start_step: int, keep: bool) ->
     """The state to go on from: of this run, or a new one that inherits the curve so far."""
     journal.mend()
     state = journal.read_state()
-    if state and header.run_id and header.run_id == state.header.run_id:
+    if state and header.run_id and header.run_id in (state.header.run_id, state.mlflow_id):
         header.start_time = state.header.start_time  # the store may not have the run yet
         state.header = header
     else:

@@ -51,7 +51,7 @@ class Run:
     @property
     def run_id(self) -> str:
         """MLflow's id of the run, or one of ours, tagged there, if MLflow was out of reach."""
-        return self._state.header.run_id
+        return self._state.mlflow_id or self._state.header.run_id
 
     @_never_raises
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:

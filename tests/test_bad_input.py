@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import Checkout, changed
 
 from liquidgen.config import STAGES
@@ -146,6 +148,35 @@ def test_images_that_are_all_too_small(checkout: Checkout):
 def test_a_size_that_is_no_multiple_of_16(checkout: Checkout):
     checkout.change(image_size=72)
     assert refusal(checkout, "encode") == "image_size: 72 is not a multiple of 16; use 64 or 80"
+
+
+GPUS = torch.cuda.device_count()
+IMPOSSIBLE = [
+    (
+        {"machine.device": f"cuda:{GPUS}"},
+        f"machine.device: 'cuda:{GPUS}', but there are {GPUS} CUDA devices; use auto or cpu, or "
+        "install torch for CUDA",
+    ),
+    (
+        {"machine.device": "cpu", "train.precision": "fp16"},
+        "train.precision: fp16 needs a CUDA device; use fp32, bf16 or auto",
+    ),
+    (
+        {"train.batch_size": 161},
+        "train.batch_size: 161, but there are only 160 training latents; use a smaller batch or "
+        "more images",
+    ),
+    (
+        {"train.num_epochs": 0},
+        "train.num_epochs: input should be greater than or equal to 1; it is 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "line"), IMPOSSIBLE, ids=[str(c) for c, _ in IMPOSSIBLE])
+def test_a_training_that_cannot_be(changes: dict[str, Any], line: str, pipeline: Checkout):
+    with pipeline.edited(changed(pipeline.params, changes)):
+        assert refusal(pipeline, "train") == line
 
 
 def flip_a_bit(shard: Path) -> None:

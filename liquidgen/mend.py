@@ -64,10 +64,14 @@ def _put_away_stale_list(repo: "Repo") -> None:
     try:
         listed = SCHEMA(json.loads(path.read_bytes()))
     except (ValueError, Invalid):
-        listed = {"read": {}, "write": {}}
-    owners = [*listed["write"].values(), *(one for many in listed["read"].values() for one in many)]
-    if not any(_runs(**owner) for owner in owners):
-        path.unlink()  # DVC begins a new one
+        stale = True
+    else:
+        readers = [reader for readers in listed["read"].values() for reader in readers]
+        owners = [*listed["write"].values(), *readers]
+        stale = owners and not any(_runs(**owner) for owner in owners)
+    if stale:
+        path.unlink()
+        logger.warning("%s named no DVC that is running, it is removed", path)
 
 
 def _runs(pid: int, cmd: str) -> bool:

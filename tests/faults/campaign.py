@@ -45,7 +45,7 @@ class Campaign:
         """Kill so often, each second time inside a save, and let the last training end."""
         while self.kills.total() < kills:
             fault = self.in_save() if self.kills.total() % 2 else self.at_time()
-            code, said = struck(self.checkout, fault, "train")
+            code, said = self.repro(fault)
             if code == 0:  # it ended before it could be killed
                 self.compare()
                 self.begin_again()
@@ -54,9 +54,15 @@ class Campaign:
             assert not refused, f"after {self.kills}: {fault}: {said}"
             self.kills[fault.label] += 1
             print(self.kills.total(), fault, flush=True)
-        code, said = struck(self.checkout, None, "train")
+        code, said = self.repro(None)
         assert code == 0, said
         self.compare()
+
+    def repro(self, fault: InWrite | AtTime | None) -> tuple[int, str]:
+        """Train as `make demo` does: clear away first what the killed DVC may have left."""
+        said = self.checkout.run("python", "-m", "liquidgen.mend", check=True).stderr
+        print(said, end="")
+        return struck(self.checkout, fault, "train")
 
     def in_save(self) -> InWrite:
         """Some moment of one of the next saves."""

@@ -1,6 +1,14 @@
 """How many kills, and which; `pytest tests/faults --kills 50` is the thorough version."""
 
+import shutil
+from pathlib import Path
+
 import pytest
+from conftest import Checkout
+
+from liquidgen.checkpoint import checkpoints
+
+from .training import STEPS, state_of, train
 
 FEW, THOROUGH = 4, 50
 
@@ -28,3 +36,21 @@ def thorough(kills: int) -> None:
     """For tests that take minutes."""
     if kills < THOROUGH:
         pytest.skip(f"takes minutes: pytest tests/faults --kills {THOROUGH}")
+
+
+@pytest.fixture(scope="session")
+def finished(pipeline: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A training that nothing disturbed, with checkpoints at its last two steps."""
+    root = tmp_path_factory.mktemp("finished") / "project"
+    checkout = Checkout(Path(shutil.copytree(pipeline.root, root, symlinks=True)))
+    shutil.rmtree(root / "work/train")
+    checkout.change(train__num_epochs=3, train__checkpoint_every=1e-9)
+    train(checkout, "train")
+    assert [step for step, _ in checkpoints(state_of(checkout))] == [STEPS - 1, STEPS]
+    return checkout
+
+
+@pytest.fixture
+def trained(finished: Checkout, tmp_path: Path) -> Checkout:
+    """A copy of it for one test alone."""
+    return Checkout(Path(shutil.copytree(finished.root, tmp_path / "project", symlinks=True)))

@@ -1,8 +1,14 @@
 """A training that is killed again and again ends as one that nobody killed."""
 
+import pytest
 from conftest import Checkout
 
+from liquidgen.runs import read_run
+
 from .campaign import Campaign
+from .kills import InWrite, struck
+from .outcome import history
+from .training import train
 
 
 def test_a_training_killed_at_any_moment_ends_bitwise_as_an_uninterrupted_one(
@@ -12,3 +18,14 @@ def test_a_training_killed_at_any_moment_ends_bitwise_as_an_uninterrupted_one(
     campaign.wage(kills)
     for label, count in sorted(campaign.kills.items()):
         print(f"{count:3} {label}")
+
+
+@pytest.mark.usefixtures("thorough")
+def test_a_training_killed_before_it_knew_its_run_has_one_run(checkout: Checkout):
+    checkout.change(train__seed=1)
+    known = InWrite("train", 1, "open", pattern=".metrics.state.json.*.tmp")
+    code, said = struck(checkout, known, "train")
+    assert code != 0, said
+    train(checkout, "train")
+    (model,) = (checkout.root / "data/models").iterdir()
+    assert history(checkout, read_run(model))  # refuses a second run

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,14 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from standin import StandInHub
+
+# before anything reads them: no test reaches the real hub, or the user's cache and token
+HUB = StandInHub()
+HF_HOME = tempfile.TemporaryDirectory(prefix="liquidgen-hf-")
+os.environ |= {"HF_ENDPOINT": HUB.url, "HF_HOME": HF_HOME.name, "HF_HUB_DISABLE_TELEMETRY": "1"}
+for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE"):
+    os.environ.pop(name, None)
 
 # a shell's background job ignores it, and so would the processes that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -177,3 +186,15 @@ def checkout(pipeline: Checkout, tmp_path: Path) -> Checkout:
     """The checkout after its first run, for one test alone."""
     shutil.copytree(pipeline.root, tmp_path / "project", symlinks=True)
     return Checkout(tmp_path / "project")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """The stand-in hub without repositories, and an empty cache on the client's side."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))  # for processes that a test starts
+    HUB.forget()
+    yield HUB
+    HUB.forget()

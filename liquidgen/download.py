@@ -42,12 +42,14 @@ def download(
             else:
                 source.refused[EMPTY] += 1
         _check(choice.seen, source.classes, source.refused, source.origin)
-        return writer.finish(
+        info = writer.finish(
             license=source.license,
             origin=source.origin,
             revision=source.revision,
             refused=+source.refused,
         )
+    source.release()
+    return info
 
 
 class HoldoutChoice:

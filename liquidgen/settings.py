@@ -20,6 +20,7 @@ def _odd(value: int) -> int:
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what torch's generators tell apart
+Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -62,11 +63,30 @@ class ParquetSettings(Settings):
     license: str
 
 
-DatasetSettings = ProceduralSettings | FolderSettings | ParquetSettings
+class HubSettings(Settings):
+    """A dataset of the Hugging Face hub: its Parquet files."""
+
+    kind: Literal["hub"]
+    repo: Repo
+    revision: Annotated[str, Field(min_length=1)]
+    files: Annotated[list[str], Field(min_length=1)]
+    image_column: str
+    label_column: str | None
+    label_names: list[str] | None
+    classes: list[str] | None
+    max_images: Count | None
+    stream_buffer: Count | None
+    seed: Seed
+    holdout_fraction: Fraction
+    license: str
+
+
+DatasetSettings = ProceduralSettings | FolderSettings | ParquetSettings | HubSettings
 DATASET_KINDS: dict[str, type[Settings]] = {
     "procedural": ProceduralSettings,
     "folder": FolderSettings,
     "parquet": ParquetSettings,
+    "hub": HubSettings,
 }
 
 

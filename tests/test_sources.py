@@ -12,8 +12,8 @@ from PIL import Image
 from liquidgen.data.procedural import STYLES, draw
 from liquidgen.data.raw import RawWriter, Record
 from liquidgen.data.sources import SOURCES
+from liquidgen.data.sources.columns import NO_BYTES, NO_LABEL
 from liquidgen.data.sources.folder import HIDDEN, NO_CLASS, UNSUPPORTED
-from liquidgen.data.sources.parquet import NO_BYTES, NO_LABEL
 from liquidgen.errors import UserError
 from liquidgen.settings import FolderSettings, ParquetSettings, ProceduralSettings
 

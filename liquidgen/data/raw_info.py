@@ -1,5 +1,6 @@
 """The description of a folder of raw images: classes, licence, origin, counts and files."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -54,9 +55,16 @@ class RawInfo(BaseModel):
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.refused.items()))
         total = sum(self.refused.values())
         kinds = "unlabelled" if self.classes is None else f"in {len(self.classes)} classes"
-        return f"images {kinds}: {counts}" + (
+        return f"images {kinds}{self._balance()}: {counts}; licence {self.license}" + (
             f"; {total} files refused: {reasons}" if total else ""
         )
+
+    def _balance(self) -> str:
+        """The least and the most images that a class has."""
+        sizes: Counter = Counter()
+        for split in self.splits.values():
+            sizes.update(split.per_class or {})
+        return f" of {min(sizes.values())} to {max(sizes.values())}" if sizes else ""
 
 
 def write_info(folder: Path, info: RawInfo) -> RawInfo:

@@ -46,27 +46,19 @@ class Handler(Uploads, BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         self.hub = self.server.hub
-        self.sent = 0
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         split = urlsplit(self.path)
         self.asked, self.query = unquote(split.path), parse_qs(split.query)
         self.fault = self.hub.fault_of(self.command, self.asked)
+        self.seen = self.hub.remember(
+            self.command, self.asked, self.headers.get("Range"), self._token()
+        )
         try:
             self._answer(split.path)
         except Refusal as refusal:
             self._refuse(refusal)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client went away
-        finally:
-            self._remember()
-
-    def _remember(self) -> None:
-        from standin.server import Request
-
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        self.hub.remember(
-            Request(self.command, self.asked, self.headers.get("Range"), token, self.sent)
-        )
 
     def _answer(self, path: str) -> None:
         if self.fault and self.fault.stall:
@@ -192,7 +184,7 @@ class Handler(Uploads, BaseHTTPRequestHandler):
         piece = fault.piece if fault and fault.drip else PIECE
         for start in range(0, good, piece):
             sent = self.wfile.write(data[start : min(start + piece, good)])
-            self.sent += sent
+            self.seen.bytes += sent
             if fault and fault.drip:
                 self.wfile.flush()
                 time.sleep(fault.drip)

@@ -13,7 +13,7 @@ from standin.repositories import Repository
 LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     """What a client asked."""
 
@@ -21,7 +21,7 @@ class Request:
     path: str  # unquoted, without the query
     range: str | None
     token: str | None  # of the authorization
-    bytes: int = 0  # of the body that was sent to the client
+    bytes: int = 0  # of the body, sent to the client so far
 
 
 class StandInHub:
@@ -91,9 +91,12 @@ class StandInHub:
                     return fault
         return None
 
-    def remember(self, request: Request) -> None:
+    def remember(self, *facts: str | None) -> Request:
+        """Note a request, the body of whose answer is yet to be counted."""
+        request = Request(*facts)
         with self._lock:
             self.requests.append(request)
+        return request
 
     def asked(self, method: str, path: str) -> list[Request]:
         """The requests so far of a method and with a part of a path."""

@@ -6,6 +6,7 @@ A new kind is a function of the dataset block and the number of worker processes
 
 from liquidgen.data.sources.base import Source
 from liquidgen.data.sources.folder import open_folder
+from liquidgen.data.sources.hub import open_hub
 from liquidgen.data.sources.parquet import open_parquet
 from liquidgen.data.sources.procedural import open_procedural
 
@@ -13,6 +14,7 @@ SOURCES = {
     "procedural": open_procedural,
     "folder": open_folder,
     "parquet": open_parquet,
+    "hub": open_hub,
 }
 
 __all__ = ["SOURCES", "Source"]

@@ -1,13 +1,17 @@
 """What every source of images gives."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from liquidgen.data.raw import Record
 from liquidgen.errors import UserError
 from liquidgen.paths import own_path
+
+
+def nothing() -> None:
+    """What most sources have to let go of."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Source:
     | total | number of images if known before the stream ends |
     | records | the images, in an order that depends on nothing but the source; read once |
     | refused | files that gave no image, by reason; complete when the stream has ended |
+    | release | called once the images are stored: removes what an interrupted run would need |
     """
 
     classes: tuple[str, ...] | None
@@ -30,6 +35,7 @@ class Source:
     total: int | None
     records: Iterator[Record]
     refused: Counter = field(default_factory=Counter)
+    release: Callable[[], None] = nothing
 
 
 def existing(path: str) -> Path:

@@ -1,0 +1,86 @@
+"""The columns of Parquet files that hold images and classes, and what their values mean."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from liquidgen.data.raw import Record
+from liquidgen.errors import UserError
+
+NO_BYTES = "no_bytes"
+NO_LABEL = "no_label"
+LABELS = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_boolean,
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns; `label` None: the images are unlabelled."""
+
+    image: str
+    label: str | None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns to read."""
+        return [self.image, *([] if self.label is None else [self.label])]
+
+    def check(self, place: object, schema: pa.Schema) -> None:
+        """Refuse a file whose columns are missing or of another type; `place` names it."""
+        for key, column in (("image_column", self.image), ("label_column", self.label)):
+            if column is not None and column not in schema.names:
+                known = ", ".join(schema.names)
+                raise UserError(f"{place}: {key}: no column {column!r}; there are: {known}")
+        kind = schema.field(self.image).type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise UserError(
+                f"{place}: image_column: {self.image!r} is {kind}; it must be "
+                "struct{bytes, path} or binary"
+            )
+        if self.label is not None:
+            label = schema.field(self.label).type
+            plain = label.value_type if pa.types.is_dictionary(label) else label
+            if not any(check(plain) for check in LABELS):
+                raise UserError(
+                    f"{place}: label_column: {self.label!r} is {label}; it must hold "
+                    "integers, text or booleans, or be null for unlabelled images"
+                )
+
+    def label_names(self, schema: pa.Schema) -> list[str] | None:
+        """Names of the labels 0, 1, ... by the Hugging Face metadata of a file; None: none."""
+        metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
+        features = json.loads(metadata).get("info", {}).get("features", {})
+        return features.get(self.label, {}).get("names") or None
+
+    def rows(self, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple]:
+        """(image, value of the label column or None), row by row."""
+        images = batch.column(self.image).to_pylist()
+        values = [None] * len(images)
+        if self.label is not None:
+            values = batch.column(self.label).to_pylist()
+        return zip(images, values, strict=True)
+
+
+def records(
+    rows: Iterable[tuple], class_of: dict[Any, int] | None, refused: Counter
+) -> Iterator[Record]:
+    """Images of rows; `class_of` maps values of the label column, None: unlabelled."""
+    for number, (image, value) in enumerate(rows):
+        data, path = (image["bytes"], image.get("path")) if isinstance(image, dict) else (image, "")
+        if not data:
+            refused[NO_BYTES] += 1
+        elif class_of is not None and value not in class_of:
+            refused[NO_LABEL] += 1
+        else:
+            label = None if class_of is None else class_of[value]
+            yield Record(data, path or f"{number:07d}", label)

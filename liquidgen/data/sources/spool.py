@@ -1,0 +1,87 @@
+"""What a stream has received so far, on disk: chunks of rows, each with the place to go on at."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from liquidgen.files import atomic, write_json
+
+PLAN = "plan.json"
+KEY = b"liquidgen"  # of the position, in a chunk's metadata
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of a stream in their order, and the commit that they belong to."""
+
+    commit: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a stream: the number of a file, and of the row to come."""
+
+    file: int
+    row: int
+
+
+class Spool:
+    """A folder of chunks. Each is written whole or not at all, and names what follows it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._count = 0  # of chunks known to be whole
+
+    def plan(self) -> Plan | None:
+        """The plan that the chunks follow, if there are any."""
+        path = self.folder / PLAN
+        if not path.is_file():
+            return None
+        content = json.loads(path.read_bytes())
+        return Plan(content["commit"], tuple(content["files"]))
+
+    def follow(self, plan: Plan) -> Plan:
+        """Keep the chunks of the same plan, and no others."""
+        if self.plan() != plan:
+            self.discard()
+            self.folder.mkdir(parents=True)
+            write_json(self.folder / PLAN, asdict(plan))
+        return plan
+
+    def schema(self) -> pa.Schema | None:
+        """Of the columns, if a chunk is there."""
+        for table, _ in self.chunks():
+            return table.schema
+        return None
+
+    def chunks(self) -> Iterator[tuple[pa.Table, Position]]:
+        """What has been received, and the position after each chunk."""
+        self._count = 0
+        while (path := self._path(self._count)).is_file():
+            try:
+                table = pq.read_table(path)
+            except (pa.ArrowInvalid, OSError):  # damaged on the disk: it comes again
+                return
+            self._count += 1
+            yield table, Position(**json.loads(table.schema.metadata[KEY]))
+
+    def append(self, table: pa.Table, after: Position) -> None:
+        """Keep a chunk, after all that `chunks` gave."""
+        metadata = (table.schema.metadata or {}) | {KEY: json.dumps(asdict(after))}
+        with atomic(self._path(self._count)) as file:
+            marked = table.replace_schema_metadata(metadata)
+            pq.write_table(marked, file, compression="none", use_dictionary=False)
+        self._count += 1
+
+    def discard(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.parquet"

@@ -1,0 +1,164 @@
+"""Images of the hub's Parquet files as they come, without downloading the files whole.
+
+Rows are read in a seeded order of files, kept in a spool on disk in the order in which they came,
+and mixed within a buffer. An interrupted run reads the spool again and goes on after its last
+chunk of 64 rows, at the row group that has the next row: it ends as an uninterrupted one does.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from liquidgen.data.sources.columns import Columns
+from liquidgen.data.sources.spool import Plan, Position, Spool
+from liquidgen.errors import UserError
+from liquidgen.files import canonical_json, locked, sha256
+from liquidgen.hub.errors import Unreachable, explained
+from liquidgen.hub.place import Place
+from liquidgen.hub.probe import look_up
+from liquidgen.hub.session import bounded_requests
+
+log = logging.getLogger(__name__)
+ROWS = 64  # a chunk: what a kill may cost
+BLOCK = 8 * 2**20  # bytes a request
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows of (image, value of the label column or None), to be read once.
+
+    `discard` removes the spool, once the images are stored elsewhere.
+    """
+
+    commit: str
+    schema: pa.Schema
+    rows: Iterator[tuple]
+    discard: Callable[[], None]
+
+
+def open_stream(
+    place: Place,
+    patterns: list[str],
+    columns: Columns,
+    *,
+    seed: int,
+    buffer: int,
+    max_images: int | None,
+) -> Stream:
+    """Choose the order of files, and find out what the columns are.
+
+    Raises:
+        Unreachable: the hub does not answer, and no interrupted run left what is needed.
+        UserError: what `look_up` and `Listing.matching` refuse, or other columns.
+    """
+    determines = [place.repo, place.revision, patterns, columns.names, seed]
+    spool = Spool(place.cache / "liquidgen" / sha256(canonical_json(determines))[:16])
+    plan = _plan(place, patterns, seed, spool)
+    remote = _Remote(place, plan, columns)
+    schema = spool.schema() or remote.schema()
+    columns.check(place, schema)
+    rows = mixed(_rows(spool, remote, columns), buffer, np.random.default_rng(seed))
+    return Stream(plan.commit, schema, islice(rows, max_images), spool.discard)
+
+
+def mixed(rows: Iterable[tuple], buffer: int, rng: np.random.Generator) -> Iterator[tuple]:
+    """The same rows in another order: each leaves a full buffer at random.
+
+    As `datasets` shuffles streams, but without its buffer's loss when a stream is resumed.
+    """
+    held: list[tuple] = []
+    for row in rows:
+        held.append(row)
+        if len(held) > buffer:
+            chosen = rng.integers(len(held))
+            held[chosen], held[-1] = held[-1], held[chosen]
+            yield held.pop()
+    rng.shuffle(held)
+    yield from held
+
+
+def _plan(place: Place, patterns: list[str], seed: int, spool: Spool) -> Plan:
+    """The commit, and its files in a seeded order; a spool of another commit starts anew."""
+    try:
+        listing = look_up(place)
+    except Unreachable as error:
+        if (plan := spool.plan()) is None:
+            raise
+        log.warning("%s; going on with what an earlier run has received", error)
+        return plan
+    names = [file.path for file in listing.matching(patterns, place)]
+    order = np.random.default_rng(seed).permutation(len(names))
+    return spool.follow(Plan(listing.commit, tuple(names[i] for i in order)))
+
+
+def _rows(spool: Spool, remote: "_Remote", columns: Columns) -> Iterator[tuple]:
+    with locked(spool.folder, "streams the same images"):
+        position = Position(0, 0)
+        for table, after in spool.chunks():
+            yield from columns.rows(table)
+            position = after
+        for table, after in remote.tables(position):
+            spool.append(table, after)
+            yield from columns.rows(table)
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """The files on the hub, read by parts."""
+
+    place: Place
+    plan: Plan
+    columns: Columns
+
+    def schema(self) -> pa.Schema:
+        """Of the first file, without its rows."""
+        with bounded_requests(), explained(self.place), self._open(0) as file:
+            return file.schema_arrow
+
+    def tables(self, start: Position) -> Iterator[tuple[pa.Table, Position]]:
+        """Pieces of the wanted columns from a position on, each with the position after it."""
+        with bounded_requests(), explained(self.place):
+            for number in range(start.file, len(self.plan.files)):
+                row = start.row if number == start.file else 0
+                with self._open(number) as file:
+                    self.columns.check(
+                        f"{self.place}: {self.plan.files[number]}", file.schema_arrow
+                    )
+                    for table in self._tail(number, file, row):
+                        row += table.num_rows
+                        yield table, Position(number, row)
+
+    def _tail(self, number: int, file: pq.ParquetFile, skipped: int) -> Iterator[pa.Table]:
+        """The rows of a file after the first ones; row groups before them are not read."""
+        try:
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if skipped >= count:
+                    skipped -= count
+                    continue
+                for batch in file.iter_batches(
+                    ROWS, row_groups=[group], columns=self.columns.names
+                ):
+                    if skipped < len(batch):
+                        yield pa.Table.from_batches([batch.slice(skipped)])
+                    skipped = max(0, skipped - len(batch))
+        except pa.ArrowInvalid as error:
+            name, reason = self.plan.files[number], str(error).splitlines()[0]
+            raise UserError(f"{self.place}: {name}: damaged ({reason})") from None
+
+    def _open(self, number: int) -> pq.ParquetFile:
+        from huggingface_hub import HfFileSystem
+
+        name = self.plan.files[number]
+        path = f"datasets/{self.place.repo}@{self.plan.commit}/{name}"
+        try:
+            file = HfFileSystem().open(path, "rb", block_size=BLOCK)
+            # with a buffer, pages are read as they are needed; without, whole row groups
+            return pq.ParquetFile(file, buffer_size=2**20)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{self.place}: {name}: not a Parquet file ({error})") from None

@@ -10,12 +10,14 @@ import torch
 
 from liquidgen.errors import UserError
 from liquidgen.files import file_sha256
+from liquidgen.hub.place import SCHEME, model_folder
+from liquidgen.hub.snapshot import cached, fetch
 from liquidgen.paths import own_path
 from liquidgen.settings import AutoencoderSettings
 
 SHIPPED = Path(__file__).parent / "assets" / "autoencoder"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-DECODED_AT_ONCE = 2**19  # px: 8 images of 256 px, 128 of 64 px
+AT_ONCE = 2**19  # px: 8 images of 256 px, 128 of 64 px
 RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
 
 
@@ -36,14 +38,15 @@ KINDS = {
 
 
 class Autoencoder:
-    """A frozen autoencoder in fp32, and its latent convention: latents = (raw - shift) * scale.
+    """A frozen autoencoder, and its latent convention: latents = (raw - shift) * scale.
 
     | tensor  | shape                                     | range                |
     |---------|-------------------------------------------|----------------------|
     | pixels  | (B, 3, H, W), sides multiples of downscale | [-1, 1]              |
     | latents | (B, channels, H/downscale, W/downscale)   | about one on average |
 
-    fp32 on every device: FLUX's weights overflow in fp16.
+    Pixels and latents are fp32, whatever the precision of the work between them. Batches go
+    through in slices, images whole: tiles would be normalised apart from one another, and show.
     """
 
     def __init__(self, model: torch.nn.Module, settings: AutoencoderSettings, digest: str):
@@ -69,24 +72,29 @@ class Autoencoder:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Latents of pixels, without sampling; raises UserError for other shapes or ranges."""
         self._check_pixels(pixels)
-        raw = self._kind.latents_of(self._model.encode(self._placed(pixels)))
-        return ((raw - self._settings.shift) * self._settings.scale).contiguous()
+        # in slices: activations of a large encoder over a whole batch would not fit on a card
+        parts = pixels.split(max(1, AT_ONCE // (pixels.shape[2] * pixels.shape[3])))
+        return torch.cat([self._encode(part) for part in parts])
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
         self._check_latents(latents)
         pixels = latents.shape[2] * latents.shape[3] * self.downscale**2
-        # in pieces: activations of a large decoder over a whole batch would not fit on a card
-        parts = latents.split(max(1, DECODED_AT_ONCE // pixels))
+        parts = latents.split(max(1, AT_ONCE // pixels))
         return torch.cat([self._decode(part) for part in parts])
 
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        raw = self._kind.latents_of(self._model.encode(self._placed(pixels))).float()
+        return ((raw - self._settings.shift) * self._settings.scale).contiguous()
+
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        raw = self._placed(latents) / self._settings.scale + self._settings.shift
-        return self._model.decode(raw).sample.clamp(-1, 1).contiguous()
+        raw = self._placed(latents / self._settings.scale + self._settings.shift)
+        return self._model.decode(raw).sample.float().clamp(-1, 1).contiguous()
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self._model.device, memory_format=torch.channels_last)
+        model = self._model
+        return tensor.to(model.device, model.dtype, memory_format=torch.channels_last)
 
     def _check_pixels(self, pixels: torch.Tensor) -> None:
         if pixels.dtype != torch.float32:
@@ -111,24 +119,64 @@ class Autoencoder:
 
 
 def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:
-    """The autoencoder of `settings`; raises UserError when its folder does not hold it."""
-    folder = _checked_folder(settings)
+    """The autoencoder of `settings`, from the hub if its cache lacks it.
+
+    Raises UserError when its folder does not hold it, or the hub does not give it.
+    """
+    folder, digest = _checked(settings)
     model = _load_weights(folder, KINDS[settings.kind].class_name)
-    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return Autoencoder(model, settings, file_sha256(folder / WEIGHTS))
+    dtype = working_dtype(settings.precision, torch.device(device))
+    model = model.eval().requires_grad_(False)
+    model = model.to(device, dtype, memory_format=torch.channels_last)
+    return Autoencoder(model, settings, digest)
 
 
 def weights_digest(settings: AutoencoderSettings) -> str:
     """SHA-256 of the weights file of `settings`, as `digest` of the loaded autoencoder gives it.
 
-    Raises UserError when the folder does not hold that autoencoder.
+    Raises UserError as `load_autoencoder` does.
     """
-    return file_sha256(_checked_folder(settings) / WEIGHTS)
+    return _checked(settings)[1]
+
+
+def working_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Half precision where it is asked for and the device has it by nature, else fp32."""
+    if device.type != "cuda":
+        return torch.float32
+    # a T4 only emulates bf16, and says that it supports it
+    if precision == "bf16" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16 if precision == "fp16" else torch.float32
+
+
+def _checked(settings: AutoencoderSettings) -> tuple[Path, str]:
+    """Folder and digest of the weights, after both files were compared with the settings."""
+    folder = _checked_folder(settings)
+    digest = file_sha256(folder / WEIGHTS)
+    if settings.sha256 is not None and digest != settings.sha256:
+        raise UserError(
+            f"{settings.path}: weights have sha256 {digest[:12]}, but the block's sha256 is "
+            f"{settings.sha256[:12]}: they are others, or damaged; download them again, or correct "
+            "the block"
+        )
+    return folder, digest
+
+
+def _folder(settings: AutoencoderSettings) -> Path:
+    if settings.path is None:
+        return SHIPPED
+    if settings.path.startswith(SCHEME):
+        place, inside = model_folder(settings.path)
+        names = [f"{inside}/{name}".lstrip("/") for name in (CONFIG, WEIGHTS)]
+        # the copy in the cache first: weights are chosen once, and their digest is compared
+        snapshot = cached(place, names) or fetch(place, names)
+        return snapshot.folder / inside
+    return own_path(settings.path)
 
 
 def _checked_folder(settings: AutoencoderSettings) -> Path:
     """The autoencoder's folder, after its config.json was compared with the settings."""
-    folder = SHIPPED if settings.path is None else own_path(settings.path)
+    folder = _folder(settings)
     if not folder.is_dir():
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):
@@ -146,6 +194,12 @@ def _checked_folder(settings: AutoencoderSettings) -> Path:
     for key, true in (("channels", config.get("latent_channels")), ("downscale", downscale)):
         if (value := getattr(settings, key)) != true:
             raise UserError(f"autoencoder {key}: {value}, but '{folder}' has {true}; set {true}")
+    # what diffusers assumes of an AutoencoderKL that does not say
+    if settings.precision == "fp16" and config.get("force_upcast", settings.kind == "kl"):
+        raise UserError(
+            f"autoencoder precision: fp16, but '{folder}' overflows in it (its {CONFIG} has "
+            "force_upcast); set bf16 or fp32"
+        )
     return folder
 
 

@@ -19,3 +19,9 @@ def resolve_device(name: str) -> torch.device:
             "use auto or cpu, or install torch for CUDA"
         )
     return device
+
+
+def give_back(device: torch.device) -> None:
+    """Return a GPU's memory of what nobody refers to any more, so that others can have it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

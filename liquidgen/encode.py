@@ -65,7 +65,7 @@ def encode(
     parts = plan_parts(raw, SPLITS)
     # not at the top: a worker process imports the main module, and torch takes seconds
     from liquidgen.autoencoder import load_autoencoder
-    from liquidgen.device import resolve_device
+    from liquidgen.device import give_back, resolve_device
     from liquidgen.distributed import ALONE
 
     place, world = resolve_device(device), world or ALONE
@@ -99,6 +99,8 @@ def encode(
                 _encode_parts(
                     world.share(parts), store, encoder, decoders, image_size, settings, bar
                 )
+            del encoder, autoencoder  # whatever trains next in this process has their memory
+            give_back(place)
             world.meet()
             return assemble(folder, raw, parts, store, facts, settings) if world.first else None
 

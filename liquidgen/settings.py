@@ -105,6 +105,9 @@ class AutoencoderSettings(Settings):
 
     kind: Literal["dc", "tiny", "kl"]
     path: str | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    license: str
+    precision: Literal["fp32", "bf16", "fp16"]
     channels: Count
     downscale: Count
     scale: Positive

@@ -95,7 +95,15 @@ def progress(model: nn.Module, judged: dict[str, np.ndarray]) -> str:
 def load(kind: str, folder: Path):
     """An autoencoder of the library as a function from pixels to pixels."""
     settings = AutoencoderSettings(
-        kind=kind, path=str(folder), channels=16, downscale=8, scale=1.0, shift=0.0
+        kind=kind,
+        path=str(folder),
+        sha256=None,
+        license="not yet",
+        precision="fp32",
+        channels=16,
+        downscale=8,
+        scale=1.0,
+        shift=0.0,
     )
     autoencoder = load_autoencoder(settings, "cpu")
     return lambda pixels: autoencoder.decode(autoencoder.encode(pixels))

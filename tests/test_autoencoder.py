@@ -22,7 +22,8 @@ MAX_BYTES = 5_000_000
 
 def settings(**changes):
     shipped = {"kind": "dc", "path": None, "channels": 16, "downscale": 8, "scale": 1.0}
-    return AutoencoderSettings(**{**shipped, "shift": 0.0, **changes})
+    shipped |= {"shift": 0.0, "sha256": None, "license": "MIT", "precision": "fp32"}
+    return AutoencoderSettings(**{**shipped, **changes})
 
 
 def pixels_of(images):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from liquidgen.autoencoder import load_autoencoder
+from liquidgen.config import load_params
 from liquidgen.data.manifest import read_manifest
 from liquidgen.data.procedural import STYLES, draw
 from liquidgen.data.raw import RawDataset, RawWriter, Record
@@ -31,7 +32,7 @@ from liquidgen.settings import (
 SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
-BUILTIN = AutoencoderSettings(kind="dc", path=None, channels=16, downscale=8, scale=1.0, shift=0.0)
+BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
 ENCODE = EncodeSettings(
     batch_size=64,

@@ -27,7 +27,7 @@ CLASSES = ("hills", "marble", "dots")
 IMAGE_SIZE = 32
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-BUILTIN = AutoencoderSettings(kind="dc", path=None, channels=16, downscale=8, scale=1.0, shift=0.0)
+BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 LIQUID = load_params().raw["blocks"]["liquid"]
 # of diffusers, which hands a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

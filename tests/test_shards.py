@@ -27,6 +27,7 @@ SHAPE = (4, 8, 8)
 
 def contract(channels=4, side=8, **changes):
     block = {"kind": "dc", "path": None, "channels": channels, "downscale": 8}
+    block |= {"sha256": None, "license": "MIT", "precision": "fp32"}
     fields = {
         "autoencoder": AutoencoderSettings(**block, scale=1.0, shift=0.0),
         "autoencoder_digest": "0123456789abcdef",

@@ -63,7 +63,8 @@ class Manifest(Frozen):
         for split in self.splits.values():
             skipped.update(split.skipped)
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
-        return f"latents: {counts}" + (
+        licence = f"licence of the autoencoder {self.contract.autoencoder.license}"
+        return f"latents: {counts}; {licence}" + (
             f"; {skipped.total()} images skipped: {reasons}" if reasons else ""
         )
 

@@ -1,10 +1,16 @@
 """Names of things on the hub."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
+from liquidgen.errors import UserError
+
+ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[^/]+)(?:/(?P<folder>.+))?")
+SCHEME = "hf://"
 TOKENS = "https://huggingface.co/settings/tokens"
 
 
@@ -32,3 +38,18 @@ class Place:
 
         name = repo_folder_name(repo_id=self.repo, repo_type=self.type)
         return Path(os.path.expanduser(constants.HF_HUB_CACHE)).resolve() / name
+
+
+def model_folder(address: str) -> tuple[Place, str]:
+    """Place and folder ("" is the root) of an address hf://owner/name@revision/folder of a model.
+
+    Raises:
+        UserError: it has another form.
+    """
+    if not (found := ADDRESS.fullmatch(address)):
+        raise UserError(
+            f"path: {address!r} is no address of the form hf://owner/name@revision/folder, such as "
+            "hf://madebyollin/taef1@main"
+        )
+    place = Place("model", found["repo"], unquote(found["revision"]))
+    return place, (found["folder"] or "").strip("/")

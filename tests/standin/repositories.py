@@ -1,12 +1,14 @@
 """Repositories of the stand-in hub: folders with a commit, as the hub lists them."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 LARGE = (".parquet", ".safetensors", ".bin", ".zip")  # kept as LFS files
+COMMIT = re.compile("[0-9a-f]{40}")
 POINTER_SIZE = 130
 
 
@@ -52,9 +54,10 @@ class StoredBlob:
 
 @dataclass(frozen=True)
 class Revision:
-    """The files of a folder, under one commit."""
+    """The files of a folder, under one commit: a given one, or one that depends on the content."""
 
     folder: Path
+    given: str | None = None
 
     @cached_property
     def files(self) -> dict[str, StoredBlob]:
@@ -64,6 +67,8 @@ class Revision:
 
     @cached_property
     def commit(self) -> str:
+        if self.given:
+            return self.given
         content = "".join(f"{name} {blob.etag}\n" for name, blob in self.files.items())
         return hashlib.sha1(content.encode()).hexdigest()
 
@@ -108,7 +113,8 @@ class Repository:
 
     def add(self, revision: str, folder: Path) -> "Repository":
         """Serve a folder's files, as they are now, under the name of a revision."""
-        self.revisions[revision] = Revision(folder)
+        given = revision if COMMIT.fullmatch(revision) else None
+        self.revisions[revision] = Revision(folder, given)
         return self
 
     def find(self, revision: str) -> Revision | None:

@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from liquidgen.download import download
 from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.hub import probe, transfer
+from liquidgen.hub.place import Place
+from liquidgen.hub.snapshot import fetch
 from liquidgen.settings import DownloadSettings, HubSettings, validate
 
 BLOCKS = {
@@ -217,6 +220,22 @@ def test_labels_without_names_ask_for_them(hub: StandInHub, tmp_path: Path):
         assert info.classes[record.label] == style
 
 
+def test_a_token_that_the_hub_does_not_know_is_told(
+    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    with hub.fault("", status=401, message="Invalid credentials in Authorization header"):
+        assert "the hub does not accept HF_TOKEN; unset it or make" in refusal(block, tmp_path)
+
+
+def test_a_renamed_dataset_is_found(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    hub.moved["someone/before"] = block.repo
+    before = block.model_copy(update={"repo": "someone/before"})
+    assert len(downloaded(before, tmp_path / "raw")[1]) == 40
+
+
 def test_a_limited_rate_says_how_long_and_what_helps(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     for path in ("/api/", "/cdn/"):
@@ -281,7 +300,7 @@ def test_what_has_arrived_is_kept_when_a_download_fails(hub: StandInHub, tmp_pat
 def test_a_file_that_stalls_is_continued(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("liquidgen.hub.session.SILENCE", 0.5)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     block = serve(hub, "cartoon", tmp_path / "served")
     with hub.fault("/cdn/", silent=True, after=70_000, times=1):
         downloaded(block, tmp_path / "raw")
@@ -292,6 +311,15 @@ def test_a_slow_file_arrives(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     with hub.fault("/cdn/", drip=0.02, piece=20_000):
         assert len(downloaded(block, tmp_path / "raw")[1]) == 40
+
+
+def test_two_downloads_of_a_file_at_once_bring_it_once(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    place = Place("dataset", block.repo, block.revision)
+    with hub.fault("/cdn/", drip=0.02, piece=20_000), ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(lambda _: fetch(place, block.files), range(2))]
+    assert found[0] == found[1]
+    assert len(hub.asked("GET", "/cdn/")) == 1
 
 
 def test_damage_on_the_way_is_found_and_fetched_again(hub: StandInHub, tmp_path: Path):

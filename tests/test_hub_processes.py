@@ -57,7 +57,7 @@ def test_a_killed_download_goes_on_where_it_stopped(
     assert cartoons.asked("GET", "/cdn/")[-1].range == f"bytes={kept}-"
     expected = "download: images unlabelled: 4 holdout, 36 train; licence CC-BY-NC-SA-4.0"
     assert done.stdout.strip() == f"{expected} in data/raw/cartoon"
-    assert re.search(r"Norod78/cartoon-blip-captions: 100%\|.*\d+kB/s|MB/s", done.stderr)
+    assert re.search(r"Norod78/cartoon-blip-captions: 100%\|.*\d+(\.\d+)?[kM]B/s", done.stderr)
 
 
 def test_an_offline_machine_works_from_its_cache(
@@ -87,13 +87,3 @@ def test_an_unreachable_hub_is_told_in_time(
     assert time.monotonic() - start < LIMIT
     assert message.startswith(f"{address}: the hub cannot be reached (")
     assert "check the connection" in message
-
-
-def test_a_hub_that_accepts_and_says_nothing_is_told_in_time(
-    cartoons: StandInHub, project: Checkout
-):
-    start = time.monotonic()
-    with cartoons.fault("", stall=True):
-        message = message_of(project)
-    assert time.monotonic() - start < LIMIT
-    assert "the hub cannot be reached" in message

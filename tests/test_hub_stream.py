@@ -150,6 +150,17 @@ def test_an_interrupted_stream_needs_no_hub_for_what_it_has(
     assert "going on with what an earlier run has received" in caplog.text
 
 
+def test_styles_that_the_files_do_not_name_are_those_of_the_block(hub: StandInHub, tmp_path: Path):
+    from datasets import Value
+
+    columns = {"image": presets.images(presets.pictures(54), ""), "style": [*range(27)] * 2}
+    presets.write(tmp_path / "served/data/train-0.parquet", columns, {"style": Value("int64")})
+    hub.dataset(RAW["repo"], tmp_path / "served")
+    source = SOURCES["hub"](block(), 0)
+    assert source.classes == tuple(presets.WIKIART_ORDER)
+    assert all(record.label == int(record.path[:-4]) % 27 for record in source.records)
+
+
 def test_a_gated_stream_says_where_to_accept(served: StandInHub):
     served.repositories["datasets", RAW["repo"]].readers = {"hf_reader"}
     with pytest.raises(UserError, match=r"accept them at https://huggingface\.co/datasets/huggan"):

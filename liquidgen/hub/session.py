@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import httpx2
 
 Result = TypeVar("Result")
-SILENCE = 10  # seconds without a byte after which a request has failed
 PATIENCE = 60  # seconds that the hub may ask to wait for when it limits the rate
 BACKOFF = (1, 2, 4, 8)  # seconds between attempts
 _depth = 0  # of `bounded_requests` within one another
@@ -47,9 +46,13 @@ def bounded_requests() -> Iterator[None]:
 
 
 def _limit_silence(request: "httpx2.Request") -> None:
+    from huggingface_hub import constants
+
     limits = request.extensions.get("timeout") or {}
+    # seconds without a byte, 10 unless the user sets that variable
+    limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
     kinds = ("connect", "read", "write", "pool")
-    request.extensions["timeout"] = {kind: limits.get(kind) or SILENCE for kind in kinds}
+    request.extensions["timeout"] = {kind: limits.get(kind) or limit for kind in kinds}
 
 
 def _limit_patience(response: "httpx2.Response") -> None:

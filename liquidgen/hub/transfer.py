@@ -14,6 +14,7 @@ from liquidgen.hub.probe import RemoteFile
 from liquidgen.hub.session import BACKOFF, bounded_requests, pause, worth_another_try
 
 SHA256_LENGTH = 64
+PATIENCE = 3600  # seconds to wait for another process that brings the same file
 
 
 def bring(place: Place, commit: str, files: list[RemoteFile]) -> None:
@@ -34,8 +35,13 @@ def bring(place: Place, commit: str, files: list[RemoteFile]) -> None:
     bar = tqdm(desc=place.repo, total=total, unit="B", unit_scale=True, unit_divisor=1000)
     with bar, bounded_requests(), explained(place):
         for file in missing:
-            with locked(blobs / file.etag, f"downloads {file.path}"):
-                _bring(place, commit, file, blobs / file.etag, bar)
+            target = blobs / file.etag
+            # the processes of a stage all want the autoencoder: one brings it, the others wait
+            with locked(target, f"downloads {place.repo}: {file.path}", PATIENCE):
+                if _is_whole(target, file):
+                    bar.update(file.size)
+                else:
+                    _bring(place, commit, file, target, bar)
 
 
 def _bring(place: Place, commit: str, file: RemoteFile, target: Path, bar: tqdm) -> None:

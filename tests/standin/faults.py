@@ -10,7 +10,7 @@ class Fault:
 
     | effect | what the client sees |
     |---|---|
-    | status, code, headers | this answer instead, with `code` as X-Error-Code |
+    | status, code, message, headers | this answer instead, with `code` as X-Error-Code |
     | stall | an accepted connection and no answer |
     | after | the body goes on well so far (bytes), then comes what follows |
     | cut | the connection ends in the middle of the body |
@@ -24,6 +24,7 @@ class Fault:
     times: int | None = None
     status: int | None = None
     code: str | None = None
+    message: str = "on demand"
     headers: dict[str, str] = field(default_factory=dict)
     stall: bool = False
     after: int = 0

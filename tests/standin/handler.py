@@ -66,7 +66,7 @@ class Handler(Uploads, BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if self.fault and self.fault.status:
-            raise Refusal(self.fault.status, self.fault.code, "on demand")
+            raise Refusal(self.fault.status, self.fault.code, self.fault.message)
         if self.upload(path):
             return
         if found := API.fullmatch(path):

@@ -135,6 +135,8 @@ class _Remote:
 
     def _tail(self, number: int, file: pq.ParquetFile, skipped: int) -> Iterator[pa.Table]:
         """The rows of a file after the first ones; row groups before them are not read."""
+        from huggingface_hub.errors import HfHubHTTPError
+
         try:
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
@@ -147,7 +149,9 @@ class _Remote:
                     if skipped < len(batch):
                         yield pa.Table.from_batches([batch.slice(skipped)])
                     skipped = max(0, skipped - len(batch))
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, HfHubHTTPError | ConnectionError):
+                raise
             name, reason = self.plan.files[number], str(error).splitlines()[0]
             raise UserError(f"{self.place}: {name}: damaged ({reason})") from None
 

@@ -167,7 +167,10 @@ def test_a_gated_stream_says_where_to_accept(served: StandInHub):
         streamed(block())
 
 
-def test_a_missing_column_is_told_before_any_row(served: StandInHub):
+def test_a_missing_column_is_told_before_any_row(
+    served: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("liquidgen.data.sources.stream.BLOCK", 2**16)
     with pytest.raises(UserError, match="no column 'mood'; there are: image, artist, genre, style"):
         streamed(block(label_column="mood"))
     assert sum(request.bytes for request in served.asked("GET", "/cdn/")) < 200_000

@@ -177,6 +177,19 @@ def test_without_metadata_the_sorted_values_are_the_classes(tmp_path, values):
     assert records[1].data == png(1)
 
 
+def test_reading_holds_a_few_rows_of_a_file_in_memory(tmp_path):
+    noise = os.urandom(20_000_000)
+    images = [noise[i * 50_000 : (i + 1) * 50_000] for i in range(400)]
+    table = pa.table({"image": images, "label": [0, 1] * 200})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=40)
+    del table
+    before = pa.total_allocated_bytes()
+    source = SOURCES["parquet"](parquet(tmp_path), 0)
+    held = [pa.total_allocated_bytes() - before for record in source.records]
+    assert len(held) == 400
+    assert max(held) < 10_000_000
+
+
 def test_rows_without_bytes_or_label_are_counted(tmp_path):
     image = [{"bytes": png(0), "path": None}, {"bytes": None, "path": "x"}, None]
     image.append({"bytes": png(1), "path": "y"})

@@ -116,8 +116,8 @@ def flowers(folder: Path) -> Path:
     return folder
 
 
-def wikiart(folder: Path, files: int = 4, rows: int = 270, group: int = 100) -> Path:
-    """Branch main of huggan/wikiart, with fewer files."""
+def wikiart(folder: Path, files: int = 4, rows: int = 270, group: int = 100, size: int = 0) -> Path:
+    """Branch main of huggan/wikiart, with fewer files, and images padded to `size` bytes."""
     from datasets import ClassLabel
 
     features = {
@@ -127,7 +127,7 @@ def wikiart(folder: Path, files: int = 4, rows: int = 270, group: int = 100) -> 
     }
     styles = [i % 27 for i in range(files * rows)]
     random.Random(0).shuffle(styles)
-    some = pictures(300)
+    some = [data.ljust(size, b"\0") for data in pictures(300)]
     for number in range(files):
         start = number * rows
         columns = {

@@ -16,6 +16,8 @@ from liquidgen.errors import UserError
 from liquidgen.settings import ParquetSettings
 
 ROWS = 64  # read at once
+# without `pre_buffer`, which keeps all that was read of a file until it is closed
+LEAN = {"pre_buffer": False, "buffer_size": 2**20}
 
 
 def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
@@ -104,6 +106,6 @@ class ParquetFiles:
 
 def _open(name: str, path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, **LEAN)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{name}: not a whole Parquet file ({error}); replace it") from None

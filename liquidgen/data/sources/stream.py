@@ -7,6 +7,7 @@ chunk of 64 rows, at the row group that has the next row: it ends as an uninterr
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from liquidgen.data.sources.columns import Columns
+from liquidgen.data.sources.parquet import LEAN
 from liquidgen.data.sources.spool import Plan, Position, Spool
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, locked, sha256
@@ -25,7 +27,9 @@ from liquidgen.hub.session import bounded_requests
 
 log = logging.getLogger(__name__)
 ROWS = 64  # a chunk: what a kill may cost
-BLOCK = 8 * 2**20  # bytes a request
+BLOCK = 4 * 2**20  # bytes a request
+# a block for each column and more: by default one is kept, and columns fetch it in turns
+CACHE = {"cache_type": "blockcache", "cache_options": {"maxblocks": 6}}
 
 
 @dataclass(frozen=True)
@@ -155,14 +159,15 @@ class _Remote:
             name, reason = self.plan.files[number], str(error).splitlines()[0]
             raise UserError(f"{self.place}: {name}: damaged ({reason})") from None
 
-    def _open(self, number: int) -> pq.ParquetFile:
+    @contextmanager
+    def _open(self, number: int) -> Iterator[pq.ParquetFile]:
         from huggingface_hub import HfFileSystem
 
         name = self.plan.files[number]
         path = f"datasets/{self.place.repo}@{self.plan.commit}/{name}"
-        try:
-            file = HfFileSystem().open(path, "rb", block_size=BLOCK)
-            # with a buffer, pages are read as they are needed; without, whole row groups
-            return pq.ParquetFile(file, buffer_size=2**20)
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{self.place}: {name}: not a Parquet file ({error})") from None
+        with HfFileSystem().open(path, "rb", block_size=BLOCK, **CACHE) as remote:
+            try:
+                file = pq.ParquetFile(remote, **LEAN)
+            except pa.ArrowInvalid as error:
+                raise UserError(f"{self.place}: {name}: not a Parquet file ({error})") from None
+            yield file

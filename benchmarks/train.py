@@ -29,7 +29,7 @@ from liquidgen.flow import interpolate
 from liquidgen.learner import resolve_precision
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.tracking import open_run
-from liquidgen.train import Trainer
+from liquidgen.trainer import Trainer
 from liquidgen.training import Training
 
 POOL = 16  # ready batches

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from liquidgen.files import atomic, write_json
 from liquidgen.modelfolder import ModelFacts, save_model
-from liquidgen.train import Trainer
+from liquidgen.trainer import Trainer
+from liquidgen.training import COSMETIC
 
 
 def train_scores(trainer: Trainer) -> dict[str, float]:
@@ -33,8 +34,9 @@ def export(trainer: Trainer, folder: Path, metrics: Path, *, name: str, run_id: 
         classes=training.dataset.classes,
         contract=training.dataset.contract,
         dataset=training.dataset.manifest.dataset,
+        license=training.dataset.manifest.license,
         latents_digest=training.dataset.manifest.digest,
-        label_dropout=training.settings.label_dropout,
+        recipe=training.settings.model_dump(exclude=COSMETIC),
         num_epochs=training.settings.num_epochs,
         num_steps=trainer.learner.step,
         parameters=trainer.learner.model.num_parameters(),

@@ -1,6 +1,7 @@
 """The folder of a trained model: averaged weights, and what is needed to sample with them."""
 
 from pathlib import Path
+from typing import Any
 
 from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, logging
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,7 +18,13 @@ REMEDY = "run `dvc repro train`"
 
 
 class ModelFacts(BaseModel):
-    """What travels with the weights."""
+    """What travels with the weights.
+
+    | field | meaning |
+    |---|---|
+    | dataset, license | name of the dataset's block; licence of its images |
+    | recipe | the settings of the stage train that decide what is learnt |
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,11 +32,17 @@ class ModelFacts(BaseModel):
     classes: tuple[str, ...] | None
     contract: LatentContract
     dataset: str
+    license: str
     latents_digest: str
-    label_dropout: float  # 0: the null label was never trained, so there is no guidance
+    recipe: dict[str, Any]
     num_epochs: int
     num_steps: int
     parameters: int
+
+    @property
+    def label_dropout(self) -> float:
+        """Rate of null labels in training; 0 leaves nothing for guidance to contrast with."""
+        return self.recipe["label_dropout"]
 
 
 class SavedModel(ModelFacts):

@@ -5,34 +5,24 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from liquidgen.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.data.raw import RawWriter, Record
 from liquidgen.distributed import ALONE, World
-from liquidgen.errors import UserError
+from liquidgen.drawing import draw, labels_of, usable_guidance
 from liquidgen.files import new_folder
-from liquidgen.flow import guided
-from liquidgen.grid import class_grid, to_images
-from liquidgen.modelfolder import REMEDY, ModelFacts, load_model
+from liquidgen.grid import class_grid
+from liquidgen.modelfolder import SavedModel, load_model
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.samplers import solve
+from liquidgen.samplers import scheduler_of
 from liquidgen.settings import SampleSettings
 
 GRID, SINGLES = "grid.png", 4
 MAX_FILE_MB = 256
 PROTOCOL = {"solver", "num_steps", "guidance_scale", "seed"}  # what the images say of themselves
-
-
-def noise_of(seed: int, numbers: range, shape: tuple[int, ...]) -> Tensor:
-    """Noise (B, C, h, w) of the images with these numbers; each depends on (seed, number) alone."""
-    # torch's own generator takes 32 bits of a seed and ignores the others
-    drawn = [np.random.default_rng((seed, n)).standard_normal(shape, np.float32) for n in numbers]
-    return torch.from_numpy(np.stack(drawn))
 
 
 def sample(
@@ -54,13 +44,8 @@ def sample(
     model = model.to(device, memory_format=torch.channels_last)
     autoencoder = load_autoencoder(facts.contract.autoencoder, device)
     facts.contract.check_autoencoder(autoencoder.digest)
-    if settings.guidance_scale > 1 and facts.classes and facts.label_dropout == 0:
-        raise UserError(
-            f"sample.guidance_scale: {settings.guidance_scale}, but the model was trained with "
-            "train.label_dropout 0, so there is nothing to guide away from; set it to 1"
-        )
-    if facts.classes is None:  # nothing to guide to
-        settings = settings.model_copy(update={"guidance_scale": 1.0})
+    guidance_scale = usable_guidance(facts, settings.guidance_scale)
+    settings = settings.model_copy(update={"guidance_scale": guidance_scale})
     drawn = _drawn(model, autoencoder, facts, settings, world)
     if not world.first:
         return next(drawn, None)  # it draws its shares and hands them over
@@ -78,11 +63,15 @@ def sample(
                 rows[label].append(image)
         protocol = settings.model_dump(include=PROTOCOL)
         writer.finish(
-            license="that of the training images",
+            license=facts.license,
             origin=f"model {facts.name}",
             revision=None,
             refused={},
-            sampling={**protocol, "latents_digest": facts.latents_digest},
+            sampling={
+                **protocol,
+                "latents_digest": facts.latents_digest,
+                "weights_digest": facts.weights.sha256,
+            },
         )
         grid = class_grid([row for row in rows if row], facts.classes or ())
         grid.save(temporary / GRID)
@@ -92,33 +81,31 @@ def sample(
 def _drawn(
     model: LiquidNet,
     autoencoder: Autoencoder,
-    facts: ModelFacts,
+    facts: SavedModel,
     settings: SampleSettings,
     world: World,
 ) -> Iterator[tuple[int, Image.Image]]:
     """Number and image of every sample, in order, for the first process; nothing for others."""
-    cycle = range(len(facts.classes)) if facts.classes else [model.null_label]
-    velocity = guided(model, model.null_label, settings.guidance_scale)
+    scheduler = scheduler_of(settings.solver)
 
-    def draw(numbers: range) -> list[Image.Image]:
-        labels = torch.tensor([cycle[number % len(cycle)] for number in numbers])
-        latents = solve(
-            velocity,
-            noise_of(settings.seed, numbers, facts.contract.latent_shape).to(model.device),
-            labels.to(model.device),
-            solver=settings.solver,
+    def drawn(numbers: range) -> list[Image.Image]:
+        return draw(
+            model,
+            autoencoder,
+            facts,
+            labels_of(facts, numbers),
+            [(settings.seed, number) for number in numbers],
+            scheduler=scheduler,
             num_steps=settings.num_steps,
+            guidance_scale=settings.guidance_scale,
         )
-        if not latents.isfinite().all():  # they would become black images
-            raise UserError(f"model {facts.name}: its latents are not finite; {REMEDY}")
-        return to_images(autoencoder.decode(facts.contract.restore(latents)))
 
     total, quiet = settings.num_images, not world.first
     with tqdm(desc="sample", total=total, unit="img", disable=quiet) as bar:
         for start in range(0, total, settings.batch_size):
             numbers = range(start, min(start + settings.batch_size, total))
             own = world.share(numbers)
-            if parts := world.gather(draw(own) if own else []):
+            if parts := world.gather(drawn(own) if own else []):
                 yield from zip(numbers, chain.from_iterable(parts), strict=True)
             bar.update(len(numbers))
 

@@ -7,7 +7,7 @@ from liquidgen.distributed import joined
 from liquidgen.export import export, train_scores
 from liquidgen.stage import run_stage
 from liquidgen.tracking import open_run
-from liquidgen.train import Trainer, Unrecorded
+from liquidgen.trainer import Trainer, Unrecorded
 from liquidgen.training import prepare_training
 
 

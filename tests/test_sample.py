@@ -15,11 +15,12 @@ from liquidgen.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.config import load_params
 from liquidgen.contract import LatentContract
 from liquidgen.data.raw import RawDataset
+from liquidgen.drawing import noise_of
 from liquidgen.errors import UserError
 from liquidgen.files import StoredFile
 from liquidgen.modelfolder import MODEL, NETWORK, ModelFacts, load_model, save_model
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.sample import GRID, SINGLES, noise_of, sample
+from liquidgen.sample import GRID, SINGLES, sample
 from liquidgen.samplers import SOLVERS
 from liquidgen.settings import AutoencoderSettings, SampleSettings
 
@@ -48,7 +49,8 @@ def facts(classes, **contract):
         classes=classes,
         contract=LatentContract(**agreed | contract),
         dataset="dots",
-        label_dropout=0.1,
+        license="CC BY 4.0",
+        recipe={"batch_size": 32, "label_dropout": 0.1},
         latents_digest="0123456789abcdef",
         num_epochs=1,
         num_steps=1,
@@ -100,7 +102,7 @@ def some(model, tmp_path_factory):
     return folder, *drawn(model, folder)
 
 
-def test_samples_are_a_whole_raw_dataset_of_the_models_classes(some):
+def test_samples_are_a_whole_raw_dataset_of_the_models_classes(model, some):
     folder, images, _ = some
     dataset = RawDataset(folder)
     dataset.verify()
@@ -113,7 +115,9 @@ def test_samples_are_a_whole_raw_dataset_of_the_models_classes(some):
         "guidance_scale": 2.0,
         "seed": 0,
         "latents_digest": "0123456789abcdef",
+        "weights_digest": load_model(model)[1].weights.sha256,
     }
+    assert dataset.info.license == "CC BY 4.0"
 
 
 def test_labels_cycle_over_the_classes(some):
@@ -172,15 +176,13 @@ def test_every_solver_draws(model, tmp_path, solver):
 
 
 def test_noise_belongs_to_seed_and_number_alone():
-    noise = noise_of(3, range(4), (16, 8, 8))
-    assert torch.equal(noise_of(3, range(2, 3), (16, 8, 8)), noise[2:3])
-    everything = torch.cat(
-        [noise, noise_of(4, range(4), (16, 8, 8)), noise_of(2**40, range(1), (16, 8, 8))]
-    )
-    correlation = torch.corrcoef(everything.flatten(1)) - torch.eye(9)
+    seeds = [*((3, n) for n in range(4)), *((4, n) for n in range(4)), (2**40, 0)]
+    noise = noise_of(seeds, (16, 8, 8))
+    assert torch.equal(noise_of([(3, 2)], (16, 8, 8)), noise[2:3])
+    correlation = torch.corrcoef(noise.flatten(1)) - torch.eye(9)
     assert correlation.abs().max() < 0.2  # 6 deviations of independent noise
-    assert everything.mean().item() == pytest.approx(0, abs=0.05)
-    assert everything.std().item() == pytest.approx(1, abs=0.05)
+    assert noise.mean().item() == pytest.approx(0, abs=0.05)
+    assert noise.std().item() == pytest.approx(1, abs=0.05)
 
 
 def test_fewer_images_than_classes_make_fewer_rows(model, tmp_path):
@@ -323,10 +325,10 @@ def test_another_autoencoder_than_that_of_the_latents_is_refused(some, tmp_path)
 
 
 def test_guidance_of_a_model_that_knows_no_null_label_is_refused(some, tmp_path):
-    untrained = facts(CLASSES).model_copy(update={"label_dropout": 0.0})
+    untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
     save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
     shutil.copytree(some[0], tmp_path / "samples")
-    with pytest.raises(UserError, match=r"sample\.guidance_scale: 2\.0, .*; set it to 1"):
+    with pytest.raises(UserError, match=r"guidance_scale: 2\.0, .*; set it to 1"):
         drawn(tmp_path / "model", tmp_path / "samples")
     assert content(tmp_path / "samples") == content(some[0])
     images, _ = drawn(tmp_path / "model", tmp_path / "samples", guidance_scale=1.0)

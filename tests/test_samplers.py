@@ -4,10 +4,11 @@ from functools import cache
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from liquidgen.errors import UserError
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.samplers import SOLVERS, solve
+from liquidgen.samplers import SOLVERS, scheduler_of, solve
 
 # of diffusers, which hands a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -52,7 +53,7 @@ def ends():
 @cache
 def error(solver, num_steps):
     latents, noise = ends()
-    found = solve(two_gaussians, noise, LABELS, solver=solver, num_steps=num_steps)
+    found = solve(two_gaussians, noise, LABELS, scheduler=scheduler_of(solver), num_steps=num_steps)
     return (found - latents).abs().mean().item()
 
 
@@ -68,7 +69,7 @@ def calls(solver, num_steps):
         times.append(t[0].item())
         return (x_t - latents) / wide(t)
 
-    found = solve(velocity, noise, LABELS, solver=solver, num_steps=num_steps)
+    found = solve(velocity, noise, LABELS, scheduler=scheduler_of(solver), num_steps=num_steps)
     torch.testing.assert_close(found, latents, rtol=0, atol=1e-5)
     return times
 
@@ -114,12 +115,20 @@ def test_a_network_is_solved_without_gradients_and_can_train_afterwards(solver):
     settings = {"kernel_size": 3, "scan_kernel_size": 3, "mlp_ratio": 2, "alpha_init": 0.9}
     model = LiquidNet(4, 6, 6, 16, 2, 16, 1, "liquid", settings)
     noise, t = torch.randn(6, 4, 6, 6), torch.rand(6)
-    assert not solve(model, noise, LABELS, solver=solver, num_steps=2).requires_grad
+    assert not solve(
+        model, noise, LABELS, scheduler=scheduler_of(solver), num_steps=2
+    ).requires_grad
     (model(noise, t, LABELS) - noise).square().mean().backward()
     assert model.unpatchify.weight.grad.abs().sum() > 0
 
 
 def test_an_unknown_solver_is_refused_beside_those_there_are():
+    with pytest.raises(UserError, match="solver: no solver 'eular'; choose one of euler, heun"):
+        scheduler_of("eular")
+
+
+@pytest.mark.parametrize("other", [EulerDiscreteScheduler, DDIMScheduler])
+def test_a_scheduler_that_does_not_solve_flows_is_refused(other):
     noise = torch.randn(6, 2, 3, 3)
-    with pytest.raises(UserError, match=r"sample\.solver: no solver 'eular'; choose .* euler"):
-        solve(two_gaussians, noise, LABELS, solver="eular", num_steps=2)
+    with pytest.raises(UserError, match=f"{other.__name__} does not solve flows .* euler, heun"):
+        solve(two_gaussians, noise, LABELS, scheduler=other(), num_steps=2)

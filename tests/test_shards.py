@@ -63,6 +63,7 @@ def write(folder, counts=(30, 20), shape=SHAPE):
     manifest = Manifest(
         dataset="test",
         dataset_digest="d",
+        license="CC0",
         classes=tuple("abcdefghijkl"),
         contract=contract(shape[0], shape[1]),
         splits={"train": split},

@@ -26,7 +26,7 @@ from liquidgen.export import export, train_scores
 from liquidgen.modelfolder import load_model
 from liquidgen.preview import COLUMNS, preview_grid
 from liquidgen.settings import ModelSettings, ProceduralSettings, TrainSettings
-from liquidgen.train import Trainer
+from liquidgen.trainer import Trainer
 from liquidgen.training import prepare_training
 
 PARAMS = load_params(Path("params.yaml"))
@@ -531,4 +531,4 @@ def test_training_imports_neither_samplers_nor_metrics_nor_mlflow():
     never = {"samplers", "sample", "pipeline", "features", "metrics", "evaluate", "encode"}
     assert not loaded & {f"liquidgen.{name}" for name in never}
     assert not loaded & {"mlflow", "sklearn", "torchmetrics", "webdataset", "datasets", "pyarrow"}
-    assert "liquidgen.train" in loaded
+    assert "liquidgen.trainer" in loaded

@@ -46,6 +46,7 @@ def assemble(
             Manifest(
                 dataset=raw.folder.name,
                 dataset_digest=raw.info.digest,
+                license=raw.info.license,
                 classes=raw.classes,
                 contract=contract,
                 splits=splits,

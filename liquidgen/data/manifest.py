@@ -32,12 +32,13 @@ class Split(Frozen):
 
 
 class Manifest(Frozen):
-    """What a folder of latents holds; `digest` is that of all other fields."""
+    """What a folder of latents holds; `digest` is that of all fields that make the latents."""
 
     format: Literal["liquidgen-latents"] = "liquidgen-latents"
     version: Literal[1] = 1
     dataset: str
     dataset_digest: str
+    license: str  # of the images
     classes: tuple[str, ...] | None
     contract: LatentContract
     splits: dict[str, Split]
@@ -45,7 +46,8 @@ class Manifest(Frozen):
 
     def sealed(self) -> "Manifest":
         """The manifest with its digest."""
-        content = self.model_dump(mode="json", exclude={"digest"})
+        # another licence makes no other latents, and no training start anew
+        content = self.model_dump(mode="json", exclude={"digest", "license"})
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
 
     def figures(self) -> dict[str, float]:

@@ -1,1 +1,15 @@
 """LiquidGen: an attention-free latent image generator, trained as a reproducible pipeline."""
+
+from importlib import import_module
+
+# Loaded when asked for: importing LiquidGen must not take the seconds that torch takes.
+_HOMES = {
+    "LiquidGenPipeline": "pipeline",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

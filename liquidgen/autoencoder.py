@@ -54,6 +54,11 @@ class Autoencoder:
         self._kind = KINDS[settings.kind]
 
     @property
+    def model(self) -> torch.nn.Module:
+        """The autoencoder as diffusers has it."""
+        return self._model
+
+    @property
     def channels(self) -> int:
         """Channels of the latents."""
         return self._settings.channels

@@ -188,6 +188,22 @@ def checkout(pipeline: Checkout, tmp_path: Path) -> Checkout:
     return Checkout(tmp_path / "project")
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model of three classes."""
+    import small_model  # torch takes seconds, and not all tests need it
+
+    return small_model.save(tmp_path_factory.mktemp("models") / "labelled", small_model.CLASSES)
+
+
+@pytest.fixture(scope="session")
+def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model without classes."""
+    import small_model
+
+    return small_model.save(tmp_path_factory.mktemp("models") / "unconditional", None)
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
     """The stand-in hub without repositories, and an empty cache on the client's side."""

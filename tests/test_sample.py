@@ -10,26 +10,20 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_model import CLASSES, IMAGE_SIZE, facts, network
 
-from liquidgen.autoencoder import Autoencoder, load_autoencoder
-from liquidgen.config import load_params
-from liquidgen.contract import LatentContract
+from liquidgen.autoencoder import Autoencoder
 from liquidgen.data.raw import RawDataset
 from liquidgen.drawing import noise_of
 from liquidgen.errors import UserError
 from liquidgen.files import StoredFile
-from liquidgen.modelfolder import MODEL, NETWORK, ModelFacts, load_model, save_model
-from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.modelfolder import MODEL, NETWORK, load_model, save_model
 from liquidgen.sample import GRID, SINGLES, sample
 from liquidgen.samplers import SOLVERS
-from liquidgen.settings import AutoencoderSettings, SampleSettings
+from liquidgen.settings import SampleSettings
 
-CLASSES = ("hills", "marble", "dots")
-IMAGE_SIZE = 32
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
-LIQUID = load_params().raw["blocks"]["liquid"]
 # of diffusers, which hands a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -37,51 +31,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def settings(**changes):
     few = {"num_images": 7, "batch_size": 3, "solver": "euler", "num_steps": 2, "seed": 0}
     return SampleSettings(**few | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
-
-
-def facts(classes, **contract):
-    agreed = {"autoencoder": BUILTIN, "autoencoder_digest": load_autoencoder(BUILTIN, CPU).digest}
-    agreed |= {"image_size": IMAGE_SIZE, "crop": "center", "crop_seed": 0, "flip": False}
-    agreed |= {"max_upscale": 1.5, "max_pixels": 10**6, "dtype": "float16"}
-    agreed |= {"mean": (0.1,) * 16, "std": (0.6,) * 16}
-    return ModelFacts(
-        name="dots-32",
-        classes=classes,
-        contract=LatentContract(**agreed | contract),
-        dataset="dots",
-        license="CC BY 4.0",
-        recipe={"batch_size": 32, "label_dropout": 0.1},
-        latents_digest="0123456789abcdef",
-        num_epochs=1,
-        num_steps=1,
-        parameters=1,
-    )
-
-
-def network(num_classes):
-    """A small network away from its start, where every class would get its noise back."""
-    torch.manual_seed(0)
-    model = LiquidNet(16, IMAGE_SIZE // 8, num_classes, 32, 2, 32, 1, "liquid", LIQUID)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-        model.condition.label.weight *= 20  # classes that differ clearly
-    return model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """The folder of a model of three classes."""
-    folder = tmp_path_factory.mktemp("models") / "labelled"
-    save_model(folder, network(len(CLASSES)), facts(CLASSES), "run")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def unconditional(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "unconditional"
-    save_model(folder, network(0), facts(None), "run")
-    return folder
 
 
 def drawn(model, folder, **changes):

@@ -1,0 +1,252 @@
+"""LiquidGenPipeline: a trained model as a pipeline of diffusers, to draw with, save and publish."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
+from diffusers.configuration_utils import FrozenDict
+from huggingface_hub import create_repo, snapshot_download, upload_folder
+from huggingface_hub.errors import HfHubHTTPError
+
+from liquidgen.autoencoder import Autoencoder, load_autoencoder
+from liquidgen.card import model_card, read_scores
+from liquidgen.drawing import Seed, draw, usable_guidance
+from liquidgen.errors import UserError
+from liquidgen.modelfolder import MODEL, ModelFacts, load_model
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.samplers import scheduler_of, set_grid
+
+SOLVER, NUM_STEPS, GUIDANCE_SCALE = "euler", 50, 1.5  # what params.yaml begins with
+BATCH_SIZE = 64  # images drawn at once
+
+Class = str | int
+
+
+class LiquidGenPipeline(DiffusionPipeline):
+    """LiquidNet, the autoencoder of its latents and a flow-matching scheduler.
+
+    | component, config | is |
+    |---|---|
+    | liquidnet | the network with averaged weights |
+    | autoencoder | of diffusers; the latent contract in `facts` says how it is used |
+    | scheduler | any flow-matching scheduler; `solver` of a call takes another one by name |
+    | facts | `ModelFacts`: classes, latent contract, training |
+    | scores | of the stage evaluate for these weights, or None |
+
+        pipe = LiquidGenPipeline.from_pretrained("data/models/<run>")
+        pipe("hills", num_images=4, seed=1).images
+    """
+
+    def __init__(
+        self,
+        liquidnet: LiquidNet,
+        autoencoder: ModelMixin,
+        scheduler: SchedulerMixin,
+        facts: dict | None = None,
+        scores: dict | None = None,
+    ) -> None:
+        super().__init__()
+        if facts is None:
+            raise UserError("facts: missing; load a pipeline by LiquidGenPipeline.from_pretrained")
+        liquidnet.to(memory_format=torch.channels_last)  # as in the stage sample: the same bits
+        self.register_modules(liquidnet=liquidnet, autoencoder=autoencoder, scheduler=scheduler)
+        self.register_to_config(facts=_plain(facts), scores=_plain(scores))
+        self._facts = ModelFacts.model_validate(_plain(facts))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> "LiquidGenPipeline":
+        """The pipeline of a model folder of the stage train, a saved pipeline, or a hub repository.
+
+        Only safetensors and JSON are read, and no code of a repository.
+
+        Raises UserError for what is missing, damaged, or no LiquidGen model.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            folder = _downloaded(str(pretrained_model_name_or_path), revision, token)
+        if (folder / MODEL).is_file():
+            return cls._of_model_folder(folder)
+        _check_index(folder)
+        # accelerate is not needed
+        return super().from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
+
+    @classmethod
+    def _of_model_folder(cls, folder: Path) -> "LiquidGenPipeline":
+        liquidnet, saved = load_model(folder)
+        autoencoder = load_autoencoder(saved.contract.autoencoder, "cpu")
+        saved.contract.check_autoencoder(autoencoder.digest)
+        facts = saved.model_dump(mode="json", exclude={"weights"})
+        facts["contract"]["autoencoder"]["path"] = None  # it is a component from now on
+        return cls(
+            liquidnet,
+            autoencoder.model,
+            scheduler_of(SOLVER),
+            facts=facts,
+            scores=read_scores(folder, saved.weights.sha256),
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes in the order of their ids; None: the model has none."""
+        return self._facts.classes
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        classes: Class | Sequence[Class] | None = None,
+        num_images: int | None = None,
+        *,
+        seed: int | Sequence[int | Seed] = 0,
+        guidance_scale: float | None = None,
+        num_steps: int = NUM_STEPS,
+        solver: str | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> ImagePipelineOutput:
+        """Draw images, image i of class i modulo the number of classes.
+
+        | argument | is |
+        |---|---|
+        | classes | names or ids; None: all classes of the model |
+        | num_images | None: one a class |
+        | seed | image i is drawn from (seed, i), or one seed an image: s for (s, 0), or (s, i) |
+        | guidance_scale | 1 is off; None: 1.5, or 1 where the model knows no null label |
+        | solver | a name; None: the component `scheduler` |
+
+        With the same classes, seed and settings the images are those of the stage sample.
+
+        Raises UserError for unknown classes or solvers, and for guidance that cannot be had.
+        """
+        labels, num_images = self._labels(classes, num_images)
+        seeds = _seeds(seed, num_images)
+        if guidance_scale is None:
+            guidance_scale = GUIDANCE_SCALE if self._facts.label_dropout else 1.0
+        _check_counts(num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale)
+        scheduler = scheduler_of(solver) if solver else self.scheduler
+        set_grid(scheduler, num_steps, self.device)
+        images, starts = [], range(0, num_images, batch_size)
+        with self.progress_bar(total=len(scheduler.timesteps) * len(starts)) as bar:
+            for start in starts:
+                chosen = range(start, min(start + batch_size, num_images))
+                images += draw(
+                    self.liquidnet,
+                    self._pixels_of_latents(),
+                    self._facts,
+                    [labels[i % len(labels)] for i in chosen],
+                    seeds[start : start + batch_size],
+                    scheduler=scheduler,
+                    num_steps=num_steps,
+                    guidance_scale=usable_guidance(self._facts, guidance_scale),
+                    after_step=bar.update,
+                )
+        return ImagePipelineOutput(images=images)
+
+    def _pixels_of_latents(self) -> Autoencoder:
+        contract = self._facts.contract
+        if self.liquidnet.dtype != torch.float32:
+            raise UserError(f"pipeline: in {self.liquidnet.dtype}; use `.to(torch.float32)`")
+        return Autoencoder(self.autoencoder, contract.autoencoder, contract.autoencoder_digest)
+
+    def _labels(
+        self, classes: Class | Sequence[Class] | None, num_images: int | None
+    ) -> tuple[list[int], int]:
+        """Labels to cycle over, and how many images."""
+        if self.classes is None and classes is not None:
+            raise UserError(f"classes: {classes!r}, but the model has no classes; leave them out")
+        if classes is None:
+            labels = list(range(len(self.classes))) if self.classes else [self.liquidnet.null_label]
+        else:
+            several = [classes] if isinstance(classes, Class) else list(classes)
+            labels = [self._label(one) for one in several]
+        num_images = len(labels) if num_images is None else num_images
+        if num_images < 1:
+            raise UserError(f"{num_images} images of {len(labels)} classes; ask for at least one")
+        return labels, num_images
+
+    def _label(self, name: Class) -> int:
+        count = len(self.classes)
+        if isinstance(name, str) and name in self.classes:
+            return self.classes.index(name)
+        if isinstance(name, int) and 0 <= name < count:
+            return name
+        known = ", ".join(self.classes)
+        raise UserError(f"class {name!r}: not known; choose 0 to {count - 1}, or one of {known}")
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write the whole pipeline as safetensors and JSON, with its model card as README.md."""
+        for part in (self, self.liquidnet, self.autoencoder):  # not the folders of this machine
+            part.register_to_config(_name_or_path=self._facts.name)
+        super().save_pretrained(save_directory, safe_serialization=True)
+        card = model_card(self._facts, self.config.scores)
+        card.save(Path(save_directory) / "README.md")
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str = "Upload LiquidGenPipeline",
+    ) -> str:
+        """Save into a repository of the hub, which is made if need be; returns the commit's URL."""
+        repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return upload_folder(
+                repo_id=repo_id, folder_path=folder, token=token, commit_message=commit_message
+            )
+
+
+def _downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
+    patterns = ["*.json", "*.safetensors"]
+    try:
+        return Path(
+            snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns)
+        )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{repo_id}: no such folder, and the hub does not give it, either ({reason}); correct "
+            "the name, or give the folder of a model, such as data/models/<run>"
+        ) from None
+
+
+def _check_index(folder: Path) -> None:
+    try:
+        found = json.loads((folder / DiffusionPipeline.config_name).read_bytes())["_class_name"]
+    except (FileNotFoundError, ValueError, KeyError):
+        found = "neither a model.json nor a whole model_index.json"
+    if found != LiquidGenPipeline.__name__:
+        raise UserError(f"{folder}: holds no LiquidGen model, but {found}; give another folder")
+
+
+def _seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
+    if isinstance(seed, int):
+        return [(seed, number) for number in range(num_images)]
+    seeds = [(one, 0) if isinstance(one, int) else tuple(one) for one in seed]
+    if len(seeds) != num_images:
+        raise UserError(f"seed: {len(seeds)} of them for {num_images} images; give one an image")
+    return seeds
+
+
+def _check_counts(**least_one: float) -> None:
+    for name, value in least_one.items():
+        if value < 1:
+            raise UserError(f"{name}: {value}; must be at least 1")
+
+
+def _plain(value: object) -> object:
+    """JSON's own types of what diffusers keeps of a config."""
+    if isinstance(value, dict | FrozenDict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -5,6 +5,8 @@ from importlib import import_module
 # Loaded when asked for: importing LiquidGen must not take the seconds that torch takes.
 _HOMES = {
     "LiquidGenPipeline": "pipeline",
+    "TrainConfig": "api",
+    "train": "api",
 }
 __all__ = [*_HOMES]
 

@@ -1,5 +1,6 @@
 """Reads params.yaml and knows every folder; only the stages import this."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +12,7 @@ from liquidgen import settings as s
 from liquidgen.errors import UserError
 from liquidgen.paths import own_path, project_root
 
+PARAMS = Path("params.yaml")
 STAGES = {
     "download": s.DownloadSettings,
     "encode": s.EncodeSettings,
@@ -96,12 +98,16 @@ class Params:
         }
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and validate params.yaml.
+def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None) -> Params:
+    """Read and validate params.yaml, with other values of some keys, named by their full path.
+
+    A change may also add a whole block, such as `datasets.mine`.
 
     Raises UserError for unknown, missing or mistyped keys, by full path.
     """
     raw = _read(path)
+    for key, value in (changes or {}).items():
+        _change(raw, key, value)
     named = set(s.Selectors.model_fields) | set(BLOCKS.values()) | set(STAGES) | set(UNTRACKED)
     for key in sorted(raw.keys() - named, key=str):
         near = get_close_matches(str(key), sorted(named - raw.keys()), n=1)
@@ -121,6 +127,25 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     }
     _keep_apart(selectors.dataset, selected["dataset"])
     return Params(selectors=selectors, **selected, **sections, raw=raw)
+
+
+def _change(raw: dict, key: str, value: object) -> None:
+    *path, last = key.split(".")
+    section: object = raw
+    for name in path:
+        section = section.get(name) if isinstance(section, dict) else None
+    if isinstance(section, dict) and (last in section or path in [[g] for g in BLOCKS.values()]):
+        section[last] = value
+        return
+    near = get_close_matches(key, _paths(raw), n=1)
+    raise UserError(f"{key}: unknown key; " + (f"did you mean {near[0]}?" if near else "remove it"))
+
+
+def _paths(section: dict, prefix: str = "") -> Iterator[str]:
+    for name, value in section.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{name}.")
 
 
 def _keep_apart(name: str, dataset: s.DatasetSettings) -> None:

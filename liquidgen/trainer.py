@@ -46,6 +46,23 @@ class Unrecorded:
         """Leave it to the first."""
 
 
+class Watched:
+    """A log that shows an onlooker, such as a notebook, what it records."""
+
+    def __init__(self, log: Log, onlooker: Log) -> None:
+        self._logs = (log, onlooker)
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Record and show points."""
+        for log in self._logs:
+            log.log_metrics(metrics, step)
+
+    def log_image(self, image: Image, key: str, step: int) -> None:
+        """Record and show a picture."""
+        for log in self._logs:
+            log.log_image(image, key, step)
+
+
 class Trainer:
     """One training from its newest fitting checkpoint to its last epoch.
 

@@ -248,3 +248,23 @@ def test_own_data_below_data_are_refused_where_selected(
     message = refusal(changed(params, {"dataset": kind}), tmp_path)
     assert message.startswith(f"datasets.{kind}.path: {path} is inside data/")
     load(changed(params, {"dataset": kind, f"datasets.{kind}.path": "database"}), tmp_path)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_can_be_changed_by_its_full_path_and_a_misspelt_one_is_refused(key: str):
+    value = RAW
+    for name in key.split("."):
+        value = value[name]
+    assert load_params(PARAMS_YAML, {key: value}) == load_params(PARAMS_YAML)
+    *path, last = key.split(".")
+    with pytest.raises(UserError, match=r"unknown key; did you mean \w"):
+        load_params(PARAMS_YAML, {".".join([*path, last + "x"]): value})
+
+
+def test_a_change_may_add_a_block_but_no_section_and_no_key():
+    block = RAW["models"]["nano"] | {"width": 64}
+    added = load_params(PARAMS_YAML, {"models.own": block, "model": "own"})
+    assert added.model.width == 64
+    for key in ("own", "own.block", "train.own", "models.nano.own", "models.own.block.deep"):
+        with pytest.raises(UserError, match=rf"^{key}: unknown key"):
+            load_params(PARAMS_YAML, {key: block})

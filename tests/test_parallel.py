@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,20 @@ def test_idle_workers_leave_an_interruption_to_their_parent():
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
         assert process.communicate() == ("interrupted\n", "")
     assert process.returncode == 0
+
+
+SCRIPT = """
+from liquidgen.data.decoding import warm
+from liquidgen.data.parallel import Processes
+
+print("started", flush=True)
+with Processes(2, warm) as workers:
+    print(*workers.map(abs, range(-3, 0)))
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_by_its_workers(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split("\n")) == (0, ["started", "3 2 1", ""]), done.stderr

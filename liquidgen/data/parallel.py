@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from types import ModuleType
 from typing import TypeVar
 
 from liquidgen.errors import UserError
@@ -65,7 +67,7 @@ class Processes(Workers):
             executor = ProcessPoolExecutor(num_workers, context, _start_worker, (warm,))
             # a terminal interrupts the whole group: workers inherit that they ignore it, because
             # the parent answers for all
-            with _deaf_to_interruptions():
+            with _deaf_to_interruptions(), _main_module_unseen():
                 for _ in range(num_workers):  # each starts a process now, while none is idle
                     executor.submit(os.getpid)
         super().__init__(num_workers, executor)
@@ -89,6 +91,17 @@ def _deaf_to_interruptions() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _main_module_unseen() -> Iterator[None]:
+    """Let new processes not import the main module, which may be a script that started us."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _start_worker(warm: Callable[[], None]) -> None:

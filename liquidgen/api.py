@@ -1,0 +1,119 @@
+"""The Python interface: a training with the settings, code and files of the pipeline's stages."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liquidgen.config import PARAMS, Params, load_params, project_root
+from liquidgen.errors import UserError
+from liquidgen.kept import Note
+
+if TYPE_CHECKING:
+    from liquidgen.trainer import Log
+
+HERE = Path(__file__).parent
+KEYS = {
+    "model_size": "model",
+    "dataset_preset": "dataset",
+    "image_size": "image_size",
+    "batch_size": "train.batch_size",
+    "num_epochs": "train.num_epochs",
+    "learning_rate": "train.learning_rate",
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train; everything that is not said is as params.yaml has it.
+
+    | field | key of params.yaml |
+    |---|---|
+    | model_size, dataset_preset | `model`, `dataset`: names of blocks |
+    | image_size | `image_size` |
+    | batch_size, num_epochs, learning_rate | of the section `train` |
+    | settings | any other, such as `{"train.ema_decay": 0.999}`; also a block, `datasets.mine` |
+    """
+
+    model_size: str | None = None
+    dataset_preset: str | None = None
+    image_size: int | None = None
+    batch_size: int | None = None
+    num_epochs: int | None = None
+    learning_rate: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def params(self) -> Params:
+        """The settings of the whole pipeline.
+
+        Raises UserError for unknown or mistyped keys, by full path.
+        """
+        fields = {key: getattr(self, name) for name, key in KEYS.items()}
+        said = {key: value for key, value in fields.items() if value is not None}
+        return load_params(params_file(), dict(self.settings) | said)
+
+
+def params_file() -> Path:
+    """params.yaml of this folder, or else the one that LiquidGen comes with."""
+    # in a checkout it lies beside the package, in an installed package inside
+    places = (PARAMS, HERE / PARAMS, HERE.parent / PARAMS)
+    return next(place for place in places if place.is_file())
+
+
+def train(config: TrainConfig, *, onlooker: "Log | None" = None) -> Path:
+    """Download, encode and train in the current folder; returns the folder of the model.
+
+    What an earlier call made from the same settings is kept. An interrupted training goes on, and
+    more epochs continue one. An onlooker sees the points and pictures that are recorded.
+
+    Raises UserError for mistakes in the settings or data; SystemExit when told to stop.
+    """
+    params, root = config.params(), project_root()
+    if params.machine.num_processes > 1:
+        raise UserError(
+            f"machine.num_processes: {params.machine.num_processes}, but a call from Python is one "
+            "process; set it to 1, or use `dvc repro` in a checkout"
+        )
+    for line in _stages(params, root, onlooker):
+        print(line, flush=True)
+    return params.model_folder
+
+
+def _stages(params: Params, root: Path, onlooker: "Log | None") -> Iterator[str]:
+    """Closing lines of the stages."""
+    # not at the top: torch takes seconds, and settings can be wrong
+    from liquidgen.stages import download, encode, train
+
+    for main, folder, note_of in (
+        (download.main, params.raw_folder, _raw_note),
+        (encode.main, params.latents_folder, _latents_note),
+    ):
+        note = note_of(params, root / "work/kept" / f"{folder.parent.name}-{folder.name}.json")
+        if note.holds():
+            yield f"{folder}: kept from an earlier call; delete it to have it made anew"
+        else:
+            yield main(params, root)
+            note.write()
+    yield train.main(params, root, onlooker)
+
+
+def _raw_note(params: Params, path: Path) -> Note:
+    from liquidgen.data.raw import RawDataset
+
+    def digest() -> str:
+        raw = RawDataset(params.raw_folder)
+        raw.verify()
+        return raw.info.digest
+
+    cause = {name: getattr(params, name).model_dump() for name in ("dataset", "download")}
+    return Note(path, cause, digest)
+
+
+def _latents_note(params: Params, path: Path) -> Note:
+    from liquidgen.data.raw_info import read_info
+    from liquidgen.data.shards import verify
+
+    raw = read_info(params.raw_folder)
+    cause = {name: getattr(params, name).model_dump() for name in ("autoencoder", "encode")}
+    cause |= {"image_size": params.selectors.image_size, "raw": raw.digest, "license": raw.license}
+    return Note(path, cause, lambda: verify(params.latents_folder).digest)

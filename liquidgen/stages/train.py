@@ -1,0 +1,50 @@
+"""What the stage train does, recorded: latents to a model."""
+
+from pathlib import Path
+
+from liquidgen.config import Params
+from liquidgen.distributed import joined
+from liquidgen.export import export, train_scores
+from liquidgen.tracking import open_run
+from liquidgen.trainer import Log, Trainer, Unrecorded, Watched
+from liquidgen.training import prepare_training
+
+
+def main(params: Params, root: Path, onlooker: Log | None = None) -> str | None:
+    """Fill data/models/<run> and write the training's scores; an onlooker sees points, pictures."""
+    with joined(params.machine.device) as (world, device):
+        training = prepare_training(
+            params.latents_folder,
+            root / "work/train",
+            model=params.model,
+            block=params.selectors.block,
+            block_settings=params.block,
+            settings=params.train,
+        )
+        if not world.first:
+            return Trainer(training, device, world).run(Unrecorded())
+        with training.locked():
+            trainer = Trainer(training, device, world)
+            with open_run(
+                root,
+                params.tracking.experiment,
+                "train",
+                name=params.run_name,
+                params=params.flat(),
+                resume=training.run_id(),
+                journal=training.folder / "metrics.jsonl",
+                start_step=trainer.learner.step,
+            ) as run:
+                training.remember_run(run.run_id)
+                latents, digest = params.latents_folder, training.dataset.manifest.digest
+                run.log_dataset(latents.name, digest[:16], str(latents))
+                trainer.run(Watched(run, onlooker) if onlooker else run)
+                run.log_metrics(train_scores(trainer), trainer.learner.step)
+                export(
+                    trainer,
+                    params.model_folder,
+                    params.metrics_folder,
+                    name=params.run_name,
+                    run_id=run.run_id,
+                )
+    return trainer.summary(params.model_folder)

@@ -1,0 +1,271 @@
+"""The Python interface: the six fields and everything else from params.yaml, the stages' code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+from PIL.Image import Image
+
+import liquidgen
+from liquidgen import LiquidGenPipeline, TrainConfig, train
+from liquidgen.api import KEYS, params_file
+from liquidgen.config import load_params
+from liquidgen.data.manifest import read_manifest
+from liquidgen.errors import UserError
+from liquidgen.runs import read_run
+from liquidgen.tracking.store import Store
+
+SMALL = {
+    "datasets.procedural.num_images": 120,
+    "datasets.procedural.render_size": 32,
+    "datasets.procedural.holdout_fraction": 0.2,
+    "models.nano": {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1},
+    "train.log_every": 1,
+    "train.validate_every": 1,
+    "train.preview_every": 1,
+    "machine.num_workers": 0,
+}
+FIELDS = {
+    "model_size": "nano",
+    "dataset_preset": "procedural",
+    "image_size": 32,
+    "batch_size": 16,
+    "num_epochs": 1,
+    "learning_rate": 1e-3,
+}
+
+
+class Onlooker:
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.points: list[int] = []
+        self.images: list[tuple[Image, str, int]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.points.append(step)
+
+    def log_image(self, image: Image, key: str, step: int) -> None:
+        self.images.append((image, key, step))
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the folder of a first training, as the current one."""
+    shutil.copytree(trained, tmp_path / "folder")
+    monkeypatch.chdir(tmp_path / "folder")
+    return tmp_path / "folder"
+
+
+@pytest.fixture(scope="module")
+def onlooker() -> Onlooker:
+    return Onlooker()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, onlooker: Onlooker) -> Path:
+    """The folder, empty before, in which a model was trained from Python."""
+    folder = tmp_path_factory.mktemp("python")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        model = train(TrainConfig(**FIELDS, settings=SMALL), onlooker=onlooker)
+    assert model == Path("data/models/procedural-32-builtin-nano-liquid")
+    return folder
+
+
+def again(capsys: pytest.CaptureFixture[str], **changes: object) -> str:
+    """Train again with other fields; what was printed."""
+    settings = SMALL | changes.pop("settings", {})
+    train(TrainConfig(**FIELDS | changes, settings=settings))
+    return capsys.readouterr().out
+
+
+def test_each_field_sets_its_key_and_leaves_all_others():
+    flat = load_params(PROJECT / "params.yaml").flat()
+    found = TrainConfig(**FIELDS).params().flat()
+    assert {KEYS[name]: value for name, value in FIELDS.items()}.items() <= found.items()
+    same = {key for key in flat if key not in KEYS.values() and not key.startswith("model.")}
+    assert {key: found[key] for key in same} == {key: flat[key] for key in same}
+
+
+def test_a_config_without_fields_is_params_yaml():
+    assert TrainConfig().params() == load_params(PROJECT / "params.yaml")
+
+
+def test_the_specification_s_example_is_understood_but_for_presets_that_are_not_there():
+    size = {"model_size": "small", "image_size": 256, "batch_size": 32, "num_epochs": 100}
+    params = TrainConfig(**size, learning_rate=1e-4).params()
+    assert params.model.width == load_params().raw["models"]["small"]["width"]
+    assert params.train.num_epochs == 100
+
+
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [
+        ({"model_size": "smal"}, "model: no block 'smal' in models; did you mean small?"),
+        ({"batch_size": 0}, "train.batch_size: "),
+        ({"learning_rate": "fast"}, "train.learning_rate: "),
+        ({"settings": {"train.lerning_rate": 1}}, "did you mean train.learning_rate?"),
+        ({"settings": {"nothing.at.all": 1}}, "nothing.at.all: unknown key"),
+        ({"settings": {"train": 3}}, "train: must be a section with keys, but it is 3"),
+        ({"settings": {"datasets.mine": {"kind": "folder"}}}, "datasets.mine.path: missing key"),
+        ({"settings": {"machine.num_processes": 2}}, "machine.num_processes: 2, but a call"),
+    ],
+)
+def test_a_mistake_is_refused_by_its_full_path_before_anything_is_done(
+    config: dict, rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refused:
+        train(TrainConfig(**config))
+    assert rule in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_block_may_be_added_for_own_images():
+    mine = {"kind": "folder", "path": "pictures", "labels": "none", "max_images": None}
+    mine |= {"holdout_fraction": 0.1, "license": "own"}
+    config = TrainConfig(dataset_preset="mine", settings={"datasets.mine": mine})
+    assert config.params().dataset.path == "pictures"
+
+
+def test_params_yaml_of_the_folder_counts_before_the_one_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert params_file() == PROJECT / "params.yaml"
+    text = (PROJECT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("model: nano", "model: tiny"))
+    assert TrainConfig().params().selectors.model == "tiny"
+
+
+def test_a_training_leaves_the_files_of_the_stages(trained: Path):
+    params = TrainConfig(**FIELDS, settings=SMALL).params()
+    model = trained / params.model_folder
+    assert read_manifest(trained / params.latents_folder).splits["train"].count == 95
+    assert json.loads((trained / "metrics/train.json").read_bytes())["num_steps"] == 5
+    run = Store(trained).client.get_run(read_run(model))
+    assert run.data.params["train.batch_size"] == "16"
+    assert run.info.status == "FINISHED"
+
+
+def test_a_trained_model_draws(trained: Path):
+    pipe = LiquidGenPipeline.from_pretrained(
+        trained / "data/models/procedural-32-builtin-nano-liquid"
+    )
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe("hills", num_steps=2).images[0].size == (32, 32)
+
+
+def test_an_onlooker_sees_points_and_pictures(trained: Path, onlooker: Onlooker):
+    assert sorted(set(onlooker.points)) == [1, 2, 3, 4, 5]
+    ((image, key, step),) = onlooker.images
+    assert (key, step) == ("preview", 5)
+    assert image.width > 32
+
+
+def test_data_that_are_there_are_kept(folder: Path, capsys: pytest.CaptureFixture[str]):
+    before = {path: path.stat().st_mtime_ns for path in (folder / "data/raw").rglob("*")}
+    printed = again(capsys)
+    assert printed.count("kept from an earlier call") == 2
+    assert {path: path.stat().st_mtime_ns for path in (folder / "data/raw").rglob("*")} == before
+
+
+def test_more_epochs_continue_a_training(folder: Path, capsys: pytest.CaptureFixture[str]):
+    first = json.loads((folder / "metrics/train.json").read_bytes())
+    printed = again(capsys, num_epochs=2)
+    assert "train: 10 steps" in printed
+    curve = (folder / "metrics/train.csv").read_text().splitlines()
+    assert curve[1].startswith(f"1.0,{first['loss']}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"settings": {"datasets.procedural.seed": 1}}, 0),
+        ({"settings": {"encode.flip": True}}, 1),
+        ({"image_size": 16}, 1),
+        ({"learning_rate": 2e-3}, 2),
+    ],
+)
+def test_what_a_changed_setting_decides_is_made_anew(
+    folder: Path, capsys: pytest.CaptureFixture[str], changes: dict, kept: int
+):
+    assert again(capsys, **changes).count("kept from an earlier call") == kept
+
+
+def test_damaged_data_are_made_anew(folder: Path, capsys: pytest.CaptureFixture[str]):
+    shard = next(folder.rglob("train-00000.tar"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1000])
+    assert again(capsys).count("kept from an earlier call") == 1
+    assert shard.read_bytes() == whole
+
+
+def test_importing_liquidgen_is_quick_and_loads_nothing_heavy():
+    code = "import sys, liquidgen; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "pydantic", "diffusers"} & set(done.stdout.split())
+    code = "import sys; from liquidgen import TrainConfig, train; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "diffusers", "mlflow", "pyarrow"} & set(done.stdout.split())
+
+
+def test_public_names_are_those_that_are_listed():
+    assert set(liquidgen.__all__) == {"LiquidGenPipeline", "TrainConfig", "train"}
+    assert all(callable(getattr(liquidgen, name)) for name in liquidgen.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'tain'"):
+        getattr(liquidgen, "tain")  # noqa: B009
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with LiquidGen installed from a wheel of this checkout."""
+    source, target = (tmp_path_factory.mktemp(name) for name in ("source", "installed"))
+    for name in ("liquidgen", "params.yaml", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copyfile
+        copy(PROJECT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    options = ["--no-index", "--disable-pip-version-check", "--target", str(target)]
+    done = subprocess.run([*pip, *options, str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run_installed(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(installed), "MLFLOW_TRACKING_URI": ""}
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment
+    )
+
+
+SCRIPT = """
+import liquidgen
+from liquidgen import LiquidGenPipeline, TrainConfig, train
+
+print("from", liquidgen.__file__)
+model = train(TrainConfig(**{fields}, settings={settings}))
+LiquidGenPipeline.from_pretrained(model)("hills", num_steps=2).images[0].save("hills.png")
+"""
+
+
+def test_an_installed_wheel_trains_and_draws_in_an_empty_folder(installed: Path, tmp_path: Path):
+    """As a script without a guard around its main part, with worker processes."""
+    script = tmp_path / "script.py"
+    settings = SMALL | {"machine.num_workers": 2}
+    script.write_text(SCRIPT.format(fields=FIELDS, settings=settings))
+    (tmp_path / "empty").mkdir()
+    done = run_installed(installed, tmp_path / "empty", sys.executable, str(script))
+    assert done.returncode == 0, done.stderr
+    assert f"from {installed}" in done.stdout
+    assert "train: 5 steps" in done.stdout
+    assert "download: 100%" in done.stderr
+    assert (tmp_path / "empty/hills.png").stat().st_size > 100
+    shipped = (installed / "liquidgen/params.yaml").read_bytes()
+    assert shipped == (PROJECT / "params.yaml").read_bytes()

@@ -125,23 +125,23 @@ class LiquidGenPipeline(DiffusionPipeline):
 
         Raises UserError for unknown classes or solvers, and for guidance that cannot be had.
         """
-        labels, num_images = self._labels(classes, num_images)
-        seeds = _seeds(seed, num_images)
+        labels = self.request(classes, num_images)
+        seeds = _seeds(seed, len(labels))
         if guidance_scale is None:
             guidance_scale = GUIDANCE_SCALE if self._facts.label_dropout else 1.0
         _check_counts(num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale)
         scheduler = scheduler_of(solver) if solver else self.scheduler
         set_grid(scheduler, num_steps, self.device)
-        images, starts = [], range(0, num_images, batch_size)
+        images, starts = [], range(0, len(labels), batch_size)
         with self.progress_bar(total=len(scheduler.timesteps) * len(starts)) as bar:
             for start in starts:
-                chosen = range(start, min(start + batch_size, num_images))
+                chosen = slice(start, start + batch_size)
                 images += draw(
                     self.liquidnet,
                     self._pixels_of_latents(),
                     self._facts,
-                    [labels[i % len(labels)] for i in chosen],
-                    seeds[start : start + batch_size],
+                    labels[chosen],
+                    seeds[chosen],
                     scheduler=scheduler,
                     num_steps=num_steps,
                     guidance_scale=usable_guidance(self._facts, guidance_scale),
@@ -155,21 +155,24 @@ class LiquidGenPipeline(DiffusionPipeline):
             raise UserError(f"pipeline: in {self.liquidnet.dtype}; use `.to(torch.float32)`")
         return Autoencoder(self.autoencoder, contract.autoencoder, contract.autoencoder_digest)
 
-    def _labels(
-        self, classes: Class | Sequence[Class] | None, num_images: int | None
-    ) -> tuple[list[int], int]:
-        """Labels to cycle over, and how many images."""
+    def request(
+        self, classes: Class | Sequence[Class] | None = None, num_images: int | None = None
+    ) -> list[int]:
+        """The label of each image that a call with these arguments draws.
+
+        Raises UserError for unknown classes, and for no images at all.
+        """
         if self.classes is None and classes is not None:
             raise UserError(f"classes: {classes!r}, but the model has no classes; leave them out")
         if classes is None:
             labels = list(range(len(self.classes))) if self.classes else [self.liquidnet.null_label]
         else:
-            several = [classes] if isinstance(classes, Class) else list(classes)
+            several = [classes] if isinstance(classes, Class) else classes
             labels = [self._label(one) for one in several]
         num_images = len(labels) if num_images is None else num_images
-        if num_images < 1:
+        if num_images < 1 or not labels:
             raise UserError(f"{num_images} images of {len(labels)} classes; ask for at least one")
-        return labels, num_images
+        return [labels[number % len(labels)] for number in range(num_images)]
 
     def _label(self, name: Class) -> int:
         count = len(self.classes)

@@ -269,3 +269,9 @@ def test_an_installed_wheel_trains_and_draws_in_an_empty_folder(installed: Path,
     assert (tmp_path / "empty/hills.png").stat().st_size > 100
     shipped = (installed / "liquidgen/params.yaml").read_bytes()
     assert shipped == (PROJECT / "params.yaml").read_bytes()
+
+
+def test_an_installed_wheel_has_the_command(installed: Path, tmp_path: Path):
+    done = run_installed(installed, tmp_path, str(installed / "bin/liquidgen"), "presets")
+    assert done.returncode == 0, done.stderr
+    assert f"from {installed / 'liquidgen/params.yaml'}" in done.stdout

@@ -116,7 +116,7 @@ def dvc_locks(root: Path) -> Iterator[Finding]:
     except (ValueError, TypeError, KeyError, AttributeError):
         yield Finding(Level.WRONG, "dvc", "its lock file is damaged", remedy)
         return
-    strangers = {pid: name for pid, name in held.items() if "dvc" not in name}
+    strangers = [pid for pid, is_dvc in held.items() if not is_dvc]
     if strangers:
         pids = ", ".join(map(str, strangers))
         found = f"a killed DVC left a lock, and its process number ({pids}) is another's now"
@@ -128,19 +128,20 @@ def dvc_locks(root: Path) -> Iterator[Finding]:
         yield Finding(Level.OK, "dvc", "no locks are held")
 
 
-def _holders(lock: dict) -> dict[int, str]:
-    """Living processes that the lock file names, with their command lines."""
+def _holders(lock: dict) -> dict[int, bool]:
+    """Living processes that the lock file names, and whether each is a DVC."""
     import psutil
 
     entries = [*lock["write"].values(), *(one for some in lock["read"].values() for one in some)]
     found = {}
     for pid in {int(entry["pid"]) for entry in entries if entry}:
         try:
-            found[pid] = " ".join(psutil.Process(pid).cmdline())
+            words = psutil.Process(pid).cmdline()
         except psutil.NoSuchProcess:  # DVC forgets the dead by itself
             continue
         except psutil.AccessDenied:
-            found[pid] = ""
+            words = []
+        found[pid] = any(Path(word).stem == "dvc" for word in words)
     return found
 
 

@@ -1,6 +1,6 @@
 """The Python interface: a training with the settings, code and files of the pipeline's stages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,11 @@ def params_file() -> Path:
     return next(place for place in places if place.is_file())
 
 
-def train(config: TrainConfig, *, onlooker: "Log | None" = None) -> Path:
+def train(config: TrainConfig, *, onlookers: "Sequence[Log]" = ()) -> Path:
     """Download, encode and train in the current folder; returns the folder of the model.
 
     What an earlier call made from the same settings is kept. An interrupted training goes on, and
-    more epochs continue one. An onlooker sees the points and pictures that are recorded.
+    more epochs continue one. Onlookers see the points and pictures that are recorded.
 
     Raises UserError for mistakes in the settings or data; SystemExit when told to stop.
     """
@@ -74,12 +74,12 @@ def train(config: TrainConfig, *, onlooker: "Log | None" = None) -> Path:
             f"machine.num_processes: {params.machine.num_processes}, but a call from Python is one "
             "process; set it to 1, or use `dvc repro` in a checkout"
         )
-    for line in _stages(params, root, onlooker):
+    for line in _stages(params, root, onlookers):
         print(line, flush=True)
     return params.model_folder
 
 
-def _stages(params: Params, root: Path, onlooker: "Log | None") -> Iterator[str]:
+def _stages(params: Params, root: Path, onlookers: "Sequence[Log]") -> Iterator[str]:
     """Closing lines of the stages."""
     # not at the top: torch takes seconds, and settings can be wrong
     from liquidgen.stages import download, encode, train
@@ -94,7 +94,7 @@ def _stages(params: Params, root: Path, onlooker: "Log | None") -> Iterator[str]
         else:
             yield main(params, root)
             note.write()
-    yield train.main(params, root, onlooker)
+    yield train.main(params, root, onlookers)
 
 
 def _raw_note(params: Params, path: Path) -> Note:

@@ -8,14 +8,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from liquidgen.modelfolder import ModelFacts
 
 SCORES = Path("metrics/evaluate.json")
-# licences by their identifiers on the hub; any other is told by its name
-HUB_LICENSES = {
-    "CC0-1.0": "cc0-1.0",
-    "CC BY 4.0": "cc-by-4.0",
-    "CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0",
-    "Apache-2.0": "apache-2.0",
-    "MIT": "mit",
-}
+# that the hub knows by their identifiers; any other is told by its name
+HUB_LICENSES = {"apache-2.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "mit"}
 USE = """```python
 from liquidgen import LiquidGenPipeline
 
@@ -36,7 +30,7 @@ def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
 
 def model_card(facts: ModelFacts, scores: dict | None) -> ModelCard:
     """The card of a model, with the hub's metadata."""
-    known = HUB_LICENSES.get(facts.license)
+    known = facts.license.lower() if facts.license.lower() in HUB_LICENSES else None
     data = ModelCardData(
         library_name="diffusers",
         pipeline_tag="unconditional-image-generation",

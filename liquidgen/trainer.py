@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from statistics import mean
 from typing import Protocol
@@ -47,10 +47,10 @@ class Unrecorded:
 
 
 class Watched:
-    """A log that shows an onlooker, such as a notebook, what it records."""
+    """A log that also shows onlookers, such as a notebook, what it records."""
 
-    def __init__(self, log: Log, onlooker: Log) -> None:
-        self._logs = (log, onlooker)
+    def __init__(self, log: Log, onlookers: Sequence[Log]) -> None:
+        self._logs = (log, *onlookers)
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Record and show points."""

@@ -28,7 +28,7 @@ def facts(classes: tuple[str, ...] | None, **contract: object) -> ModelFacts:
         classes=classes,
         contract=LatentContract(**agreed | contract),
         dataset="dots",
-        license="CC BY 4.0",
+        license="CC-BY-4.0",
         recipe={"batch_size": 32, "label_dropout": 0.1},
         latents_digest="0123456789abcdef",
         num_epochs=1,

@@ -14,6 +14,7 @@ from PIL.Image import Image
 import liquidgen
 from liquidgen import LiquidGenPipeline, TrainConfig, train
 from liquidgen.api import KEYS, params_file
+from liquidgen.backup import Backup
 from liquidgen.config import load_params
 from liquidgen.data.manifest import read_manifest
 from liquidgen.errors import UserError
@@ -74,7 +75,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, onlooker: Onlooker) -> Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        model = train(TrainConfig(**FIELDS, settings=SMALL), onlooker=onlooker)
+        model = train(TrainConfig(**FIELDS, settings=SMALL), onlookers=[onlooker])
     assert model == Path("data/models/procedural-32-builtin-nano-liquid")
     return folder
 
@@ -98,9 +99,16 @@ def test_a_config_without_fields_is_params_yaml():
     assert TrainConfig().params() == load_params(PROJECT / "params.yaml")
 
 
-def test_the_specification_s_example_is_understood_but_for_presets_that_are_not_there():
-    size = {"model_size": "small", "image_size": 256, "batch_size": 32, "num_epochs": 100}
-    params = TrainConfig(**size, learning_rate=1e-4).params()
+def test_the_example_of_the_specification_is_understood():
+    params = TrainConfig(
+        model_size="small",
+        dataset_preset="paintings",
+        image_size=256,
+        batch_size=32,
+        num_epochs=100,
+        learning_rate=1e-4,
+    ).params()
+    assert params.run_name == "paintings-256-builtin-small-liquid"
     assert params.model.width == load_params().raw["models"]["small"]["width"]
     assert params.train.num_epochs == 100
 
@@ -182,6 +190,23 @@ def test_more_epochs_continue_a_training(folder: Path, capsys: pytest.CaptureFix
     printed = again(capsys, num_epochs=2)
     assert "train: 10 steps" in printed
     curve = (folder / "metrics/train.csv").read_text().splitlines()
+    assert curve[1].startswith(f"1.0,{first['loss']}")
+
+
+def test_a_training_goes_on_from_its_backup_on_another_machine(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    Backup(tmp_path / "drive", trained).save()
+    (tmp_path / "fresh").mkdir()
+    monkeypatch.chdir(tmp_path / "fresh")
+    Backup(tmp_path / "drive")
+    printed = again(capsys, num_epochs=2)
+    assert printed.count("kept from an earlier call") == 2
+    first = json.loads((trained / "metrics/train.json").read_bytes())
+    curve = Path("metrics/train.csv").read_text().splitlines()
     assert curve[1].startswith(f"1.0,{first['loss']}")
 
 

@@ -233,7 +233,7 @@ def test_the_card_tells_training_scores_and_the_licence_of_the_images(saved):
     card = ModelCard.load(saved / "README.md")
     assert card.data.library_name == "diffusers"
     assert card.data.license == "cc-by-4.0"
-    assert "carry the licence of the training images: CC BY 4.0" in card.text
+    assert "carry the licence of the training images: CC-BY-4.0" in card.text
     assert "| optimizer steps | 1 |" in card.text
     assert "| batch_size | 32 |" in card.text
     assert "Classes: hills, marble, dots." in card.text
@@ -268,7 +268,7 @@ def test_a_pushed_pipeline_is_drawn_from_by_its_name_on_the_hub(hub: StandInHub,
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     url = pipe.push_to_hub("people/liquid")
     assert url.startswith(f"{hub.url}/people/liquid/")
-    assert "CC BY 4.0" in ModelCard.load("people/liquid").text
+    assert "CC-BY-4.0" in ModelCard.load("people/liquid").text
     loaded = load("people/liquid")
     assert np.array_equal(drawn(loaded, seed=2), drawn(pipe, seed=2))
     pipe.push_to_hub("people/liquid")  # into the repository that is there

@@ -66,7 +66,7 @@ def test_samples_are_a_whole_raw_dataset_of_the_models_classes(model, some):
         "latents_digest": "0123456789abcdef",
         "weights_digest": load_model(model)[1].weights.sha256,
     }
-    assert dataset.info.license == "CC BY 4.0"
+    assert dataset.info.license == "CC-BY-4.0"
 
 
 def test_labels_cycle_over_the_classes(some):

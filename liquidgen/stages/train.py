@@ -1,5 +1,6 @@
 """What the stage train does, recorded: latents to a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from liquidgen.config import Params
@@ -10,8 +11,8 @@ from liquidgen.trainer import Log, Trainer, Unrecorded, Watched
 from liquidgen.training import prepare_training
 
 
-def main(params: Params, root: Path, onlooker: Log | None = None) -> str | None:
-    """Fill data/models/<run> and write the training's scores; an onlooker sees points, pictures."""
+def main(params: Params, root: Path, onlookers: Sequence[Log] = ()) -> str | None:
+    """Fill data/models/<run> and write the training's scores; onlookers see points and pictures."""
     with joined(params.machine.device) as (world, device):
         training = prepare_training(
             params.latents_folder,
@@ -38,7 +39,7 @@ def main(params: Params, root: Path, onlooker: Log | None = None) -> str | None:
                 training.remember_run(run.run_id)
                 latents, digest = params.latents_folder, training.dataset.manifest.digest
                 run.log_dataset(latents.name, digest[:16], str(latents))
-                trainer.run(Watched(run, onlooker) if onlooker else run)
+                trainer.run(Watched(run, onlookers))
                 run.log_metrics(train_scores(trainer), trainer.learner.step)
                 export(
                     trainer,

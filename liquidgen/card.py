@@ -67,6 +67,7 @@ def _training(facts: ModelFacts) -> dict[str, object]:
         "image size": f"{contract.image_size} px, crop: {contract.crop}",
         "latents": " x ".join(map(str, contract.latent_shape)),
         "weights of the autoencoder": f"sha256 {contract.autoencoder_digest}",
+        "licence of the autoencoder": contract.autoencoder.license,
         "digest of the latents": facts.latents_digest,
         "epochs": facts.num_epochs,
         "optimizer steps": facts.num_steps,

@@ -29,7 +29,7 @@ class LatentContract(BaseModel):
     autoencoder: AutoencoderSettings
     autoencoder_digest: str
     image_size: int
-    crop: Literal["center", "random"]
+    crop: Literal["center", "random", "letterbox"]
     crop_seed: int
     flip: bool
     max_upscale: float

@@ -135,7 +135,7 @@ class EncodeSettings(Settings):
 
     batch_size: Count
     shard_mb: Count
-    crop: Literal["center", "random"]
+    crop: Literal["center", "random", "letterbox"]
     flip: bool
     max_upscale: Annotated[float, Field(ge=1)]
     max_pixels: Count

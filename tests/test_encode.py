@@ -1,9 +1,11 @@
 """Encode: the same bytes from any workers, damage found first, and a work folder that goes."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from liquidgen.config import load_params
 from liquidgen.data.manifest import Manifest
@@ -12,7 +14,7 @@ from liquidgen.download import download
 from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.files import locked
-from liquidgen.settings import DownloadSettings, ProceduralSettings
+from liquidgen.settings import DownloadSettings, FolderSettings, ProceduralSettings
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 SETTINGS = PARAMS.encode.model_copy(update={"batch_size": 8, "flip": True})
@@ -33,14 +35,14 @@ def draw(folder: Path, seed: int) -> Path:
     return folder
 
 
-def encoded(raw: Path, folder: Path, num_workers: int = 0) -> Manifest:
+def encoded(raw: Path, folder: Path, num_workers: int = 0, **changes: object) -> Manifest:
     return encode(
         raw,
         folder,
         work_folder=folder.parent / "work",
         autoencoder_settings=PARAMS.autoencoder,
         image_size=32,
-        settings=SETTINGS,
+        settings=SETTINGS.model_copy(update=changes),
         device="cpu",
         num_workers=num_workers,
     )
@@ -96,3 +98,34 @@ def test_work_of_abandoned_settings_goes_but_not_what_is_in_use(painted: Path, t
     with locked(work / "in_use", "encodes here"):
         encoded(painted, tmp_path / "latents")
         assert sorted(path.name for path in work.iterdir()) == [".in_use.lock", "in_use"]
+
+
+def test_enlarged_and_letterboxed_images_are_counted_and_reported(tmp_path: Path):
+    for number, size in enumerate([(48, 32), (28, 20), (64, 64), (48, 48), (24, 24), (32, 16)]):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        Image.effect_noise(size, 60).convert("RGB").save(tmp_path / f"own/{number}.png")
+    dataset = FolderSettings(
+        kind="folder",
+        path=str(tmp_path / "own"),
+        labels="none",
+        max_images=None,
+        holdout_fraction=0.3,
+        license="CC0-1.0",
+    )
+    settings = DownloadSettings(max_file_mb=1, split_seed=0)
+    download(dataset, settings, tmp_path / "raw", num_workers=0)
+    changes = {"crop": "letterbox", "flip": False}
+    manifest = encoded(tmp_path / "raw", tmp_path / "latents", **changes)
+    noted = sum((Counter(split.notes) for split in manifest.splits.values()), Counter())
+    assert noted == {"upscaled": 2, "letterboxed": 3}
+    assert manifest.summary().endswith("; 3 letterboxed, 2 upscaled")
+    figures = manifest.figures()
+    assert sum(figures.get(f"{split}/noted/upscaled", 0) for split in manifest.splits) == 2
+    assert manifest.contract.crop == "letterbox"
+    assert manifest.license == "CC0-1.0"
+
+
+def test_another_licence_makes_no_other_latents(painted: Path, tmp_path: Path):
+    manifest = encoded(painted, tmp_path / "latents")
+    assert manifest.license == RawDataset(painted).info.license
+    assert manifest.model_copy(update={"license": "other"}).sealed().digest == manifest.digest

@@ -1,7 +1,9 @@
 """Image files of every kind become square sRGB pixels, or are refused for a reason."""
 
 import io
+import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -218,3 +220,145 @@ def test_threads_decode_the_same_and_leave_pillows_limits_as_they_were():
         found = threads.map(lambda one: pixels(one, max_pixels=100_000_000), data)
         assert all(map(np.array_equal, found, alone))
     assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
+
+
+def sixteen_bits(image):
+    """An RGB picture as PNG with 16 bits a channel, which Pillow does not write."""
+    values = np.asarray(image).astype(">u2") * 257
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", image.width, image.height, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def opaque(image):
+    image = image.copy()
+    image.putalpha(255)
+    return image
+
+
+def animated(image, kind):
+    return save(image, kind, save_all=True, append_images=[Image.new("RGB", image.size, BLUE)])
+
+
+# the mean difference that each way of storing costs, in levels
+FILES = {
+    "PNG": (save, 0),
+    "JPEG": (lambda image: save(image, "JPEG", quality=95), 3),
+    "progressive JPEG": (lambda image: save(image, "JPEG", quality=95, progressive=True), 3),
+    "CMYK JPEG": (lambda image: save(image.convert("CMYK"), "JPEG", quality=95), 4),
+    "CMYK TIFF": (lambda image: save(image.convert("CMYK"), "TIFF"), 1),
+    "palette": (lambda image: save(image.quantize(256)), 6),
+    "alpha": (lambda image: save(opaque(image)), 0),
+    "WebP with alpha": (lambda image: save(opaque(image), "WEBP", lossless=True), 0),
+    "16 bits a channel": (sixteen_bits, 0),
+    "animated GIF": (lambda image: animated(image, "GIF"), 8),
+    "animated WebP": (lambda image: animated(image, "WEBP"), 4),
+    "animated PNG": (lambda image: animated(image, "PNG"), 0),
+}
+
+
+@pytest.fixture(scope="module", params=[256, 512])
+def size(request):
+    """The sizes that presets are trained at."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def painting(size):
+    """An oblong picture, larger than the size, and its middle square at the size."""
+    image = draw("bouquet", size * 3 // 2, 0).crop((0, 0, size * 3 // 2, size * 5 // 4))
+    return image, pixels(save(image), image_size=size).astype(int)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_kind_of_file_shows_the_same_painting(painting, size, kind):
+    make, tolerance = FILES[kind]
+    image, expected = painting
+    found = decoded(make(image), image_size=size)
+    assert found.notes == ((images.ANIMATED,) if "animated" in kind else ())
+    assert np.abs(found.pixels - expected).mean() <= tolerance
+
+
+TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_every_orientation_is_turned_upright(painting, size, kind, orientation):
+    image, expected = painting
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    stored = save(image.transpose(TURNED[orientation]), kind, exif=exif, **options)
+    found = pixels(stored, image_size=size)
+    # an odd row more or less at the edge of the middle square shifts by part of a pixel
+    assert np.abs(found - expected).mean() < 8
+
+
+def swapped():
+    """A profile of a device on which red lights up where others show green, and the reverse."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_are_those_of_the_embedded_profile(size, mode):
+    image = halves(RED, BLUE, (size, size)).convert(mode)
+    found = decoded(save(image, icc_profile=swapped()), image_size=size)
+    assert found.notes == ()
+    assert near(found.pixels[:, : size // 2 - 8], (0, 255, 0))
+    assert near(found.pixels[:, size // 2 + 8 :], BLUE)
+
+
+def test_a_profile_for_other_channels_is_ignored_and_noted(size):
+    found = decoded(save(halves(RED, BLUE).convert("L"), icc_profile=swapped()), image_size=64)
+    assert found.notes == (images.PROFILE_IGNORED,)
+
+
+@pytest.mark.parametrize(("width", "height"), [(3, 1), (1, 3), (2, 1)])
+def test_a_letterboxed_picture_is_whole_between_white_bars(size, width, height):
+    image = Image.new("RGB", (width * size, height * size), RED)
+    found = decoded(save(image), image_size=size, crop="letterbox")
+    assert found.notes == (images.LETTERBOXED,)
+    long, short = max(width, height), min(width, height)
+    side = round(size * short / long)
+    bar = (size - side) // 2
+    pixels = found.pixels if height < width else found.pixels.transpose(1, 0, 2)
+    assert near(pixels[:bar], WHITE)
+    assert near(pixels[bar : bar + side], RED)
+    assert near(pixels[bar + side :], WHITE)
+
+
+def test_a_square_picture_needs_no_letterbox():
+    data = save(draw("hills", 64, 0))
+    found = decoded(data, crop="letterbox")
+    assert found.notes == ()
+    assert np.array_equal(found.pixels, pixels(data))
+
+
+def test_a_letterboxed_picture_is_enlarged_by_its_longer_side():
+    data = save(Image.new("RGB", (48, 8), RED))
+    assert decoded(data, image_size=48, crop="letterbox").notes == (images.LETTERBOXED,)
+    assert images.UPSCALED in decoded(data, image_size=64, crop="letterbox").notes
+    with pytest.raises(Refused, match=images.TOO_SMALL):
+        decoded(data, image_size=96, crop="letterbox")
+
+
+def test_a_line_is_letterboxed_too():
+    found = decoded(save(Image.new("RGB", (400, 1), RED)), crop="letterbox").pixels
+    assert near(found[15], RED)
+    assert near(found[:15], WHITE)

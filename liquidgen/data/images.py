@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
@@ -22,6 +21,7 @@ UNSUPPORTED_MODE = "unsupported_mode"
 
 ANIMATED = "animated_first_frame"
 UPSCALED = "upscaled"
+LETTERBOXED = "letterboxed"
 PROFILE_IGNORED = "profile_ignored"
 
 
@@ -41,12 +41,17 @@ def decode(
     data: bytes,
     *,
     image_size: int,
-    crop: Literal["center", "random"],
+    crop: str,
     max_upscale: float,
     max_pixels: int,
     seed: tuple[int, ...],
 ) -> Decoded:
-    """Decode, turn upright, cut a square, resize, convert to sRGB, put alpha on white.
+    """Decode, turn upright, make a square, resize, convert to sRGB, put alpha on white.
+
+    | crop | square |
+    |---|---|
+    | center, random | cut from the middle, or where the seed says, as wide as the shorter side |
+    | letterbox | nothing is cut off: white bars fill up the shorter side |
 
     Raises:
         Refused: with one of the reasons above.
@@ -55,17 +60,18 @@ def decode(
         image = _open(data)
         if image.width * image.height > max_pixels:
             raise Refused(TOO_MANY_PIXELS)
-        side = min(image.size)
+        oblong, side = image.width != image.height, _side(image, crop)
         if image_size > side * max_upscale:
             raise Refused(TOO_SMALL)
         notes = [UPSCALED] if image_size > side else []
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode at a fraction
         image, animated = _load(image)
     notes += [ANIMATED] if animated else []
+    notes += [LETTERBOXED] if oblong and crop == "letterbox" else []
     square = _square(_plain(image), image_size, crop, seed)
     square, usable = _to_srgb(square, image.info.get("icc_profile"))
     notes += [] if usable else [PROFILE_IGNORED]
-    return Decoded(np.asarray(_on_white(square)), tuple(notes))
+    return Decoded(np.asarray(_with_bars(_on_white(square), image_size)), tuple(notes))
 
 
 class _OwnLimits:
@@ -140,7 +146,17 @@ def _plain(image: Image.Image) -> Image.Image:
     raise Refused(UNSUPPORTED_MODE)
 
 
+def _side(image: Image.Image, crop: str) -> int:
+    """Side of the square of the image that becomes the picture."""
+    return max(image.size) if crop == "letterbox" else min(image.size)
+
+
 def _square(image: Image.Image, size: int, crop: str, seed: tuple[int, ...]) -> Image.Image:
+    """The image or a square of it, resized; a letterboxed one gets its bars at the end."""
+    if crop == "letterbox":
+        scale = size / max(image.size)
+        fitted = tuple(max(1, round(side * scale)) for side in image.size)
+        return image.resize(fitted, Image.Resampling.LANCZOS, reducing_gap=3.0)
     side = min(image.size)
     spare = (image.width - side, image.height - side)
     if crop == "random":
@@ -179,3 +195,11 @@ def _on_white(image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _with_bars(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return square

@@ -51,24 +51,30 @@ class Manifest(Frozen):
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
 
     def figures(self) -> dict[str, float]:
-        """Counts to track: samples of each split, and skipped images by reason."""
+        """Counts to track: samples of each split, and images skipped or changed, by reason."""
         counts: dict[str, float] = {}
         for name, split in self.splits.items():
             counts[name] = split.count
             counts |= {f"{name}/skipped/{reason}": n for reason, n in split.skipped.items()}
+            counts |= {f"{name}/noted/{note}": n for note, n in split.notes.items()}
         return counts
 
     def summary(self) -> str:
         """What there is, in a few words."""
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
-        skipped = Counter()
+        skipped, noted = Counter(), Counter()
         for split in self.splits.values():
             skipped.update(split.skipped)
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
-        licence = f"licence of the autoencoder {self.contract.autoencoder.license}"
-        return f"latents: {counts}; {licence}" + (
-            f"; {skipped.total()} images skipped: {reasons}" if reasons else ""
+            noted.update(split.notes)
+        return (
+            f"latents: {counts}; licence of the autoencoder {self.contract.autoencoder.license}"
+            + (f"; {skipped.total()} images skipped: {_listed(skipped)}" if skipped else "")
+            + (f"; {_listed(noted)}" if noted else "")
         )
+
+
+def _listed(counts: Counter) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

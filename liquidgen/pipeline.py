@@ -11,7 +11,7 @@ from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import create_repo, snapshot_download, upload_folder
 from huggingface_hub.errors import HfHubHTTPError
 
-from liquidgen.autoencoder import Autoencoder, load_autoencoder
+from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.card import model_card, read_scores
 from liquidgen.drawing import Seed, draw, usable_guidance
 from liquidgen.errors import UserError
@@ -153,7 +153,10 @@ class LiquidGenPipeline(DiffusionPipeline):
         contract = self._facts.contract
         if self.liquidnet.dtype != torch.float32:
             raise UserError(f"pipeline: in {self.liquidnet.dtype}; use `.to(torch.float32)`")
-        return Autoencoder(self.autoencoder, contract.autoencoder, contract.autoencoder_digest)
+        # as in the stage sample
+        dtype = working_dtype(contract.autoencoder.precision, self.device)
+        model = self.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)
+        return Autoencoder(model, contract.autoencoder, contract.autoencoder_digest)
 
     def request(
         self, classes: Class | Sequence[Class] | None = None, num_images: int | None = None

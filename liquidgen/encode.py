@@ -63,7 +63,7 @@ def encode(
     raw = RawDataset(raw_folder)
     raw.verify()
     parts = plan_parts(raw, SPLITS)
-    # not at the top: a worker process imports the main module, and torch takes seconds
+    # not at the top: bad settings and damaged images are told before torch's seconds have passed
     from liquidgen.autoencoder import load_autoencoder
     from liquidgen.device import give_back, resolve_device
     from liquidgen.distributed import ALONE

@@ -1,6 +1,5 @@
 """LiquidGenPipeline: a trained model as a pipeline of diffusers, to draw with, save and publish."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,8 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import FrozenDict
-from huggingface_hub import create_repo, snapshot_download, upload_folder
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import create_repo, upload_folder
 
 from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.card import model_card, read_scores
@@ -18,6 +16,7 @@ from liquidgen.errors import UserError
 from liquidgen.modelfolder import MODEL, ModelFacts, load_model
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.samplers import scheduler_of, set_grid
+from liquidgen.saved import check_index, downloaded
 
 SOLVER, NUM_STEPS, GUIDANCE_SCALE = "euler", 50, 1.5  # what params.yaml begins with
 BATCH_SIZE = 64  # images drawn at once
@@ -72,10 +71,10 @@ class LiquidGenPipeline(DiffusionPipeline):
         """
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
-            folder = _downloaded(str(pretrained_model_name_or_path), revision, token)
+            folder = downloaded(str(pretrained_model_name_or_path), revision, token)
         if (folder / MODEL).is_file():
             return cls._of_model_folder(folder)
-        _check_index(folder)
+        check_index(folder, cls.__name__)
         # accelerate is not needed
         return super().from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
 
@@ -209,29 +208,6 @@ class LiquidGenPipeline(DiffusionPipeline):
             return upload_folder(
                 repo_id=repo_id, folder_path=folder, token=token, commit_message=commit_message
             )
-
-
-def _downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
-    patterns = ["*.json", "*.safetensors"]
-    try:
-        return Path(
-            snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns)
-        )
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{repo_id}: no such folder, and the hub does not give it, either ({reason}); correct "
-            "the name, or give the folder of a model, such as data/models/<run>"
-        ) from None
-
-
-def _check_index(folder: Path) -> None:
-    try:
-        found = json.loads((folder / DiffusionPipeline.config_name).read_bytes())["_class_name"]
-    except (FileNotFoundError, ValueError, KeyError):
-        found = "neither a model.json nor a whole model_index.json"
-    if found != LiquidGenPipeline.__name__:
-        raise UserError(f"{folder}: holds no LiquidGen model, but {found}; give another folder")
 
 
 def _seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:

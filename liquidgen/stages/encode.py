@@ -4,15 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from liquidgen.config import Params
+from liquidgen.distributed import joined
 from liquidgen.encode import encode
 from liquidgen.tracking import open_run
 
 
 def main(params: Params, root: Path) -> str | None:
     """Fill data/latents/<dataset>-<size>-<autoencoder>."""
-    # not at the top: a worker process imports this module, and torch takes seconds
-    from liquidgen.distributed import joined
-
     folder = params.latents_folder
     recorded = params.flat("dataset", "autoencoder", "encode")
     with joined(params.machine.device) as (world, device):

@@ -8,6 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import create_repo, upload_folder
+from huggingface_hub.errors import HfHubHTTPError
 
 from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.card import model_card, read_scores
@@ -201,13 +202,26 @@ class LiquidGenPipeline(DiffusionPipeline):
         token: str | None = None,
         commit_message: str = "Upload LiquidGenPipeline",
     ) -> str:
-        """Save into a repository of the hub, which is made if need be; returns the commit's URL."""
-        repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
-        with TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            return upload_folder(
-                repo_id=repo_id, folder_path=folder, token=token, commit_message=commit_message
-            )
+        """Save into a repository of the hub, which is made if need be; returns the commit's URL.
+
+        Raises UserError where the hub does not take it, such as without a token.
+        """
+        try:
+            made = create_repo(repo_id, private=private, token=token, exist_ok=True)
+            with TemporaryDirectory() as folder:
+                self.save_pretrained(folder)
+                return upload_folder(
+                    repo_id=made.repo_id,
+                    folder_path=folder,
+                    token=token,
+                    commit_message=commit_message,
+                )
+        except HfHubHTTPError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{repo_id}: the hub does not take it ({reason}); set HF_TOKEN to a token that may "
+                "write there, or run `hf auth login`"
+            ) from None
 
 
 def _seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:

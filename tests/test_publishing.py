@@ -274,6 +274,15 @@ def test_a_pushed_pipeline_is_drawn_from_by_its_name_on_the_hub(hub: StandInHub,
     pipe.push_to_hub("people/liquid")  # into the repository that is there
 
 
+def test_pushing_without_a_token_is_refused_in_one_line(hub: StandInHub, pipe):
+    with pytest.raises(
+        UserError, match=r"people/liquid: the hub does not take it \(.*HF_TOKEN"
+    ) as no:
+        pipe.push_to_hub("people/liquid")
+    assert "\n" not in str(no.value)
+    assert not hub.repositories
+
+
 def test_no_code_and_no_pickle_of_a_repository_is_downloaded(
     hub: StandInHub, saved, tmp_path, monkeypatch
 ):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from liquidgen.config import PARAMS, Params, load_params, project_root
 from liquidgen.errors import UserError
 from liquidgen.kept import Note
+from liquidgen.launch import inside
 
 if TYPE_CHECKING:
     from liquidgen.trainer import Log
@@ -69,10 +70,10 @@ def train(config: TrainConfig, *, onlookers: "Sequence[Log]" = ()) -> Path:
     Raises UserError for mistakes in the settings or data; SystemExit when told to stop.
     """
     params, root = config.params(), project_root()
-    if params.machine.num_processes > 1:
+    if params.machine.num_processes > 1 or inside():
         raise UserError(
-            f"machine.num_processes: {params.machine.num_processes}, but a call from Python is one "
-            "process; set it to 1, or use `dvc repro` in a checkout"
+            "machine.num_processes: more than one, but a call from Python is one process; set it "
+            "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
     for line in _stages(params, root, onlookers):
         print(line, flush=True)

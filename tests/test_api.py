@@ -123,7 +123,7 @@ def test_the_example_of_the_specification_is_understood():
         ({"settings": {"nothing.at.all": 1}}, "nothing.at.all: unknown key"),
         ({"settings": {"train": 3}}, "train: must be a section with keys, but it is 3"),
         ({"settings": {"datasets.mine": {"kind": "folder"}}}, "datasets.mine.path: missing key"),
-        ({"settings": {"machine.num_processes": 2}}, "machine.num_processes: 2, but a call"),
+        ({"settings": {"machine.num_processes": 2}}, "machine.num_processes: more than one"),
     ],
 )
 def test_a_mistake_is_refused_by_its_full_path_before_anything_is_done(
@@ -134,6 +134,13 @@ def test_a_mistake_is_refused_by_its_full_path_before_anything_is_done(
         train(TrainConfig(**config))
     assert rule in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="start no torchrun"):
+        train(TrainConfig())
 
 
 def test_a_whole_block_may_be_added_for_own_images():

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "holdout")
 HERE = Path(__file__).parent
-DETERMINING = ("autoencoder.py", "encoder.py", "data/decoding.py", "data/images.py")
+DETERMINING = (
+    "autoencoder.py",
+    "autoencoder_files.py",
+    "encoder.py",
+    "data/decoding.py",
+    "data/images.py",
+)
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 
 

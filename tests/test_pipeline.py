@@ -32,7 +32,7 @@ SWITCHED = {
 }
 # weights that code reads from beside itself
 ASSETS = {
-    "liquidgen/autoencoder.py": "liquidgen/assets/autoencoder",
+    "liquidgen/autoencoder_files.py": "liquidgen/assets/autoencoder",
     "liquidgen/features.py": "liquidgen/assets/features",
 }
 BLOCK_TYPES = "liquidgen/models/blocks"  # a registry: the selected file is imported by name

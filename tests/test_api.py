@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 from PIL.Image import Image
+from small_settings import SMALL
 
 import liquidgen
 from liquidgen import LiquidGenPipeline, TrainConfig, train
@@ -21,16 +22,6 @@ from liquidgen.errors import UserError
 from liquidgen.runs import read_run
 from liquidgen.tracking.store import Store
 
-SMALL = {
-    "datasets.procedural.num_images": 120,
-    "datasets.procedural.render_size": 32,
-    "datasets.procedural.holdout_fraction": 0.2,
-    "models.nano": {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1},
-    "train.log_every": 1,
-    "train.validate_every": 1,
-    "train.preview_every": 1,
-    "machine.num_workers": 0,
-}
 FIELDS = {
     "model_size": "nano",
     "dataset_preset": "procedural",

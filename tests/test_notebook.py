@@ -9,26 +9,18 @@ import nbformat
 import pytest
 from conftest import PROJECT, read_params
 from nbclient import NotebookClient
+from small_settings import SMALL
 
 from liquidgen.config import BLOCKS
 
 NOTEBOOK = PROJECT / "notebooks/LiquidGen_Colab.ipynb"
 RAW = read_params(PROJECT / "params.yaml")
-SMALL = """
+PARAMETERS = """
 image_size = 32
 num_epochs = 2
 batch_size = 16
 guidance_scales = [1.0, 3.0]
-settings = {
-    "datasets.procedural.num_images": 120,
-    "datasets.procedural.render_size": 32,
-    "datasets.procedural.holdout_fraction": 0.2,
-    "models.nano": {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1},
-    "train.log_every": 1,
-    "train.validate_every": 1,
-    "train.preview_every": 1,
-    "machine.num_workers": 0,
-}
+settings = {settings}
 """
 OWN = ("folder", "parquet")
 Notebook = nbformat.NotebookNode
@@ -55,7 +47,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Notebook, Path]:
         cell.pop("outputs", None)
         if cell.cell_type == "code":
             cell.outputs = []
-    cell = nbformat.v4.new_code_cell(SMALL)
+    cell = nbformat.v4.new_code_cell(PARAMETERS.format(settings=SMALL))
     notebook.cells.insert(parameters(notebook) + 1, cell)
     variables = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": ""}
     client = NotebookClient(

@@ -5,8 +5,8 @@ import sys
 from importlib import import_module
 
 from liquidgen.errors import UserError
+from liquidgen.stage import INTERRUPTED
 
-INTERRUPTED = 130  # exit code, as shells have it
 COMMANDS = ("sample", "presets", "doctor")  # one module each
 
 

@@ -1,0 +1,12 @@
+"""Changes of params.yaml that make a whole training a matter of seconds."""
+
+SMALL = {
+    "datasets.procedural.num_images": 120,
+    "datasets.procedural.render_size": 32,
+    "datasets.procedural.holdout_fraction": 0.2,
+    "models.nano": {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1},
+    "train.log_every": 1,
+    "train.validate_every": 1,
+    "train.preview_every": 1,
+    "machine.num_workers": 0,
+}

@@ -94,7 +94,7 @@ def test_stages_scripts_and_sections_share_their_names():
     assert list(PIPELINE) == list(STAGES)
     assert {path.stem for path in (PROJECT / "stages").glob("[!_]*.py")} == set(STAGES)
     for name, stage in PIPELINE.items():
-        assert stage["cmd"] == f"python -m stages.{name}"
+        assert stage["cmd"] == f"exec python -m stages.{name}"
         assert name in stage["params"]
 
 

@@ -17,7 +17,10 @@ SECONDS = 30  # in which a stage must end
 
 @pytest.mark.parametrize("late", [False, True], ids=["at its first step", "while it imports"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_does_not_outlive_its_dvc(stage: str, late: bool, checkout: Checkout):
+def test_a_stage_does_not_outlive_its_dvc(
+    stage: str, late: bool, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("SHELL", raising=False)  # DVC takes sh, which may stay between the two
     many = {  # much longer than the patience of this test
         "datasets__procedural__num_images": 100_000 if stage == "download" else 200,
         "train__num_epochs": 100_000 if stage == "train" else 2,

@@ -8,6 +8,7 @@ dead process that another program has by now, as after a restart of a container.
 import json
 import logging
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,50 +40,78 @@ def mend(root: Path) -> None:
 
 
 def _put_away_unreadable_lock(repo: "Repo") -> None:
-    from dvc.dvcfile import LOCK_FILE, Lockfile
-    from dvc.exceptions import DvcException
-    from dvc.utils import strictyaml
+    from dvc.dvcfile import LOCK_FILE
 
     path = Path(repo.root_dir, LOCK_FILE)
-    if not path.exists():
-        return
-    try:
-        strictyaml.load(str(path), Lockfile.SCHEMA)
-    except DvcException:
+    if not lock_is_readable(path):
         kept = Path(repo.tmp_dir, f"{LOCK_FILE}.damaged")
         os.replace(path, kept)
         logger.warning("%s was damaged, it is now %s; `dvc repro` writes it anew", path, kept)
 
 
 def _put_away_stale_list(repo: "Repo") -> None:
-    from dvc.rwlock import RWLOCK_FILE, SCHEMA
-    from voluptuous import Invalid
+    from dvc.rwlock import RWLOCK_FILE
 
     path = Path(repo.tmp_dir, RWLOCK_FILE)
-    if not path.exists():
-        return
     try:
-        listed = SCHEMA(json.loads(path.read_bytes()))
-    except (ValueError, Invalid):
+        found = holders(path).values()
+        stale = found and Holder.DVC not in found
+    except ValueError:
         stale = True
-    else:
-        readers = [reader for readers in listed["read"].values() for reader in readers]
-        owners = [*listed["write"].values(), *readers]
-        stale = owners and not any(_runs(**owner) for owner in owners)
     if stale:
         path.unlink()
         logger.warning("%s named no DVC that is running, it is removed", path)
 
 
-def _runs(pid: int, cmd: str) -> bool:
-    """Whether a process of this number is there, and has the arguments that DVC noted."""
+def lock_is_readable(path: Path) -> bool:
+    """Whether DVC can read this dvc.lock; it need not be there."""
+    from dvc.dvcfile import Lockfile
+    from dvc.exceptions import DvcException
+    from dvc.utils import strictyaml
+
+    try:
+        return not path.exists() or bool(strictyaml.load(str(path), Lockfile.SCHEMA))
+    except DvcException:
+        return False
+
+
+class Holder(StrEnum):
+    """What has the process number of a DVC that is listed."""
+
+    DVC = "that DVC"
+    STRANGER = "another program"  # DVC stops at it
+    NONE = "no process"  # DVC passes over it
+
+
+def holders(path: Path) -> dict[int, Holder]:
+    """The process numbers in DVC's list of who works on what, which need not be there.
+
+    Raises ValueError where DVC cannot read it.
+    """
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        listed = SCHEMA(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except Invalid as error:
+        raise ValueError(error) from None
+    readers = [reader for readers in listed["read"].values() for reader in readers]
+    return {one["pid"]: _holder(**one) for one in [*listed["write"].values(), *readers]}
+
+
+def _holder(pid: int, cmd: str) -> Holder:
     import psutil
 
     arguments = cmd.partition(" ")[2]  # what comes before differs: `dvc`, `python -m dvc`
     try:
-        return " ".join(psutil.Process(pid).cmdline()).endswith(arguments)
+        runs = " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
-        return False
+        return Holder.NONE
+    except psutil.AccessDenied:  # another user's, which may be a DVC
+        return Holder.DVC
+    return Holder.DVC if runs.endswith(arguments) else Holder.STRANGER
 
 
 if __name__ == "__main__":

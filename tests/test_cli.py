@@ -174,10 +174,10 @@ LOCKS = {
     "recycled": (
         {"write": {}, "read": {"a": [NO_DVC]}},
         "wrong",
-        "rm",
+        "is another's now; `make mend`",
     ),
-    "damaged": ("{", "wrong", "its lock file is damaged; if no DVC runs here, `rm "),
-    "odd": ([], "wrong", "its lock file is damaged"),
+    "damaged": ("{", "wrong", "rwlock is damaged; `make mend`"),
+    "odd": ([], "wrong", "rwlock is damaged; `make mend`"),
 }
 
 
@@ -193,6 +193,12 @@ def test_locks_that_a_killed_dvc_left_are_told_from_those_that_are_free(
     found = findings(run("doctor"))["dvc"]
     assert found[0] == level
     assert text in found[1]
+
+
+def test_a_dvc_lock_that_a_killed_dvc_cut_is_found(run: Run, hub: StandInHub):
+    Path(".dvc").mkdir()
+    Path("dvc.lock").write_text("sche")
+    assert findings(run("doctor"))["dvc"] == ("wrong", "dvc.lock is damaged; `make mend`")
 
 
 def test_a_dvc_at_work_is_no_leftover(run: Run, hub: StandInHub):

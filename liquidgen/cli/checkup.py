@@ -1,6 +1,5 @@
 """The examinations of `liquidgen doctor`; each looks at one thing and changes nothing."""
 
-import json
 import os
 import platform
 import sys
@@ -100,49 +99,33 @@ def tracking(root: Path) -> Finding:
     return Finding(Level.OK, "tracking", f"{uri}: {count} experiments")
 
 
-def dvc_locks(root: Path) -> Iterator[Finding]:
-    """Locks of DVC that are held, or that a killed DVC has left."""
-    path = root / ".dvc/tmp/rwlock"
+def dvc_locks(root: Path) -> Finding:
+    """What DVC holds, or what a killed one has left."""
+    from dvc.dvcfile import LOCK_FILE
+    from dvc.rwlock import RWLOCK_FILE
+
+    from liquidgen.mend import Holder, holders, lock_is_readable
+
     if not (root / ".dvc").is_dir():
-        yield Finding(
-            Level.NOTE, "dvc", "no repository here", "run from a checkout to use `dvc repro`"
-        )
-        return
-    remedy = f"if no DVC runs here, `rm {path}`"
+        remedy = "run from a checkout to use `dvc repro`"
+        return Finding(Level.NOTE, "dvc", "no repository here", remedy)
+    if not lock_is_readable(root / LOCK_FILE):
+        return Finding(Level.WRONG, "dvc", f"{LOCK_FILE} is damaged", "`make mend`")
+    path = root / ".dvc/tmp" / RWLOCK_FILE
     try:
-        held = _holders(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        held = {}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        yield Finding(Level.WRONG, "dvc", "its lock file is damaged", remedy)
-        return
-    strangers = [pid for pid, is_dvc in held.items() if not is_dvc]
-    if strangers:
-        pids = ", ".join(map(str, strangers))
-        found = f"a killed DVC left a lock, and its process number ({pids}) is another's now"
-        yield Finding(Level.WRONG, "dvc", found, remedy)
-    elif held:
-        pids = ", ".join(map(str, held))
-        yield Finding(Level.NOTE, "dvc", f"at work here (process {pids})", "wait for it, or end it")
-    else:
-        yield Finding(Level.OK, "dvc", "no locks are held")
-
-
-def _holders(lock: dict) -> dict[int, bool]:
-    """Living processes that the lock file names, and whether each is a DVC."""
-    import psutil
-
-    entries = [*lock["write"].values(), *(one for some in lock["read"].values() for one in some)]
-    found = {}
-    for pid in {int(entry["pid"]) for entry in entries if entry}:
-        try:
-            words = psutil.Process(pid).cmdline()
-        except psutil.NoSuchProcess:  # DVC forgets the dead by itself
-            continue
-        except psutil.AccessDenied:
-            words = []
-        found[pid] = any(Path(word).stem == "dvc" for word in words)
-    return found
+        found = holders(path)
+    except ValueError:
+        return Finding(Level.WRONG, "dvc", f"{path} is damaged", "`make mend`")
+    pids = {kind: ", ".join(str(pid) for pid in found if found[pid] == kind) for kind in Holder}
+    if pids[Holder.DVC]:
+        at_work = f"at work here (process {pids[Holder.DVC]})"
+        return Finding(Level.NOTE, "dvc", at_work, "wait for it, or end it")
+    if pids[Holder.STRANGER]:
+        left = "a killed DVC left a lock, and its process number"
+        return Finding(
+            Level.WRONG, "dvc", f"{left} ({pids[Holder.STRANGER]}) is another's now", "`make mend`"
+        )
+    return Finding(Level.OK, "dvc", "no locks are held")
 
 
 def hub() -> Finding:

@@ -31,7 +31,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield checkup.python()
     yield from checkup.packages()
     yield checkup.settings()
-    yield from checkup.dvc_locks(root)
+    yield checkup.dvc_locks(root)
     yield checkup.device()
     yield checkup.tracking(root)
     yield checkup.hub()

@@ -1,12 +1,14 @@
 """Time and memory to get images from the hub against reading the same Parquet files directly.
 
     python -m benchmarks.hub --images 2000
+    python -m benchmarks.hub --images 2000 --encode
 
 The hub is the tests' stand-in on this machine, in a process of its own, so that neither a network
 nor its server counts: what is left is what our code and the hub's clients cost. Each way writes raw
-images, as the stage download does, in a process of its own whose largest resident set is printed
-beside that of a process that imports the same and does nothing. A stream takes the images from
-files that hold twice as many, and its bytes are counted. On Linux.
+images, as the stage download does, and with --encode the latents of params.yaml, too, in a process
+of its own whose largest resident set is printed beside that of a process that imports the same and
+does nothing. A stream takes the images from files that hold twice as many, and its bytes are
+counted. On Linux.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 
@@ -24,11 +27,12 @@ WAYS = ("idle", "parquet", "download", "stream")
 REPO, FILES, GROUP = "huggan/wikiart", 8, 100
 
 
-def one_way(way: str, source: str, images: int, folder: Path) -> dict[str, float]:
+def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) -> dict[str, float]:
     """Seconds, MB and images of one way, in this process."""
     from liquidgen.config import load_params
     from liquidgen.data.raw_info import RawInfo
     from liquidgen.download import download
+    from liquidgen.encode import encode
     from liquidgen.hub.snapshot import fetch
     from liquidgen.settings import HubSettings, ParquetSettings
 
@@ -51,9 +55,22 @@ def one_way(way: str, source: str, images: int, folder: Path) -> dict[str, float
         ),
         "stream": block.model_copy(update={"max_images": images}),
     }
+    if and_encode:
+        import_module("liquidgen.autoencoder")
     start, info = time.perf_counter(), None
     if way != "idle":
         info: RawInfo = download(settings[way], params.download, folder / "raw", num_workers=0)
+    if info and and_encode:
+        encode(
+            folder / "raw",
+            folder / "latents",
+            work_folder=folder / "work",
+            autoencoder_settings=params.autoencoder,
+            image_size=params.selectors.image_size,
+            settings=params.encode,
+            device="cpu",
+            num_workers=2,
+        )
     seconds = time.perf_counter() - start
     # not getrusage's: a process inherits that of the one that started it
     (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
@@ -62,12 +79,12 @@ def one_way(way: str, source: str, images: int, folder: Path) -> dict[str, float
     return {"seconds": seconds, "mb": peak, "images": count}
 
 
-def timed(way: str, source: str, images: int, endpoint: str) -> dict[str, float]:
+def timed(way: str, source: str, images: int, endpoint: str, and_encode: bool) -> dict[str, float]:
     """The figures of one way in a fresh process with an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": folder}
         command = [sys.executable, "-m", "benchmarks.hub", "--way", way, "--source", source]
-        command += ["--images", str(images), "--folder", folder]
+        command += ["--images", str(images), "--folder", folder, *["--encode"] * and_encode]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
@@ -81,13 +98,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--encode", action="store_true", help="encode the images, too")
     parser.add_argument("--kb", type=int, default=0, help="pad each image to so many kB")
     for hidden in ("--way", "--source", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
         folder = Path(options.folder)
-        print(json.dumps(one_way(options.way, options.source, options.images, folder)))
+        print(
+            json.dumps(one_way(options.way, options.source, options.images, folder, options.encode))
+        )
         return
     sys.path.insert(0, str(ROOT / "tests"))
     from standin import StandInHub, presets
@@ -113,7 +133,7 @@ def report(hub: object, direct: str, options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         for way in WAYS:
             hub.requests.clear()
-            figures = timed(way, direct, options.images, hub.url)
+            figures = timed(way, direct, options.images, hub.url, options.encode)
             figures["brought"] = sum(request.bytes for request in hub.requests) / 1e6
             found[way].append(figures)
     middle = {

@@ -13,12 +13,11 @@ import pytest
 import torch
 from conftest import PROJECT, read_params
 from PIL import Image
-from standin import StandInHub
+from standin import StandInHub, autoencoders
 
 import liquidgen.autoencoder
 from liquidgen.autoencoder import (
     CONFIG,
-    KINDS,
     WEIGHTS,
     Autoencoder,
     load_autoencoder,
@@ -41,46 +40,12 @@ BLOCKS = {
 }
 OF_HUB = {name: block for name, block in BLOCKS.items() if (block.path or "").startswith(SCHEME)}
 TAEF1, PHOTOS = Path("../shared/data/taef1"), Path("../shared/data/flowers5_128")
-# config.json of the FLUX.1 autoencoder; SDXL's has 4 channels and quantisation convolutions
-FLUX = {
-    "latent_channels": 16,
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "sample_size": 1024,
-    "scaling_factor": 0.3611,
-    "shift_factor": 0.1159,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-    "force_upcast": True,
-}
-SHRUNKEN = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "layers_per_block": 1}
-SHAPES = {
-    "flux": FLUX | SHRUNKEN,
-    "sdxl": FLUX
-    | SHRUNKEN
-    | {"latent_channels": 4, "scaling_factor": 0.13025, "shift_factor": None}
-    | {"use_quant_conv": True, "use_post_quant_conv": True, "force_upcast": False},
-    "taef1": {
-        "latent_channels": 16,
-        "encoder_block_out_channels": (8,) * 4,
-        "decoder_block_out_channels": (8,) * 4,
-        "num_encoder_blocks": (1,) * 4,
-        "num_decoder_blocks": (1,) * 4,
-    },
-}
 
 
 def served(hub: StandInHub, name: str, folder: Path) -> AutoencoderSettings:
     """The block of an autoencoder, with a small one of random weights at its address."""
-    import diffusers
-
-    torch.manual_seed(0)
     place, inside = model_folder(BLOCKS[name].path)
-    model = getattr(diffusers, KINDS[BLOCKS[name].kind].class_name)(**SHAPES[name])
-    model.to(torch.bfloat16).save_pretrained(folder / inside)
+    autoencoders.save(BLOCKS[name], autoencoders.SHRUNKEN[name], folder / inside)
     hub.model(place.repo, folder, place.revision, license="mit")
     digest = file_sha256(folder / inside / WEIGHTS)
     return BLOCKS[name].model_copy(update={"sha256": digest})
@@ -108,7 +73,7 @@ def encoded(raw: Path, folder: Path, block: AutoencoderSettings):
 
 
 def test_the_hub_has_the_autoencoders_that_are_tried():
-    assert set(OF_HUB) == set(SHAPES)
+    assert set(OF_HUB) == set(autoencoders.SHAPES) == set(autoencoders.SHRUNKEN)
     for block in OF_HUB.values():
         assert len(model_folder(block.path)[0].revision) == 40
         assert block.sha256
@@ -151,7 +116,7 @@ def test_latents_are_the_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_pat
 def test_the_exact_network_of_flux_has_its_size_and_shapes(tmp_path: Path):
     from diffusers import AutoencoderKL
 
-    model = AutoencoderKL(**FLUX).eval()
+    model = AutoencoderKL(**autoencoders.FLUX).eval()
     assert sum(value.numel() for value in model.parameters()) == 83_819_683
     assert len(model.state_dict()) == 244
     flux = Autoencoder(model, BLOCKS["flux"], "0" * 64)

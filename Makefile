@@ -24,7 +24,7 @@ demo: $(STAMP)
 	@echo "next: . $(BIN)/activate, edit params.yaml, dvc repro"
 
 test: $(STAMP)
-	@$(ACTIVATED) pytest
+	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest --numprocesses 2 --dist worksteal
 
 mend: $(STAMP)
 	@$(BIN)/python -m liquidgen.mend

@@ -17,11 +17,14 @@ NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict) -> Path:
-    """Write one checkpoint durably; `facts` is what JSON can hold."""
+    """Write one checkpoint durably, in place of any of the same step; `facts` is JSON's."""
     data = save(tensors, metadata={"facts": json.dumps(facts)})
     path = folder / f"step-{step:09d}-{sha256(data)[:16]}.safetensors"
     with atomic(path) as file:
         file.write(data)
+    for other in folder.glob(f"step-{step:09d}-*.safetensors"):
+        if other != path:  # by a training of another length, which had no more to report here
+            other.unlink()
     return path
 
 

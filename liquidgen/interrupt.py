@@ -8,6 +8,10 @@ import sys
 PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
 
 
+class Interrupted(Exception):
+    """Work was left because it was asked to stop."""
+
+
 class Interrupt:
     """Notes SIGTERM, SIGINT and the death of the parent process, for a loop to look at.
 
@@ -31,6 +35,11 @@ class Interrupt:
         signal_at_parents_death(self._at_parents_death)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise Interrupted if this process was asked to stop."""
+        if self.requested:
+            raise Interrupted
 
     def _note(self, number: int, frame: object) -> None:
         self.requested = True

@@ -1,7 +1,10 @@
 """A sample grid during training: the same noise every time, so that progress shows."""
 
+from collections.abc import Callable
+
 import torch
 from PIL import Image
+from torch import Tensor
 
 from liquidgen.contract import LatentContract
 from liquidgen.flow import guided, integrate
@@ -14,9 +17,15 @@ STEPS, GUIDANCE = 20, 2.0  # quick and good enough to judge progress
 
 @torch.no_grad()
 def preview_grid(
-    learner: Learner, contract: LatentContract, classes: tuple[str, ...] | None
+    learner: Learner,
+    contract: LatentContract,
+    classes: tuple[str, ...] | None,
+    check: Callable[[], None],
 ) -> Image.Image:
-    """Images of the first classes from the averaged weights, one row a class."""
+    """Images of the first classes from the averaged weights, one row a class.
+
+    `check` is called before each step of the solver, and may raise to leave.
+    """
     # loaded for this picture alone: training itself holds no autoencoder in memory
     from liquidgen.autoencoder import load_autoencoder
 
@@ -30,7 +39,12 @@ def preview_grid(
         labels = chosen.repeat_interleave(COLUMNS).to(learner.device)
         guidance = GUIDANCE if names and learner.settings.label_dropout else 1
         velocity = guided(model, model.null_label, guidance)
-        latents = contract.restore(integrate(velocity, noise, labels, STEPS))
+
+        def checked(x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+            check()
+            return velocity(x_t, t, labels)
+
+        latents = contract.restore(integrate(checked, noise, labels, STEPS))
     autoencoder = load_autoencoder(contract.autoencoder, learner.device)
     contract.check_autoencoder(autoencoder.digest)
     images = to_images(autoencoder.decode(latents))

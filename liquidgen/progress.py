@@ -16,6 +16,7 @@ class Progress:
     gradient_norm: float = 0.0  # of the last finite step, before clipping
     skipped_steps: int = 0  # non-finite ones
     skipped_in_a_row: int = 0  # of these, since the last finite one
+    reported: int = 0  # last step whose points, validation and preview are logged
     losses: list[float] = field(default_factory=list)  # since the last validation
     curve: list[dict[str, float]] = field(default_factory=list)  # a row a validation
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from statistics import mean
 from typing import Protocol
@@ -12,11 +13,16 @@ import torch
 from PIL.Image import Image
 from tqdm.auto import tqdm
 
-from liquidgen.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
+from liquidgen.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
 from liquidgen.data.shards import epoch_order
 from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
-from liquidgen.interrupt import Interrupt
+from liquidgen.interrupt import Interrupt, Interrupted
 from liquidgen.learner import Learner
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.preview import preview_grid
@@ -78,6 +84,9 @@ class Trainer:
             tensors, facts = found
             self.learner.load_state(tensors, facts["learner"])
             self.progress = Progress(**facts["progress"])
+        # what lies between was passed over as damaged, and must not count as one to keep
+        later = [found for found in checkpoints(training.folder) if found[0] > self.learner.step]
+        self.damaged = [path for step, path in later if step <= training.last_step]
         if world.sum(torch.tensor(self.learner.step)) != world.size * self.learner.step:
             raise UserError(f"{training.folder}: not all processes see the same checkpoints")
         self.validation = Validation(training.holdout, self.learner)
@@ -85,25 +94,41 @@ class Trainer:
 
     def run(self, log: Log) -> None:
         """Train; raises UserError after ten broken steps, SystemExit when told to stop."""
-        if self.learner.step == self.training.last_step and not self.progress.losses:
+        if self.learner.step == self.training.last_step and self.reported:
             return
         batch_size = self.settings.batch_size
         total, initial = self.training.last_step * batch_size, self.learner.step * batch_size
         quiet = not self.world.first
         bar = tqdm(desc="train", total=total, initial=initial, unit="img", disable=quiet)
-        with bar, Interrupt() as interrupt:
-            for indices in self.remaining_batches():
-                if self.world.any(interrupt.requested):
-                    self.save()
-                    raise SystemExit(f"stopped at step {self.learner.step}, all progress is saved")
-                self.advance(indices)
-                bar.update(batch_size)
-                self.report(log, bar)
-                if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
-                    self.save()
-            if self.progress.losses:  # a longer training's checkpoint has no validation here
-                self.validate(log)
+        with bar, Interrupt() as self.interrupt:
+            try:
+                if not self.reported:
+                    self.report(log, bar)
+                for indices in self.remaining_batches():
+                    self.look_for_interrupt()
+                    self.advance(indices)
+                    bar.update(batch_size)
+                    if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
+                        self.save()  # before a validation or a preview, which may take long
+                    self.report(log, bar)
+            except Interrupted:
+                self.save()
+                raise SystemExit(
+                    f"stopped at step {self.learner.step}, all progress is saved"
+                ) from None
             self.save()
+
+    @property
+    def reported(self) -> bool:
+        """Whether all that is due at this step is logged, and the end if this is the last."""
+        done = self.learner.step == self.training.last_step
+        # a longer training's checkpoint may have no validation at our last step
+        return self.progress.reported == self.learner.step and not (done and self.progress.losses)
+
+    def look_for_interrupt(self) -> None:
+        """Raise Interrupted in all processes if one of them is told to stop."""
+        if self.world.any(self.interrupt.requested):
+            raise Interrupted
 
     def remaining_batches(self) -> Iterator[np.ndarray]:
         """Indices of the batches still to train on, a fresh permutation an epoch."""
@@ -153,11 +178,13 @@ class Trainer:
             self.validate(log)
         if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
             self.preview(log)
+            self.look_for_interrupt()  # the first process may have left its preview for it
+        self.progress.reported = step
 
     def validate(self, log: Log) -> None:
         """Log the validation loss, and add a row to the curve."""
         step, losses = self.learner.step, self.progress.losses
-        measured = self.validation.measure(self.learner)
+        measured = self.validation.measure(self.learner, self.look_for_interrupt)
         log.log_metrics(measured, step)
         epoch = step / self.training.steps_per_epoch
         self.progress.curve.append({"epoch": epoch, "loss": mean(losses)} | measured)
@@ -167,8 +194,11 @@ class Trainer:
         """Log a sample grid, drawn by the first process."""
         if self.world.first:
             dataset = self.training.dataset
-            grid = preview_grid(self.learner, dataset.contract, dataset.classes)
-            log.log_image(grid, "preview", self.learner.step)
+            with suppress(Interrupted):
+                grid = preview_grid(
+                    self.learner, dataset.contract, dataset.classes, self.interrupt.check
+                )
+                log.log_image(grid, "preview", self.learner.step)
 
     def save(self) -> None:
         """Write a checkpoint and drop the older ones, in the first process."""
@@ -178,6 +208,8 @@ class Trainer:
         tensors, facts = self.learner.state()
         facts = {"learner": facts, "progress": asdict(self.progress)}
         save_checkpoint(self.training.folder, self.learner.step, tensors, facts)
+        while self.damaged:
+            self.damaged.pop().unlink(missing_ok=True)
         prune_checkpoints(self.training.folder, self.learner.step, KEPT_CHECKPOINTS)
         self.saved_at = time.monotonic()
 

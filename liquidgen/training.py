@@ -19,6 +19,7 @@ STATE_VERSION = 1
 PATIENCE = 30.0  # seconds to wait for another trainer that is about to stop
 # they change how long or how visibly a training runs, not where it goes
 COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
+# what the state in the folder depends on: the steps, and the figures that it holds of them
 MATHS = (
     "contract.py",
     "data/shards.py",
@@ -27,6 +28,9 @@ MATHS = (
     "learner.py",
     "models/*.py",
     "models/blocks/__init__.py",
+    "progress.py",
+    "trainer.py",
+    "validation.py",
 )
 
 

@@ -1,5 +1,8 @@
 """Validation loss: the same noise and the same times at every measurement."""
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,15 +24,21 @@ class Validation:
         self.noise = torch.randn(latents.shape, generator=generator)
         strata = (torch.arange(count) + 0.5) / count
         self.t = strata[torch.randperm(count, generator=generator)]
-        self.batch_size = learner.settings.batch_size
 
-    def measure(self, learner: Learner) -> dict[str, float]:
-        """Mean loss of the averaged weights, over all t and in each bin of t."""
+    def measure(self, learner: Learner, check: Callable[[], None]) -> dict[str, float]:
+        """Mean loss of the averaged weights, over all t and in each bin of t.
+
+        `check` is called before each batch, as often in each process, and may raise to leave.
+        """
         own = map(learner.world.share, (self.latents, self.labels, self.noise, self.t))
-        losses = torch.zeros(len(self.t))
+        batches = math.ceil(len(self.t) / learner.settings.batch_size)
+        found = []
         with learner.averaged():
-            parts = zip(*(tensor.split(self.batch_size) for tensor in own), strict=True)
-            learner.world.share(losses).copy_(torch.cat([learner.losses(*p) for p in parts]))
+            for part in zip(*(tensor.tensor_split(batches) for tensor in own), strict=True):
+                check()
+                found.append(learner.losses(*part))
+        losses = torch.zeros(len(self.t))
+        learner.world.share(losses).copy_(torch.cat(found))
         losses = learner.world.sum(losses)
         return {"validation_loss": losses.mean().item(), **self._in_bins(losses)}
 

@@ -71,6 +71,13 @@ def test_a_damaged_one_falls_back_to_the_one_before_with_a_warning(tmp_path, cap
     assert record.getMessage() == f"{newest}: damaged checkpoint, going back to step 20"
 
 
+def test_a_step_has_one_checkpoint(tmp_path):
+    first, second = save(tmp_path, 1, 2)
+    again = save_checkpoint(tmp_path, 2, tensors(3), FACTS)
+    assert checkpoints(tmp_path) == [(1, first), (2, again)]
+    assert again != second
+
+
 def test_nothing_is_loaded_when_all_are_damaged(tmp_path, caplog):
     for path in save(tmp_path, 1, 2):
         path.write_bytes(b"x")

@@ -77,6 +77,10 @@ def prepare(folder, latents, *, model=MODEL, block=None, **changes):
     )
 
 
+def never():
+    """Not interrupted."""
+
+
 class Points:
     """Remembers what is logged, and asks the process to stop at a step."""
 
@@ -160,6 +164,27 @@ def test_an_interrupted_training_ends_bitwise_as_an_uninterrupted_one(tmp_path, 
     rest = Trainer(training, CPU).remaining_batches()
     assert [batch.tolist() for batch in rest] == order[at:]
     assert_same_end(train(training), straight)
+
+
+@pytest.mark.parametrize("at", [STEPS, 2 * STEPS])
+@pytest.mark.parametrize("left", ["validation", "preview"])
+def test_a_stop_leaves_a_validation_and_a_preview_for_the_next_start(tmp_path, latents, at, left):
+    class Stopping(Points):
+        def log_metrics(self, metrics, step):
+            self.stop_at = at if left == "validation" or "validation_loss" in metrics else None
+            super().log_metrics(metrics, step)
+
+    training, log, rest = prepare(tmp_path, latents, preview_every=1), Stopping(), Points()
+    with pytest.raises(SystemExit, match=f"stopped at step {at},"), training.locked():
+        Trainer(training, CPU).run(log)
+    assert (at in log.steps_of("validation_loss")) == (left == "preview")
+    assert at not in [step for step, _, _ in log.images]
+    trainer = train(training, rest)
+    assert [row["epoch"] for row in trainer.progress.curve] == [1, 2]
+    assert (at in rest.steps_of("validation_loss")) == (left == "validation")
+    assert [step for step, _, _ in rest.images] == list(range(at, 2 * STEPS + 1, STEPS))
+    straight = train(prepare(tmp_path / "straight", latents))
+    assert_same_end(trainer, straight)
 
 
 def test_an_epoch_visits_every_sample_at_most_once(tmp_path, latents):
@@ -308,6 +333,8 @@ def test_a_damaged_newest_checkpoint_costs_a_warning_and_its_steps(tmp_path, lat
     newest.write_bytes(newest.read_bytes()[:-1] + b"?")
     with caplog.at_level(logging.WARNING):
         assert Trainer(training, CPU).learner.step == 4
+        stop(training, at=6)
+        assert [step for step, _ in checkpoints(training.folder)] == [4, 6]
         assert_same_end(train(training), straight)
     assert f"{newest}: damaged checkpoint" in caplog.text
 
@@ -429,7 +456,7 @@ def test_checkpoints_are_written_while_training(tmp_path, latents):
 
     log = Watching()
     train(training, log)
-    assert log.metrics[:4] == [[], [1], [1, 2], [2, 3]]
+    assert log.metrics[:4] == [[1], [1, 2], [2, 3], [3, 4]]
 
 
 def test_losses_are_logged_as_often_as_asked_and_at_the_end(tmp_path, latents):
@@ -458,7 +485,7 @@ def test_a_preview_leaves_the_training_as_it_was(tmp_path, latents):
 
 def test_a_preview_without_classes_is_a_square(tmp_path, latents):
     trainer = Trainer(prepare(tmp_path, latents), CPU)
-    image = preview_grid(trainer.learner, trainer.training.dataset.contract, None)
+    image = preview_grid(trainer.learner, trainer.training.dataset.contract, None, never)
     assert image.size == (COLUMNS * (SIDE + 2) - 2,) * 2
 
 
@@ -481,7 +508,7 @@ def test_another_autoencoder_is_refused_by_a_preview(tmp_path, latents):
     trainer = Trainer(prepare(tmp_path, latents), CPU)
     contract = read_manifest(other_contract(tmp_path / "latents", latents)).contract
     with pytest.raises(UserError, match="latents were made with ffffffffffff"):
-        preview_grid(trainer.learner, contract, None)
+        preview_grid(trainer.learner, contract, None, never)
 
 
 def test_damaged_latents_are_refused_before_training(tmp_path, latents):

@@ -38,6 +38,10 @@ def holdout(tmp_path_factory):
     return LatentDataset(folder / "latents", "holdout")
 
 
+def never():
+    """Not interrupted."""
+
+
 def learner(holdout, **changes):
     torch.manual_seed(0)
     channels, side, _ = holdout.contract.latent_shape
@@ -64,7 +68,7 @@ def train(one, holdout, steps):
 
 def test_a_network_that_knows_nothing_has_the_loss_of_a_zero_velocity(holdout):
     one = learner(holdout)
-    measured = Validation(holdout, one).measure(one)
+    measured = Validation(holdout, one).measure(one, never)
     # of standardised latents and noise, each with variance one; few latents vary around it
     assert measured["validation_loss"] == pytest.approx(2, abs=0.2)
 
@@ -72,17 +76,17 @@ def test_a_network_that_knows_nothing_has_the_loss_of_a_zero_velocity(holdout):
 def test_the_same_weights_have_the_same_loss_at_any_time(holdout):
     one = learner(holdout)
     validation = Validation(holdout, one)
-    first = validation.measure(one)
+    first = validation.measure(one, never)
     train(one, holdout, 3)
-    later = validation.measure(one)
+    later = validation.measure(one, never)
     assert later != first
-    assert validation.measure(one) == later
-    assert Validation(holdout, one).measure(one) == later  # as after an interruption
+    assert validation.measure(one, never) == later
+    assert Validation(holdout, one).measure(one, never) == later  # as after an interruption
 
 
 def test_the_batch_size_does_not_matter(holdout):
     losses = [
-        Validation(holdout, one).measure(one)["validation_loss"]
+        Validation(holdout, one).measure(one, never)["validation_loss"]
         for one in (learner(holdout, batch_size=size) for size in (1, 16, 1000))
     ]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
@@ -93,7 +97,7 @@ def test_the_bins_average_to_the_whole(holdout, time_sampling):
     one = learner(holdout, time_sampling=time_sampling)
     train(one, holdout, 3)
     validation = Validation(holdout, one)
-    measured = validation.measure(one)
+    measured = validation.measure(one, never)
     counts = torch.histc(validation.t, TIME_BINS, 0, 1).tolist()
     bins = [measured[f"validation_loss_t{i / 4:.2f}-{(i + 1) / 4:.2f}"] for i in range(TIME_BINS)]
     assert len(measured) == 1 + TIME_BINS
@@ -114,7 +118,7 @@ def test_validation_is_of_the_averaged_weights_and_changes_none(holdout):
     train(one, holdout, 5)
     validation, before = Validation(holdout, one), one.state()[0]
     before = {name: value.clone() for name, value in before.items()}
-    averaged = validation.measure(one)
+    averaged = validation.measure(one, never)
     assert all(torch.equal(value, before[name]) for name, value in one.state()[0].items())
     assert one.model.training
     with one.averaged() as model:

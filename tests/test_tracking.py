@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -51,9 +52,11 @@ def opened(root: Path, stage: str = "train", **arguments):
     return open_run(root, "test", stage, **arguments)
 
 
-def trained(root: Path, steps: range, **arguments) -> str:
-    """Log one loss a step into the journal that all trainings of `root` share."""
-    with opened(root, journal=root / "work/train/key/metrics.jsonl", **arguments) as run:
+def trained(root: Path, steps: range, *, epochs: int = 1, **arguments) -> str:
+    """Log one loss a step, as that length of a training does."""
+    folder = root / "work/train/key"
+    journal, earlier = folder / f"epochs-{epochs}/metrics.jsonl", folder.glob("**/metrics.jsonl")
+    with opened(root, journal=journal, earlier=sorted(earlier), **arguments) as run:
         for step in steps:
             run.log_metrics({"loss": 1.0 / (step + 1)}, step)
     return run.run_id
@@ -66,6 +69,14 @@ def logged_steps(root: Path, run_id: str) -> list[int]:
 
 def stored(root: Path, run_id: str):
     return Store(root).client.get_run(run_id)
+
+
+def theirs_of(root: Path, ours: str) -> str:
+    """MLflow's id of the one run that stands for one of ours."""
+    (experiment,) = [e for e in Store(root).client.search_experiments() if e.name == "test"]
+    query = f"tags.`{OUR_ID}` = '{ours}'"
+    (run,) = Store(root).client.search_runs([experiment.experiment_id], query)
+    return run.info.run_id
 
 
 def test_children_hang_below_their_parent_which_shows_the_latest_scores(root: Path):
@@ -135,15 +146,125 @@ def test_a_changed_parameter_of_a_continued_run_becomes_a_tag(root: Path):
 
 def test_a_new_run_inherits_the_curve_up_to_its_start(root: Path):
     first = trained(root, range(8))
-    longer = trained(root, range(6, 12), start_step=5)
+    longer = trained(root, range(6, 12), epochs=2, start_step=5)
     assert longer != first
     assert logged_steps(root, longer) == list(range(12))
     assert logged_steps(root, first) == list(range(8))
 
 
+def test_another_length_leaves_what_is_owed_of_the_first_to_be_sent(
+    root: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch
+):
+    shorter = trained(root, range(8), epochs=2)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    longer = trained(root, range(8, 12), epochs=3, start_step=7)
+    assert logged_steps(root, theirs_of(root, shorter)) == list(range(8))
+    assert stored(root, theirs_of(root, shorter)).info.status == "FINISHED"
+    assert logged_steps(root, longer) == list(range(12))
+
+
+def test_a_length_that_is_come_back_to_has_neither_gaps_nor_doubled_points(
+    root: Path, monkeypatch: pytest.MonkeyPatch, dead_server: str
+):
+    with monkeypatch.context() as live:
+        live.delenv("MLFLOW_TRACKING_URI")
+        longer = trained(root, range(8), epochs=4)
+    assert trained(root, range(8, 12), epochs=4, resume=longer) == longer
+    trained(root, range(8, 10), epochs=3, start_step=7)
+    trained(root, range(12, 16), epochs=4, resume=longer, start_step=11)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with opened(root, "sample"):  # the next stage sends what is owed
+        pass
+    assert logged_steps(root, longer) == list(range(16))
+
+
+def test_a_kill_while_another_length_opens_costs_neither_a_point(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(_):
+        raise SystemExit
+
+    shorter = trained(root, range(8))
+    with monkeypatch.context() as kill:
+        kill.setattr(relay.Relay, "open", killed)
+        with pytest.raises(SystemExit):
+            trained(root, range(0), epochs=2, start_step=3)
+    assert trained(root, range(8, 10), resume=shorter) == shorter
+    longer = trained(root, range(10, 12), epochs=2, start_step=9)
+    assert logged_steps(root, shorter) == list(range(10))
+    assert logged_steps(root, longer) == list(range(12))
+
+
+def test_a_length_that_is_come_back_to_inherits_what_it_lacks(root: Path):
+    longer = trained(root, range(6), epochs=4)
+    trained(root, range(6, 9), epochs=3, start_step=5)
+    assert trained(root, range(9, 12), epochs=4, resume=longer, start_step=8) == longer
+    assert logged_steps(root, longer) == list(range(12))
+
+
+def test_a_new_run_inherits_pictures_as_far_as_they_are_there(root: Path):
+    folder = root / "work/train/key"
+    first, second = (folder / f"epochs-{epochs}/metrics.jsonl" for epochs in (1, 2))
+    with opened(root, journal=first) as run:
+        for step in range(3):
+            run.log_image(Image.new("RGB", (8, 8)), "preview", step)
+    next(first.parent.rglob("preview-0.png")).unlink()
+    with opened(root, journal=second, earlier=[first], start_step=1) as run:
+        pass
+    pictures = Store(root).client.list_artifacts(run.run_id, "images")
+    assert len([p for p in pictures if p.path.endswith(".png")]) == 1
+
+
+@pytest.mark.parametrize("noted", [None, "0123456789abcdef0123456789abcdef"])
+def test_a_training_that_lost_the_name_of_its_run_continues_it(root: Path, noted: str | None):
+    first = trained(root, range(4))
+    assert trained(root, range(4, 6), resume=noted) == first
+    assert logged_steps(root, first) == list(range(6))
+
+
+def test_a_record_that_is_older_than_its_state_is_taken_up(root: Path):
+    first = trained(root, range(4))
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:2]))
+    trained(root, range(2, 8), resume=first)
+    assert set(logged_steps(root, first)) == set(range(8))
+
+
+def test_a_damaged_state_is_one_warning_and_the_run_goes_on(
+    root: Path, caplog: pytest.LogCaptureFixture
+):
+    first = trained(root, range(4))
+    state = root / "work/train/key/epochs-1/metrics.state.json"
+    state.write_bytes(state.read_bytes()[:20])
+    with opened(root, "sample"):  # it cannot know the run, and leaves it
+        pass
+    assert len(caplog.messages) == 1
+    assert f"{state}: damaged" in caplog.text
+    caplog.clear()
+    assert trained(root, range(4, 6), resume=first) == first
+    assert len(caplog.messages) == 1
+    assert json.loads(state.read_bytes())["ended"]
+    assert logged_steps(root, first) == list(range(6))
+
+
+def test_a_full_disk_costs_only_what_it_did_not_take(root: Path):
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(root, journal=journal) as run:
+        run.log_metrics({"loss": 1.0}, 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 20, limits[1]))
+        try:
+            run.log_metrics({"loss": 0.5}, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        run.log_metrics({"loss": 0.3}, 2)
+    assert logged_steps(root, run.run_id) == [0, 2]
+
+
 def test_a_line_cut_by_a_kill_costs_only_itself(root: Path):
     first = trained(root, range(4))
-    with open(root / "work/train/key/metrics.jsonl", "a") as file:
+    with open(root / "work/train/key/epochs-1/metrics.jsonl", "a") as file:
         file.write('{"metrics": {"train/lo')
     trained(root, range(4, 6), resume=first)
     assert logged_steps(root, first) == list(range(6))
@@ -184,7 +305,7 @@ def test_a_run_that_began_without_a_server_keeps_its_start(
     ours = trained(root, range(2))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     trained(root, range(2, 4), resume=ours)
-    journal = root / "work/train/key/metrics.jsonl"
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
     first = json.loads(journal.read_text().splitlines()[0])
     theirs = json.loads(journal.with_suffix(".state.json").read_text())["mlflow_id"]
     assert stored(root, theirs).info.start_time <= first["time"]
@@ -207,7 +328,7 @@ def test_a_server_that_dies_meanwhile_loses_nothing(
 
 def test_a_damaged_line_of_the_record_costs_that_line(root: Path, caplog):
     ours = trained(root, range(4))
-    journal = root / "work/train/key/metrics.jsonl"
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], b"\0" * (len(lines[2]) - 1) + b"\n", *lines[3:]]))
     assert trained(root, range(4, 6), resume=ours) == ours
@@ -243,7 +364,7 @@ def test_nothing_that_goes_wrong_reaches_the_loop(root: Path, caplog: pytest.Log
 
 def test_a_journal_is_written_by_one_process_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(opening, "OPENING_PATIENCE", 0.1)
-    journal = root / "work/train/key/metrics.jsonl"
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
     with (
         opened(root, journal=journal),
         pytest.raises(UserError, match="another process"),
@@ -303,7 +424,7 @@ def test_two_processes_may_create_the_store_and_one_may_be_killed(
 
 def test_a_point_is_on_the_disk_before_logging_returns(root: Path, monkeypatch: pytest.MonkeyPatch):
     synced: list[str] = []
-    journal, fsync = root / "work/train/key/metrics.jsonl", os.fsync
+    journal, fsync = root / "work/train/key/epochs-1/metrics.jsonl", os.fsync
 
     def noted(descriptor: int) -> None:
         synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -317,7 +438,7 @@ def test_a_point_is_on_the_disk_before_logging_returns(root: Path, monkeypatch: 
 
 def test_the_journal_is_plain_lines_of_json(root: Path):
     trained(root, range(2))
-    lines = (root / "work/train/key/metrics.jsonl").read_text().splitlines()
+    lines = (root / "work/train/key/epochs-1/metrics.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert [event.get("metrics") for event in events[:2]] == [
         {"train/loss": 1.0},

@@ -33,7 +33,8 @@ def main(params: Params, root: Path, onlookers: Sequence[Log] = ()) -> str | Non
                 name=params.run_name,
                 params=params.flat(),
                 resume=training.run_id(),
-                journal=training.folder / "metrics.jsonl",
+                journal=training.tracking_folder / "metrics.jsonl",
+                earlier=sorted(training.folder.glob("**/metrics.jsonl")),
                 start_step=trainer.learner.step,
             ) as run:
                 training.remember_run(run.run_id)

@@ -71,23 +71,45 @@ class Journal:
         self._writing = threading.Lock()
         self.lock = FileLock(path.with_suffix(".lock"))
 
+    @property
+    def has_state(self) -> bool:
+        """Whether a state was saved, be it damaged since."""
+        return self._state_path.exists()
+
     def read_state(self) -> State | None:
-        """What was last saved; None where nothing, or nothing whole, is there."""
+        """What was last saved; None where nothing is there, or, with a warning, nothing whole."""
         try:
-            return State.model_validate_json(self._state_path.read_bytes())
-        except (FileNotFoundError, ValueError):
+            state = State.model_validate_json(self._state_path.read_bytes())
+        except FileNotFoundError:
             return None
+        except ValueError:
+            logger.warning(
+                "tracking: %s: damaged; made anew, and all is sent again, once the run goes on",
+                self._state_path,
+            )
+            return None
+        # a copy that was made meanwhile may have an older journal than state
+        state.offset = min(state.offset, self.path.stat().st_size)
+        return state
 
     def save_state(self, state: State) -> None:
         """Save how far the journal was sent, atomically."""
         write_json(self._state_path, state.model_dump())
 
-    def append(self, event: Event) -> None:
-        """Add an event as one line; whole, or removed by `mend` at the next opening."""
-        line = json.dumps(event | {"time": now()}) + "\n"
-        with self._writing, open(self.path, "ab") as file:
-            file.write(line.encode())
-            file.flush()
+    def append(self, *events: Event) -> None:
+        """Add events, one line each: all of them or, raising OSError, none.
+
+        What a kill leaves unfinished is removed by `mend` at the next opening.
+        """
+        rest = b"".join(json.dumps({"time": now()} | e).encode() + b"\n" for e in events)
+        with self._writing, open(self.path, "ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except BaseException:
+                file.truncate(before)  # or the next line would be glued to a part of this one
+                raise
             # before the checkpoint that follows it, or a power cut could leave a gap in the curve
             os.fsync(file.fileno())
 
@@ -97,16 +119,16 @@ class Journal:
             self.append(event)
 
     def mend(self) -> None:
-        """Cut a last line that a kill or a full disk left unfinished."""
+        """Cut a last line that a kill or a power cut left unfinished."""
         self.path.touch()
         with open(self.path, "rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
-    def keep_until(self, step: int) -> None:
-        """Forget events of later steps, and ends: what a new run inherits from an earlier one."""
-        kept = [e for e, _ in self.events() if "end" not in e and e.get("step", 0) <= step]
-        with atomic(self.path) as file:
-            file.writelines(json.dumps(event).encode() + b"\n" for event in kept)
+    def keep_file(self, name: str, content: bytes) -> None:
+        """Keep the file that an event is about to name."""
+        self.files.mkdir(exist_ok=True)
+        with atomic(self.files / name) as file:
+            file.write(content)
 
     def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
         """Events from a byte offset on, each with the offset of the next."""
@@ -145,8 +167,7 @@ class Journal:
         """The last step of each metric, and of each series of pictures as `image <key>`."""
         steps: dict[str, int] = {}
         for event, _ in self.events():
-            keys = [f"image {event['key']}"] if "image" in event else event.get("metrics", ())
-            for key in keys:
+            for key in series(event):
                 steps[key] = max(event["step"], steps.get(key, -1))
         return steps
 
@@ -157,3 +178,8 @@ class Journal:
     def remove(self) -> None:
         """Delete the journal with its folder, which must hold nothing else."""
         shutil.rmtree(self.path.parent)
+
+
+def series(event: Event) -> list[str]:
+    """The metrics that an event has points of, or the series of pictures that it goes on."""
+    return [f"image {event['key']}"] if "image" in event else [*event.get("metrics", ())]

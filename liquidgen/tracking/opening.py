@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from filelock import Timeout
 
 from liquidgen.errors import UserError
+from liquidgen.tracking.inheritance import inherit
 from liquidgen.tracking.journal import Header, Journal, State, now
 from liquidgen.tracking.relay import Relay
 from liquidgen.tracking.run import Run, is_later
@@ -33,6 +34,7 @@ def open_run(
     parent: str | None = None,
     resume: str | None = None,
     journal: Path | None = None,
+    earlier: Iterable[Path] = (),
     start_step: int = 0,
 ) -> Iterator[Run]:
     """Record a stage as a run of `experiment` (data stages: of `<experiment>-data`).
@@ -43,8 +45,11 @@ def open_run(
     | params | flat, as `train.seed`; only a child records those of sample and evaluate |
     | parent | run_id of the training run that a child belongs to, from run.json |
     | resume | run_id of the run that is continued, or begun if there is none |
-    | journal | where points are kept first; None: a file of its own below `work/tracking` |
-    | start_step | where work goes on: a new run inherits the points of `journal` up to here |
+    | journal | where the run is kept; None: below `work/tracking` until it is sent |
+    | earlier | journals of other runs of the same training |
+    | start_step | where work goes on: what the run lacks up to here is taken from `earlier` |
+
+    A run that is in `journal` already is continued, whatever `resume` says.
 
     MLflow's failures are warnings. Raises UserError while another process records into `journal`,
     and OSError where it cannot be written.
@@ -61,7 +66,8 @@ def open_run(
     )
     kept = _lock(journal or root / "work/tracking" / uuid.uuid4().hex / "metrics.jsonl")
     try:
-        state = _take_over(kept, header, start_step, keep=journal is not None)
+        state = _continued(kept, header) or State(header=header, keep=journal is not None)
+        inherit(kept, [Journal(path) for path in earlier if path != kept.path], start_step)
         relay = Relay(root, kept, state)
         relay.open()
         run = Run(kept, state)
@@ -81,16 +87,16 @@ def _lock(path: Path) -> Journal:
     return journal
 
 
-def _take_over(journal: Journal, header: Header, start_step: int, keep: bool) -> State:
-    """The state to go on from: of this run, or a new one that inherits the curve so far."""
+def _continued(journal: Journal, header: Header) -> State | None:
+    """The state of the run in the journal, opened anew by this header; None where there is none."""
     journal.mend()
     state = journal.read_state()
-    if state and header.run_id and header.run_id in (state.header.run_id, state.mlflow_id):
+    if state:
+        names = (state.mlflow_id or state.header.run_id, state.header.run_id)
+        if header.run_id not in names:
+            header.run_id = names[0]
         header.start_time = state.header.start_time  # the store may not have the run yet
         state.header = header
-    else:
-        journal.keep_until(start_step)
-        state = State(header=header, keep=keep)
     return state
 
 

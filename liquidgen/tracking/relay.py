@@ -65,7 +65,7 @@ def replay(store: Store, root: Path) -> None:
     """
     for path in sorted((root / "work").glob("**/metrics.jsonl")):
         journal = Journal(path)
-        if journal.read_state() is None:
+        if not journal.has_state:
             continue
         open_elsewhere = contextlib.suppress(Timeout, FileNotFoundError)  # or just removed there
         with open_elsewhere, journal.lock.acquire(timeout=0):

@@ -1,6 +1,7 @@
 """What a stage sees of tracking: a run to which it logs."""
 
 import functools
+import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 
 from PIL.Image import Image
 
-from liquidgen.files import atomic
 from liquidgen.tracking.journal import Journal, State
 
 logger = logging.getLogger("liquidgen.tracking")
@@ -68,18 +68,16 @@ class Run:
             self._require_parent()
         if self._is_new(f"image {key}", step):
             name = f"{key.replace('/', '~')}-{step}.png"
-            self._journal.files.mkdir(exist_ok=True)
-            with atomic(self._journal.files / name) as file:
-                image.save(file, "png")
+            png = io.BytesIO()
+            image.save(png, "png")
+            self._journal.keep_file(name, png.getvalue())
             event = {"image": name, "key": key, "step": step, "on_parent": on_parent}
             self._journal.append(event)
 
     @_never_raises
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a copy of a small file with the run."""
-        self._journal.files.mkdir(exist_ok=True)
-        with atomic(self._journal.files / path.name) as file:
-            file.write(path.read_bytes())
+        self._journal.keep_file(path.name, path.read_bytes())
         self._journal.append({"artifact": path.name, "folder": folder})
 
     @_never_raises

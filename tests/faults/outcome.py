@@ -20,6 +20,7 @@ def outcome(checkout: Checkout) -> dict[str, Any]:
     (model,) = (checkout.root / "data/models").iterdir()
     (weights,) = model.rglob("*.safetensors")
     (state,) = [f for f in (checkout.root / "work/train").iterdir() if checkpoints(f)]
+    (journal,) = state.glob("epochs-*/metrics.jsonl")
     run_id = json.loads((model / "run.json").read_bytes())["run_id"]
     scores = json.loads((checkout.root / "metrics/train.json").read_bytes())
     tensors, facts = checkpoint(checkpoints(state)[-1][1])
@@ -29,7 +30,7 @@ def outcome(checkout: Checkout) -> dict[str, Any]:
         "facts": facts,
         "curve": (checkout.root / "metrics/train.csv").read_text(),
         "scores": {key: value for key, value in scores.items() if key not in VARYING},
-        "record": record(state / "metrics.jsonl"),
+        "record": record(journal),
         "history": history(checkout, run_id),
     }
 

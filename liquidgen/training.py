@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, locked, sha256
 from liquidgen.runs import RUN, read_run, write_run
 from liquidgen.settings import ModelSettings, TrainSettings
+
+logger = logging.getLogger(__name__)
 
 STATE_VERSION = 1
 PATIENCE = 30.0  # seconds to wait for another trainer that is about to stop
@@ -69,10 +72,16 @@ class Training:
 
     def run_id(self) -> str:
         """The tracking run of this training at this length, to be continued or begun."""
-        if not (self.tracking_folder / RUN).exists():
-            # noted before any store hears of it: a kill in between would leave a run without points
-            self.remember_run(uuid.uuid4().hex)
-        return read_run(self.tracking_folder)
+        note = self.tracking_folder / RUN
+        if note.exists():
+            try:
+                return read_run(note.parent)
+            except UserError:
+                logger.warning("%s: damaged; written anew, the training goes on", note)
+        # noted before any store hears of it: a kill in between would leave a run without points
+        run_id = uuid.uuid4().hex
+        self.remember_run(run_id)
+        return run_id
 
     def remember_run(self, run_id: str) -> None:
         """Let a continued training continue this tracking run."""

@@ -25,6 +25,7 @@ from liquidgen.errors import UserError
 from liquidgen.export import export, train_scores
 from liquidgen.modelfolder import load_model
 from liquidgen.preview import COLUMNS, preview_grid
+from liquidgen.runs import RUN, read_run
 from liquidgen.settings import ModelSettings, ProceduralSettings, TrainSettings
 from liquidgen.trainer import Trainer
 from liquidgen.training import prepare_training
@@ -130,6 +131,22 @@ def test_a_training_notes_its_run_before_it_begins_and_remembers_the_stores_name
     assert training.run_id() != prepare(tmp_path, latents, num_epochs=1).run_id()
     training.remember_run("abc")
     assert training.run_id() == "abc"
+
+
+DAMAGED = [b"", b'{"run_id": "0123', b'{"run": "abc"}', b'{"run_id": 5}', b"[]", b"\xff"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_note_of_the_run_is_one_line(latents, tmp_path, caplog, content):
+    training = prepare(tmp_path, latents)
+    training.tracking_folder.mkdir(parents=True)
+    note = training.tracking_folder / RUN
+    note.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{note}: damaged; .*dvc repro"):  # as sample reads it
+        read_run(note.parent)
+    run_id = training.run_id()
+    assert run_id == training.run_id()
+    assert [f"{note}: damaged" in message for message in caplog.messages] == [True]
 
 
 def with_values(folder, source, change):

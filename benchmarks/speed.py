@@ -21,6 +21,7 @@ from torch import nn
 
 from benchmarks.rivals import FORMATS, RIVALS, batch, forward_flops, networks, parameters
 from liquidgen.config import load_params
+from liquidgen.device import keep_freed_memory
 from liquidgen.settings import ModelSettings
 
 LATENTS = {"nano": (8, 32), "tiny": (8, 32), "small": (32, 2)}  # side, images a step
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="LiquidNet through torch.compile")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training does
     print("| size | network | parameters | step, images/s | forward | of peak | to LiquidNet |")
     print("|---|---|---|---|---|---|---|")
     for size in options.sizes:

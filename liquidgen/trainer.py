@@ -20,6 +20,7 @@ from liquidgen.checkpoint import (
     save_checkpoint,
 )
 from liquidgen.data.shards import epoch_order
+from liquidgen.device import keep_freed_memory
 from liquidgen.distributed import ALONE, World
 from liquidgen.errors import UserError
 from liquidgen.interrupt import Interrupt, Interrupted
@@ -77,6 +78,8 @@ class Trainer:
 
     def __init__(self, training: Training, device: torch.device, world: World = ALONE) -> None:
         self.training, self.settings, self.world = training, training.settings, world
+        if device.type == "cpu":
+            keep_freed_memory()
         torch.manual_seed(self.settings.seed)
         self.learner = Learner(LiquidNet(**training.network), self.settings, device, world)
         self.progress = Progress()

@@ -13,6 +13,7 @@ from PIL.Image import Image
 # datasets, latents, models, trainings, runs: each is there as a whole, or not
 UNITS = ("data/*/*", "metrics/*", "work/*/*", "mlruns/*/*")
 DATABASE = "mlflow.db"
+TRAININGS, CHECKPOINTS = Path("work/train"), "step-*"  # whose names have the order of the steps
 EVERY = 600.0  # seconds
 CLOCKS_DIFFER = 2.0  # seconds: network drives round times
 
@@ -20,24 +21,29 @@ CLOCKS_DIFFER = 2.0  # seconds: network drives round times
 class Backup:
     """Keeps a copy of a training's folder in another place; an onlooker of `train`.
 
-    When it is made it brings back what the workspace lacks. Network drives lock and sync unlike
-    disks, so that nothing works on the copy itself.
+    When it is made it brings back what the workspace lacks: whole units, and of a training that is
+    on both sides the later checkpoints. Network drives lock and sync unlike disks, so that nothing
+    works on the copy itself.
     """
 
     def __init__(self, folder: str | Path, workspace: str | Path = ".") -> None:
         self._folder, self._workspace = Path(folder), Path(workspace)
         for unit in [*_units(self._folder), Path(DATABASE)]:
-            if not (self._workspace / unit).exists() and (self._folder / unit).exists():
-                _mirror(self._folder / unit, self._workspace / unit)
+            if not (self._workspace / unit).exists():
+                _restore(self._folder / unit, self._workspace / unit)
+            elif unit.parent == TRAININGS:  # began before the backup was there
+                _bring_later(self._folder / unit, self._workspace / unit)
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
         """Copy what is new; what only the copy has is left there."""
-        for unit in _units(self._workspace):
-            _mirror(self._workspace / unit, self._folder / unit)
-        if (self._workspace / DATABASE).exists():
-            self._save_database()
-        self._saved_at = time.monotonic()
+        try:
+            for unit in _units(self._workspace):
+                _mirror(self._workspace / unit, self._folder / unit)
+            if (self._workspace / DATABASE).exists():
+                self._save_database()
+        finally:  # a drive that fails is not tried again at every step
+            self._saved_at = time.monotonic()
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         """Save every ten minutes of a training."""
@@ -62,6 +68,26 @@ class Backup:
 def _units(folder: Path) -> list[Path]:
     found = (path for pattern in UNITS for path in folder.glob(pattern))
     return sorted(path.relative_to(folder) for path in found if not path.name.startswith("."))
+
+
+def _restore(source: Path, target: Path) -> None:
+    """Bring back a unit that is not there: under a hidden name until it is whole.
+
+    Half of it under its own name would count as the workspace's, and the next save would delete the
+    other half from the copy.
+    """
+    part = target.with_name(f".{target.name}.part")
+    _mirror(source, part)
+    if part.exists():
+        os.replace(part, target)
+
+
+def _bring_later(source: Path, target: Path) -> None:
+    """Bring the checkpoints of a training beyond its last one here, which the next save keeps."""
+    last = max((path.name for path in target.glob(CHECKPOINTS)), default="")
+    for path in source.glob(CHECKPOINTS):
+        if path.name > last:
+            _copy(path, target / path.name)
 
 
 def _mirror(source: Path, target: Path) -> None:

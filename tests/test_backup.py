@@ -14,6 +14,7 @@ CONTENT = {
     "data/raw/a/train.parquet": "raw",
     "data/latents/a/train-0.tar": "latents",
     "data/latents/a/train-1.tar": "more",
+    "work/train/key/metrics.jsonl": "points",
     "work/train/key/step-1.safetensors": "state",
     "work/kept/raw-a.json": "{}",
     "metrics/train.json": "{}",
@@ -68,6 +69,34 @@ def test_what_the_machine_has_is_not_replaced(work: Path, drive: Path):
     assert read(work)["data/raw/a/train.parquet"] == "raw"
 
 
+@pytest.mark.parametrize("name", ["train-1.tar", "step-1.safetensors"])
+def test_a_restore_that_breaks_off_costs_neither_side_a_file(
+    name: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unplugged(source: Path, target: Path) -> None:
+        if source.name == name:
+            raise OSError("unplugged")
+        copy(source, target)
+
+    copy, fresh = module._copy, tmp_path / "fresh"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_copy", unplugged)
+        with pytest.raises(OSError, match="unplugged"):
+            Backup(drive, fresh)
+    Backup(drive, fresh).save()
+    assert read(fresh) == read(drive) == CONTENT
+
+
+def test_later_checkpoints_of_the_copy_come_to_a_training_that_began_without_it(
+    work: Path, drive: Path, tmp_path: Path
+):
+    later = write(drive, {"work/train/key/step-9.safetensors": "later"})
+    Backup(drive, work).save()
+    for folder in (later, work):
+        assert read(folder)["work/train/key/step-9.safetensors"] == "later"
+        assert read(folder)["work/train/key/step-1.safetensors"] == "state"
+
+
 def test_replaced_files_leave_the_copy_and_other_trainings_stay_in_it(work: Path, drive: Path):
     write(work, {"work/train/key/step-2.safetensors": "newer"})
     (work / "work/train/key/step-1.safetensors").unlink()
@@ -110,3 +139,15 @@ def test_it_saves_now_and_then_during_a_training(
     monkeypatch.setattr(module, "EVERY", -1.0)
     backup.log_metrics({"loss": 1.0}, 2)
     assert read(tmp_path / "drive") == CONTENT
+
+
+def test_a_save_that_failed_is_not_tried_again_at_every_point(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "drive").write_text("no folder")
+    backup, start = Backup(tmp_path / "drive", work), module.time.monotonic()
+    clock = iter([start + 700, start + 701, start + 800])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with pytest.raises(OSError, match="drive"):
+        backup.log_metrics({"loss": 1.0}, 1)
+    backup.log_metrics({"loss": 1.0}, 2)

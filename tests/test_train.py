@@ -27,7 +27,7 @@ from liquidgen.modelfolder import load_model
 from liquidgen.preview import COLUMNS, preview_grid
 from liquidgen.runs import RUN, read_run
 from liquidgen.settings import ModelSettings, ProceduralSettings, TrainSettings
-from liquidgen.trainer import Trainer
+from liquidgen.trainer import Trainer, Watched
 from liquidgen.training import prepare_training
 
 PARAMS = load_params(Path("params.yaml"))
@@ -122,6 +122,36 @@ def assert_same_end(trainer, other):
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     assert facts == other_facts
     assert trainer.progress.curve == other.progress.curve
+
+
+class Broken:
+    """An onlooker that fails at everything."""
+
+    def log_metrics(self, metrics, step):
+        raise OSError("the drive is full")
+
+    def log_image(self, image, key, step):
+        raise RuntimeError("no display")
+
+
+def test_an_onlooker_that_fails_is_warned_of_once_and_stops_nothing(tmp_path, latents, caplog):
+    training, log, other = prepare(tmp_path, latents, num_epochs=1), Points(), Points()
+    watched = Watched(log, [Broken(), other, Broken()])
+    trainer = train(training, watched)
+    watched.log_image("picture", "preview", STEPS)
+    assert trainer.learner.step == STEPS
+    assert checkpoints(training.folder)[-1][0] == STEPS
+    assert log.metrics == other.metrics
+    assert log.images == other.images == [(STEPS, "preview", "picture")]
+    assert [record.getMessage() for record in caplog.records] == 2 * [
+        "onlooker Broken failed (OSError: the drive is full); the training goes on, and this is "
+        "said once"
+    ]
+
+
+def test_what_fails_in_the_record_itself_is_no_onlookers_fault():
+    with pytest.raises(OSError, match="full"):
+        Watched(Broken(), [Points()]).log_metrics({}, 1)
 
 
 def test_a_training_notes_its_run_before_it_begins_and_remembers_the_stores_name(latents, tmp_path):

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -11,6 +12,7 @@ from conftest import PROJECT, read_params
 from nbclient import NotebookClient
 from small_settings import SMALL
 
+import liquidgen
 from liquidgen.config import BLOCKS
 
 NOTEBOOK = PROJECT / "notebooks/LiquidGen_Colab.ipynb"
@@ -103,6 +105,22 @@ def test_no_cell_warns_or_fails(executed: tuple[Notebook, Path]):
         for output in cell.get("outputs", []):
             assert output.output_type != "error"
             assert "Warning" not in output.get("text", ""), output.text
+
+
+def test_an_interrupted_training_is_backed_up(notebook: Notebook, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(config: object, onlookers: list) -> None:
+        assert backup in onlookers
+        raise SystemExit("stopped at step 7")
+
+    backup = Mock()
+    monkeypatch.setattr(liquidgen, "train", interrupted)
+    monkeypatch.setattr("liquidgen.liveview.LiveView", Mock)
+    (cell,) = (c for c in notebook.cells if "model = train(config" in c.source)
+    variables = {"backup": backup}
+    exec(notebook.cells[parameters(notebook)].source, variables)
+    with pytest.raises(SystemExit, match="step 7"):
+        exec(cell.source, variables)
+    backup.save.assert_called_once_with()
 
 
 def test_the_stored_notebook_has_one_output_a_picture_and_no_counts(notebook: Notebook):

@@ -20,8 +20,9 @@ pipe({example}num_images=4, seed=0).images
 
 def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
     """Scores that lie in the project of a model folder; None if they are not of these weights."""
-    path = model_folder.resolve().parents[2] / SCORES
-    if not path.is_file():
+    around = model_folder.resolve().parents
+    path = around[2] / SCORES if len(around) > 2 else None
+    if path is None or not path.is_file():
         return None
     scores = json.loads(path.read_bytes())
     drawn_by = scores["protocol"]["sampling"].get("weights_digest")

@@ -15,11 +15,16 @@ NEVER = 2**31 - 1
 def resolve_device(name: str) -> torch.device:
     """The device of `machine.device`; auto is CUDA where there is one, else the CPU.
 
-    Raises UserError for a CUDA device that is not there.
+    Raises UserError for an unknown one, and for a CUDA device that is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device '{name}': not known; use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"machine.device: '{name}', but there are {torch.cuda.device_count()} CUDA devices; "

@@ -1,14 +1,12 @@
 """LiquidGenPipeline: a trained model as a pipeline of diffusers, to draw with, save and publish."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import FrozenDict
-from huggingface_hub import create_repo, upload_folder
-from huggingface_hub.errors import HfHubHTTPError
 
 from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.card import model_card, read_scores
@@ -16,13 +14,12 @@ from liquidgen.drawing import Seed, draw, usable_guidance
 from liquidgen.errors import UserError
 from liquidgen.modelfolder import MODEL, ModelFacts, load_model
 from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.request import Class, check_counts, labels_of, seeds_of
 from liquidgen.samplers import scheduler_of, set_grid
-from liquidgen.saved import check_index, downloaded
+from liquidgen.saved import check_index, downloaded, published
 
 SOLVER, NUM_STEPS, GUIDANCE_SCALE = "euler", 50, 1.5  # what params.yaml begins with
 BATCH_SIZE = 64  # images drawn at once
-
-Class = str | int
 
 
 class LiquidGenPipeline(DiffusionPipeline):
@@ -51,7 +48,8 @@ class LiquidGenPipeline(DiffusionPipeline):
         super().__init__()
         if facts is None:
             raise UserError("facts: missing; load a pipeline by LiquidGenPipeline.from_pretrained")
-        liquidnet.to(memory_format=torch.channels_last)  # as in the stage sample: the same bits
+        for part in (liquidnet, autoencoder):  # as in the stage sample: the same bits
+            part.to(memory_format=torch.channels_last)
         self.register_modules(liquidnet=liquidnet, autoencoder=autoencoder, scheduler=scheduler)
         self.register_to_config(facts=_plain(facts), scores=_plain(scores))
         self._facts = ModelFacts.model_validate(_plain(facts))
@@ -123,22 +121,24 @@ class LiquidGenPipeline(DiffusionPipeline):
 
         With the same classes, seed and settings the images are those of the stage sample.
 
-        Raises UserError for unknown classes or solvers, and for guidance that cannot be had.
+        Raises UserError for unknown classes or solvers, for numbers out of range, and for guidance
+        that cannot be had.
         """
         labels = self.request(classes, num_images)
-        seeds = _seeds(seed, len(labels))
+        seeds = seeds_of(seed, len(labels))
         if guidance_scale is None:
             guidance_scale = GUIDANCE_SCALE if self._facts.label_dropout else 1.0
-        _check_counts(num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale)
+        check_counts(num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale)
         scheduler = scheduler_of(solver) if solver else self.scheduler
         set_grid(scheduler, num_steps, self.device)
+        autoencoder = self._pixels_of_latents()
         images, starts = [], range(0, len(labels), batch_size)
         with self.progress_bar(total=len(scheduler.timesteps) * len(starts)) as bar:
             for start in starts:
                 chosen = slice(start, start + batch_size)
                 images += draw(
                     self.liquidnet,
-                    self._pixels_of_latents(),
+                    autoencoder,
                     self._facts,
                     labels[chosen],
                     seeds[chosen],
@@ -155,7 +155,9 @@ class LiquidGenPipeline(DiffusionPipeline):
             raise UserError(f"pipeline: in {self.liquidnet.dtype}; use `.to(torch.float32)`")
         # as in the stage sample
         dtype = working_dtype(contract.autoencoder.precision, self.device)
-        model = self.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)
+        model = self.autoencoder
+        if model.dtype != dtype:  # a copy, for rounded weights must not be saved
+            model = copy.deepcopy(model).to(dtype)
         return Autoencoder(model, contract.autoencoder, contract.autoencoder_digest)
 
     def request(
@@ -165,26 +167,7 @@ class LiquidGenPipeline(DiffusionPipeline):
 
         Raises UserError for unknown classes, and for no images at all.
         """
-        if self.classes is None and classes is not None:
-            raise UserError(f"classes: {classes!r}, but the model has no classes; leave them out")
-        if classes is None:
-            labels = list(range(len(self.classes))) if self.classes else [self.liquidnet.null_label]
-        else:
-            several = [classes] if isinstance(classes, Class) else classes
-            labels = [self._label(one) for one in several]
-        num_images = len(labels) if num_images is None else num_images
-        if num_images < 1 or not labels:
-            raise UserError(f"{num_images} images of {len(labels)} classes; ask for at least one")
-        return [labels[number % len(labels)] for number in range(num_images)]
-
-    def _label(self, name: Class) -> int:
-        count = len(self.classes)
-        if isinstance(name, str) and name in self.classes:
-            return self.classes.index(name)
-        if isinstance(name, int) and 0 <= name < count:
-            return name
-        known = ", ".join(self.classes)
-        raise UserError(f"class {name!r}: not known; choose 0 to {count - 1}, or one of {known}")
+        return labels_of(classes, num_images, self.classes, self.liquidnet.null_label)
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the whole pipeline as safetensors and JSON, with its model card as README.md."""
@@ -204,39 +187,10 @@ class LiquidGenPipeline(DiffusionPipeline):
     ) -> str:
         """Save into a repository of the hub, which is made if need be; returns the commit's URL.
 
-        Raises UserError where the hub does not take it, such as without a token.
+        Raises UserError for a name that cannot be one, where the hub does not take it, such as
+        without a token, and where it cannot be reached.
         """
-        try:
-            made = create_repo(repo_id, private=private, token=token, exist_ok=True)
-            with TemporaryDirectory() as folder:
-                self.save_pretrained(folder)
-                return upload_folder(
-                    repo_id=made.repo_id,
-                    folder_path=folder,
-                    token=token,
-                    commit_message=commit_message,
-                )
-        except HfHubHTTPError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{repo_id}: the hub does not take it ({reason}); set HF_TOKEN to a token that may "
-                "write there, or run `hf auth login`"
-            ) from None
-
-
-def _seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
-    if isinstance(seed, int):
-        return [(seed, number) for number in range(num_images)]
-    seeds = [(one, 0) if isinstance(one, int) else tuple(one) for one in seed]
-    if len(seeds) != num_images:
-        raise UserError(f"seed: {len(seeds)} of them for {num_images} images; give one an image")
-    return seeds
-
-
-def _check_counts(**least_one: float) -> None:
-    for name, value in least_one.items():
-        if value < 1:
-            raise UserError(f"{name}: {value}; must be at least 1")
+        return published(self.save_pretrained, repo_id, private, token, commit_message)
 
 
 def _plain(value: object) -> object:

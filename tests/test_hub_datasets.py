@@ -180,7 +180,7 @@ def test_a_gated_dataset_says_where_to_accept_and_reads_the_token(
 @pytest.mark.parametrize(
     ("changes", "rules"),
     [
-        ({"repo": "nobody/nothing"}, ["nobody/nothing: no such dataset", "correct `repo`"]),
+        ({"repo": "nobody/nothing"}, ["nobody/nothing: no such dataset", "correct the name"]),
         ({"revision": "v9"}, ["has no revision 'v9'", "/tree/main lists them"]),
         ({"files": ["fuller/*.parquet"]}, ["no file fits 'fuller/*.parquet'", "full/test/0000"]),
         ({"image_column": "img"}, ["full/train/0000.parquet: image_column: no column 'img'"]),

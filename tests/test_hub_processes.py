@@ -66,7 +66,7 @@ def test_an_offline_machine_works_from_its_cache(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     message = message_of(project)
     assert "HF_HUB_OFFLINE is set, and not all of it is in the cache" in message
-    assert "unset it and run `dvc repro` once with a connection" in message
+    assert "unset it and run it again with a connection" in message
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert project.stage("download").returncode == 0
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -13,14 +13,14 @@ import pytest
 import torch
 from conftest import PROJECT
 from diffusers import DPMSolverMultistepScheduler
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants, hf_api
 from PIL import Image
 from safetensors.torch import load_file
 from small_model import CLASSES, IMAGE_SIZE, facts, network
 from standin import StandInHub
 
 from liquidgen import LiquidGenPipeline, pipeline
-from liquidgen.card import model_card
+from liquidgen.card import model_card, read_scores
 from liquidgen.config import load_params
 from liquidgen.data.raw import RawDataset
 from liquidgen.errors import UserError
@@ -127,6 +127,20 @@ def test_a_pipeline_is_loaded_where_only_the_library_is(saved, tmp_path):
     assert "LiquidNet" in done.stdout
 
 
+def test_a_pipeline_that_has_drawn_in_half_precision_saves_the_weights_that_were_loaded(
+    saved, tmp_path, monkeypatch
+):
+    pipe = load(saved)
+    monkeypatch.setattr(pipeline, "working_dtype", lambda precision, device: torch.bfloat16)
+    in_half = drawn(pipe, seed=5)
+    monkeypatch.undo()
+    assert not np.array_equal(in_half, drawn(pipe, seed=5))
+    pipe.save_pretrained(tmp_path / "again")
+    for path in saved.rglob("*.safetensors"):
+        again = load_file(tmp_path / "again" / path.relative_to(saved))
+        assert all(torch.equal(again[name], value) for name, value in load_file(path).items())
+
+
 def test_classes_are_asked_for_by_name_or_id(pipe):
     named = drawn(pipe, ["dots", "hills"])
     assert np.array_equal(named, drawn(pipe, [2, 0]))
@@ -187,6 +201,10 @@ def test_defaults_are_those_of_params_yaml():
         ({"num_steps": 0}, "num_steps: 0; must be at least 1"),
         ({"batch_size": 0}, "batch_size: 0; must be at least 1"),
         ({"guidance_scale": 0.5}, "guidance_scale: 0.5; must be at least 1"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: nan; must be at least 1"),
+        ({"guidance_scale": float("inf")}, "guidance_scale: inf; must be finite"),
+        ({"seed": -1}, "seed: -1; must be at least 0"),
+        ({"seed": [0, (3, -1), 0]}, "seed: (3, -1); must be at least 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(pipe, arguments, rule):
@@ -264,6 +282,11 @@ def test_scores_go_on_the_card_if_they_are_of_these_weights(model, tmp_path, sam
     assert (tmp_path / "again/README.md").read_text() == text
 
 
+def test_a_model_folder_near_the_root_has_no_scores():
+    assert read_scores(Path("/content/model"), "0" * 64) is None
+    assert read_scores(Path("/"), "0" * 64) is None
+
+
 def test_a_pushed_pipeline_is_drawn_from_by_its_name_on_the_hub(hub: StandInHub, pipe, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     url = pipe.push_to_hub("people/liquid")
@@ -275,12 +298,47 @@ def test_a_pushed_pipeline_is_drawn_from_by_its_name_on_the_hub(hub: StandInHub,
 
 
 def test_pushing_without_a_token_is_refused_in_one_line(hub: StandInHub, pipe):
-    with pytest.raises(
-        UserError, match=r"people/liquid: the hub does not take it \(.*HF_TOKEN"
-    ) as no:
+    with pytest.raises(UserError, match=r"people/liquid: .* set HF_TOKEN to a token that") as no:
         pipe.push_to_hub("people/liquid")
     assert "\n" not in str(no.value)
     assert not hub.repositories
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"),
+    [
+        ({"status": 403, "message": "not yours"}, r"not yours.*set HF_TOKEN to a token that may"),
+        ({"status": 429, "headers": {"Retry-After": "400"}}, "limits the rate of requests .*wait"),
+        ({"status": 500}, "the hub is in trouble .status 500.; later, run it again"),
+    ],
+)
+def test_a_push_that_the_hub_refuses_is_told_in_one_line(
+    hub: StandInHub, pipe, monkeypatch, answer, rule
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    refused = pytest.raises(UserError, match=f"people/liquid: .*{rule}")
+    with hub.fault("api/repos/create", **answer), refused as no:
+        pipe.push_to_hub("people/liquid")
+    assert "\n" not in str(no.value)
+    assert ("HF_TOKEN" in str(no.value)) == (answer["status"] != 500)
+
+
+def test_a_push_to_a_hub_that_is_away_is_told_in_one_line(hub: StandInHub, pipe, monkeypatch):
+    monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"the hub cannot be reached .*run it again") as no:
+        pipe.push_to_hub("people/liquid", token="hf_secret")
+    assert "\n" not in str(no.value)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="people/liquid: HF_HUB_OFFLINE is set; unset it") as no:
+        pipe.push_to_hub("people/liquid", token="hf_secret")
+    assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "bad name", ""])
+def test_a_name_that_no_repository_can_have_is_refused_in_one_line(hub: StandInHub, pipe, name):
+    with pytest.raises(UserError, match=f"'{name}': no name of a repository; .*owner/name") as no:
+        pipe.push_to_hub(name, token="hf_secret")
+    assert "\n" not in str(no.value)
 
 
 def test_no_code_and_no_pickle_of_a_repository_is_downloaded(

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from liquidgen.errors import UserError
 from liquidgen.hub.place import TOKENS, Place
 
-AGAIN = "run `dvc repro` again: what has arrived is kept"
+AGAIN = "run it again: what has arrived is kept"
 
 
 class Unreachable(UserError):
@@ -49,7 +49,7 @@ def offline(place: Place) -> Unreachable:
     """The error for what is wanted in offline mode and is not there."""
     return Unreachable(
         f"{place}: HF_HUB_OFFLINE is set, and not all of it is in the cache ({place.cache}); "
-        "unset it and run `dvc repro` once with a connection"
+        "unset it and run it again with a connection"
     )
 
 
@@ -65,13 +65,13 @@ def _refused(place: Place, error: Exception) -> str:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return (
-            f"{place.repo}: has no revision {place.revision!r}; correct `revision` in params.yaml: "
-            f"{place.page}/tree/main lists them"
+            f"{place.repo}: has no revision {place.revision!r}; correct it: {place.page}/tree/main "
+            "lists them"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            f"{place.repo}: no such {place.type} on the hub, or a private one; correct `repo` in "
-            f"params.yaml, or set HF_TOKEN to a token that may read it ({TOKENS})"
+            f"{place.repo}: no such {place.type} on the hub, or a private one; correct the name, "
+            f"or set HF_TOKEN to a token that may read it ({TOKENS})"
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return (

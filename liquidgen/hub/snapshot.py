@@ -82,7 +82,7 @@ def _link(place: Place, commit: str, names: list[str]) -> Path:
             tqdm_class=_Silent,
         )
     if Path(folder).name != commit:
-        raise UserError(f"{place}: it changed while it was downloaded; run `dvc repro` again")
+        raise UserError(f"{place}: it changed while it was downloaded; run it again")
     return Path(folder)
 
 

@@ -1,5 +1,6 @@
 """Settings: frozen models of the sections and blocks of params.yaml, without defaults."""
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Literal, TypeVar
 
@@ -14,6 +15,12 @@ Count = Annotated[int, Field(ge=1)]
 def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError("must be odd, so that the output keeps its size")
+    return value
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("must be auto, cpu, cuda or cuda:1")
     return value
 
 
@@ -192,7 +199,7 @@ class EvaluateSettings(Settings):
 class MachineSettings(Settings):
     """What depends on the machine and must not retrain."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    device: Annotated[str, AfterValidator(_device)]
     num_processes: Count
     num_workers: Annotated[int, Field(ge=0)]
 

@@ -119,6 +119,12 @@ def test_a_learning_rate_must_be_a_finite_positive_number(value: object, tmp_pat
     assert repr(value) in message
 
 
+@pytest.mark.parametrize("value", ["gpu", "cuda:", "cuda:one", ""])
+def test_an_unknown_device_is_refused_with_those_that_there_are(value: str, tmp_path: Path):
+    message = refusal(changed(RAW, {"machine.device": value}), tmp_path)
+    assert message == f"machine.device: must be auto, cpu, cuda or cuda:1; it is {value!r}"
+
+
 @pytest.mark.parametrize("section", [*STAGES, *UNTRACKED, *BLOCKS.values()])
 def test_a_section_that_is_missing_empty_or_misspelt_is_named(section: str, tmp_path: Path):
     assert refusal(changed(RAW, {section: None}), tmp_path).startswith(f"{section}: ")

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from liquidgen.contract import LatentContract
+from liquidgen.device import give_back
 from liquidgen.flow import guided, integrate
 from liquidgen.grid import class_grid, to_images
 from liquidgen.learner import Learner, generator_for
@@ -48,4 +49,6 @@ def preview_grid(
     autoencoder = load_autoencoder(contract.autoencoder, learner.device)
     contract.check_autoencoder(autoencoder.digest)
     images = to_images(autoencoder.decode(latents))
+    del autoencoder
+    give_back(learner.device)
     return class_grid([images[i : i + COLUMNS] for i in range(0, len(images), COLUMNS)], names)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from liquidgen.autoencoder import load_autoencoder
 from liquidgen.checkpoint import checkpoints
 from liquidgen.config import load_params
 from liquidgen.data.manifest import Split, read_manifest, write_manifest
@@ -523,6 +525,22 @@ def test_a_preview_has_a_row_a_class(tmp_path, latents):
     assert image.width > COLUMNS * (SIDE + 2)  # the names are at the left
     grid = image.crop((image.width - COLUMNS * (SIDE + 2) + 2, 0, image.width, image.height))
     assert len(np.unique(np.asarray(grid).reshape(-1, 3), axis=0)) > 1000
+
+
+def test_a_preview_gives_the_memory_of_its_autoencoder_back(tmp_path, latents, monkeypatch):
+    def load(*arguments):
+        autoencoder = load_autoencoder(*arguments)
+        loaded.append(weakref.ref(autoencoder.model))
+        return autoencoder
+
+    loaded, given_back = [], []
+    monkeypatch.setattr("liquidgen.autoencoder.load_autoencoder", load)
+    monkeypatch.setattr(
+        "liquidgen.preview.give_back", lambda device: given_back.append((device, loaded[-1]()))
+    )
+    trainer = Trainer(prepare(tmp_path, latents), CPU)
+    preview_grid(trainer.learner, trainer.training.dataset.contract, None)
+    assert given_back == [(CPU, None)]
 
 
 def test_a_preview_leaves_the_training_as_it_was(tmp_path, latents):

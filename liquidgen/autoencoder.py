@@ -2,28 +2,10 @@
 
 import torch
 
-from liquidgen.autoencoder_files import (
-    CONFIG,
-    KINDS,
-    SHIPPED,
-    WEIGHTS,
-    checked_folder,
-    read_weights,
-    weights_digest,
-)
+from liquidgen.autoencoder_files import KINDS, checked_folder, read_weights
 from liquidgen.errors import UserError
 from liquidgen.settings import AutoencoderSettings
 
-__all__ = [
-    "CONFIG",
-    "KINDS",
-    "SHIPPED",
-    "WEIGHTS",
-    "Autoencoder",
-    "load_autoencoder",
-    "weights_digest",
-    "working_dtype",
-]
 AT_ONCE = 2**19  # px: 8 images of 256 px, 128 of 64 px
 RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from liquidgen.autoencoder import weights_digest
+from liquidgen.autoencoder_files import weights_digest
 from liquidgen.data.shards import LatentDataset, verify
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, locked, sha256

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from liquidgen.autoencoder import CONFIG, KINDS, SHIPPED, WEIGHTS, load_autoencoder
+from liquidgen.autoencoder import load_autoencoder
+from liquidgen.autoencoder_files import CONFIG, KINDS, SHIPPED, WEIGHTS
 from liquidgen.data.procedural import STYLES, draw
 from liquidgen.errors import UserError
 from liquidgen.settings import AutoencoderSettings

@@ -16,14 +16,8 @@ from PIL import Image
 from standin import StandInHub, autoencoders
 
 import liquidgen.autoencoder
-from liquidgen.autoencoder import (
-    CONFIG,
-    WEIGHTS,
-    Autoencoder,
-    load_autoencoder,
-    weights_digest,
-    working_dtype,
-)
+from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
+from liquidgen.autoencoder_files import CONFIG, WEIGHTS, weights_digest
 from liquidgen.config import load_params
 from liquidgen.data.manifest import read_manifest
 from liquidgen.download import download

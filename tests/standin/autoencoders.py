@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from liquidgen.autoencoder import KINDS
+from liquidgen.autoencoder_files import KINDS
 from liquidgen.settings import AutoencoderSettings
 
 # config.json of the FLUX.1 autoencoder

@@ -11,11 +11,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
 from standin import StandInHub
+
+if TYPE_CHECKING:
+    from liquidgen.data.manifest import Manifest
+    from liquidgen.settings import AutoencoderSettings
 
 # before anything reads them: no test reaches the real hub, or the user's cache and token
 HUB = StandInHub()
@@ -78,6 +82,32 @@ def leaves(params: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def encoded(
+    raw: Path,
+    folder: Path,
+    image_size: int,
+    *,
+    autoencoder: "AutoencoderSettings | None" = None,
+    num_workers: int = 0,
+    **changes: Any,
+) -> "Manifest":
+    """Encode a raw folder on the CPU as params.yaml says, but for changes of its section."""
+    from liquidgen.config import load_params
+    from liquidgen.encode import encode
+
+    params = load_params(PROJECT / "params.yaml")
+    return encode(
+        raw,
+        folder,
+        work_folder=folder.parent / "work",
+        autoencoder_settings=autoencoder or params.autoencoder,
+        image_size=image_size,
+        settings=params.encode.model_copy(update=changes),
+        device="cpu",
+        num_workers=num_workers,
+    )
 
 
 class Checkout:

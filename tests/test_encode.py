@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import encoded
 from PIL import Image
 
-from liquidgen.config import load_params
 from liquidgen.data.manifest import Manifest
 from liquidgen.data.raw import RawDataset
 from liquidgen.download import download
-from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.files import locked
 from liquidgen.settings import DownloadSettings, FolderSettings, ProceduralSettings
-
-PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
-SETTINGS = PARAMS.encode.model_copy(update={"batch_size": 8, "flip": True})
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +31,9 @@ def draw(folder: Path, seed: int) -> Path:
     return folder
 
 
-def encoded(raw: Path, folder: Path, num_workers: int = 0, **changes: object) -> Manifest:
-    return encode(
-        raw,
-        folder,
-        work_folder=folder.parent / "work",
-        autoencoder_settings=PARAMS.autoencoder,
-        image_size=32,
-        settings=SETTINGS.model_copy(update=changes),
-        device="cpu",
-        num_workers=num_workers,
-    )
+def small(raw: Path, folder: Path, **changes: object) -> Manifest:
+    """The raw folder encoded at 32 px, in small batches and with mirrored samples."""
+    return encoded(raw, folder, 32, **{"batch_size": 8, "flip": True} | changes)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -56,10 +44,10 @@ def test_the_bytes_depend_on_neither_decoding_threads_nor_torchs(painted: Path, 
     count = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        encoded(painted, tmp_path / "many", num_workers=2)
+        small(painted, tmp_path / "many", num_workers=2)
         assert torch.get_num_threads() == 3
         torch.set_num_threads(1)
-        encoded(painted, tmp_path / "one")
+        small(painted, tmp_path / "one")
     finally:
         torch.set_num_threads(count)
     assert content(tmp_path / "many") == content(tmp_path / "one")
@@ -72,23 +60,23 @@ def test_damaged_raw_images_are_named_before_anything_is_made(tmp_path: Path):
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with pytest.raises(UserError, match=r"train-00000\.parquet: damaged"):
-        encoded(raw, tmp_path / "latents")
+        small(raw, tmp_path / "latents")
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_the_manifest_names_the_images_that_it_was_made_of(painted: Path, tmp_path: Path):
     other = draw(tmp_path / "other", seed=1)
     for raw in (painted, other):
-        manifest = encoded(raw, tmp_path / "latents")
+        manifest = small(raw, tmp_path / "latents")
         assert manifest.dataset_digest == RawDataset(raw).info.digest
     assert RawDataset(painted).info.digest != RawDataset(other).info.digest
 
 
 def test_files_that_the_system_leaves_beside_raw_images_do_no_harm(tmp_path: Path):
     raw = draw(tmp_path / "raw", seed=0)
-    first = encoded(raw, tmp_path / "latents")
+    first = small(raw, tmp_path / "latents")
     (raw / ".DS_Store").touch()
-    assert encoded(raw, tmp_path / "latents") == first
+    assert small(raw, tmp_path / "latents") == first
 
 
 def test_work_of_abandoned_settings_goes_but_not_what_is_in_use(painted: Path, tmp_path: Path):
@@ -96,7 +84,7 @@ def test_work_of_abandoned_settings_goes_but_not_what_is_in_use(painted: Path, t
     for name in ("abandoned", "in_use"):
         (work / name).mkdir(parents=True)
     with locked(work / "in_use", "encodes here"):
-        encoded(painted, tmp_path / "latents")
+        small(painted, tmp_path / "latents")
         assert sorted(path.name for path in work.iterdir()) == [".in_use.lock", "in_use"]
 
 
@@ -115,7 +103,7 @@ def test_enlarged_and_letterboxed_images_are_counted_and_reported(tmp_path: Path
     settings = DownloadSettings(max_file_mb=1, split_seed=0)
     download(dataset, settings, tmp_path / "raw", num_workers=0)
     changes = {"crop": "letterbox", "flip": False}
-    manifest = encoded(tmp_path / "raw", tmp_path / "latents", **changes)
+    manifest = small(tmp_path / "raw", tmp_path / "latents", **changes)
     noted = sum((Counter(split.notes) for split in manifest.splits.values()), Counter())
     assert noted == {"upscaled": 2, "letterboxed": 3}
     assert manifest.summary().endswith("; 3 letterboxed, 2 upscaled")
@@ -126,6 +114,6 @@ def test_enlarged_and_letterboxed_images_are_counted_and_reported(tmp_path: Path
 
 
 def test_another_licence_makes_no_other_latents(painted: Path, tmp_path: Path):
-    manifest = encoded(painted, tmp_path / "latents")
+    manifest = small(painted, tmp_path / "latents")
     assert manifest.license == RawDataset(painted).info.license
     assert manifest.model_copy(update={"license": "other"}).sealed().digest == manifest.digest

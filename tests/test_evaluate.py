@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import encoded
 from PIL import Image
 
 from liquidgen.autoencoder import load_autoencoder
@@ -15,7 +16,6 @@ from liquidgen.data.procedural import STYLES, draw
 from liquidgen.data.raw import RawDataset, RawWriter, Record
 from liquidgen.data.shards import LatentDataset
 from liquidgen.download import download
-from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.evaluate import evaluate, write_scores
 from liquidgen.files import new_folder
@@ -23,7 +23,6 @@ from liquidgen.grid import to_images
 from liquidgen.settings import (
     AutoencoderSettings,
     DownloadSettings,
-    EncodeSettings,
     EvaluateSettings,
     FolderSettings,
     ProceduralSettings,
@@ -34,31 +33,13 @@ CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
-ENCODE = EncodeSettings(
-    batch_size=64,
-    shard_mb=256,
-    crop="center",
-    flip=False,
-    max_upscale=1.5,
-    max_pixels=10**6,
-    seed=0,
-)
 SETTINGS = EvaluateSettings(batch_size=64, neighbours=3, kid_subset_size=30, kid_subsets=20, seed=0)
 
 
 def prepare(folder, dataset):
     """Raw images and latents of a dataset."""
     download(dataset, DOWNLOAD, folder / "raw", num_workers=0)
-    encode(
-        folder / "raw",
-        folder / "latents",
-        work_folder=folder / "work",
-        autoencoder_settings=BUILTIN,
-        image_size=SIDE,
-        settings=ENCODE,
-        device="cpu",
-        num_workers=0,
-    )
+    encoded(folder / "raw", folder / "latents", SIDE)
     return folder
 
 

@@ -11,17 +11,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import PROJECT, read_params
+from conftest import PROJECT, encoded, read_params
 from PIL import Image
 from standin import StandInHub, autoencoders
 
 import liquidgen.autoencoder
 from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.autoencoder_files import CONFIG, WEIGHTS, weights_digest
-from liquidgen.config import load_params
 from liquidgen.data.manifest import read_manifest
 from liquidgen.download import download
-from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.files import file_sha256
 from liquidgen.hub import probe
@@ -53,19 +51,6 @@ def drawn(folder: Path) -> Path:
     return folder
 
 
-def encoded(raw: Path, folder: Path, block: AutoencoderSettings):
-    return encode(
-        raw,
-        folder,
-        work_folder=folder.parent / "work",
-        autoencoder_settings=block,
-        image_size=64,
-        settings=load_params(PROJECT / "params.yaml").encode,
-        device="cpu",
-        num_workers=0,
-    )
-
-
 def test_the_hub_has_the_autoencoders_that_are_tried():
     assert set(OF_HUB) == set(autoencoders.SHAPES) == set(autoencoders.SHRUNKEN)
     for block in OF_HUB.values():
@@ -78,7 +63,7 @@ def test_an_autoencoder_of_the_hub_encodes_as_a_stage_does(
     name: str, hub: StandInHub, tmp_path: Path
 ):
     block = served(hub, name, tmp_path / "served")
-    manifest = encoded(drawn(tmp_path / "raw"), tmp_path / "latents", block)
+    manifest = encoded(drawn(tmp_path / "raw"), tmp_path / "latents", 64, autoencoder=block)
     assert sum(split.count for split in manifest.splits.values()) == 24
     contract = read_manifest(tmp_path / "latents").contract
     assert contract.autoencoder == block
@@ -229,7 +214,7 @@ def test_encode_leaves_no_autoencoder_in_memory(
         return autoencoder
 
     monkeypatch.setattr(liquidgen.autoencoder, "load_autoencoder", load)
-    encoded(drawn(tmp_path / "raw"), tmp_path / "latents", block)
+    encoded(drawn(tmp_path / "raw"), tmp_path / "latents", 64, autoencoder=block)
     gc.collect()
     assert [reference() for reference in loaded] == [None]
 
@@ -288,7 +273,7 @@ def test_real_taef1_comes_through_the_hub(hub: StandInHub, tmp_path: Path):
     shutil.copytree(TAEF1, tmp_path / "served")
     hub.model(place.repo, tmp_path / "served", place.revision)
     block = BLOCKS["taef1"].model_copy(update={"sha256": file_sha256(TAEF1 / WEIGHTS)})
-    manifest = encoded(drawn(tmp_path / "raw"), tmp_path / "latents", block)
+    manifest = encoded(drawn(tmp_path / "raw"), tmp_path / "latents", 64, autoencoder=block)
     assert all(0.3 < value < 2 for value in manifest.contract.std)
     config = json.loads((TAEF1 / CONFIG).read_bytes())
     assert (config["scaling_factor"], config["shift_factor"]) == (block.scale, block.shift)

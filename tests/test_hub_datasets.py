@@ -8,16 +8,14 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, read_params
+from conftest import PROJECT, encoded, read_params
 from PIL import Image
 from standin import StandInHub, presets
 
-from liquidgen.config import load_params
 from liquidgen.data.raw import RawDataset
 from liquidgen.data.raw_info import RawInfo
 from liquidgen.data.sources import SOURCES
 from liquidgen.download import download
-from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.hub import probe, transfer
 from liquidgen.hub.place import Place
@@ -96,18 +94,8 @@ def test_a_preset_becomes_raw_images(name: str, hub: StandInHub, tmp_path: Path)
 
 
 def test_pictures_of_the_hub_become_latents(hub: StandInHub, tmp_path: Path):
-    params = load_params(PROJECT / "params.yaml")
     downloaded(serve(hub, "cartoon", tmp_path / "served"), tmp_path / "raw")
-    manifest = encode(
-        tmp_path / "raw",
-        tmp_path / "latents",
-        work_folder=tmp_path / "work",
-        autoencoder_settings=params.autoencoder,
-        image_size=64,
-        settings=params.encode,
-        device="cpu",
-        num_workers=0,
-    )
+    manifest = encoded(tmp_path / "raw", tmp_path / "latents", 64)
     assert sum(split.count for split in manifest.splits.values()) == 40
 
 

@@ -15,6 +15,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from conftest import encoded
 
 from liquidgen.autoencoder import load_autoencoder
 from liquidgen.checkpoint import checkpoints
@@ -22,7 +23,6 @@ from liquidgen.config import load_params
 from liquidgen.data.manifest import Split, read_manifest, write_manifest
 from liquidgen.data.shards import LatentDataset, write_shard
 from liquidgen.download import download
-from liquidgen.encode import encode
 from liquidgen.errors import UserError
 from liquidgen.export import export, train_scores
 from liquidgen.modelfolder import load_model
@@ -56,16 +56,7 @@ def latents(tmp_path_factory):
         kind="procedural", num_images=160, render_size=SIDE, seed=0, holdout_fraction=0.1
     )
     download(dataset, PARAMS.download, folder / "raw", num_workers=0)
-    encode(
-        folder / "raw",
-        folder / "latents",
-        work_folder=folder / "work",
-        autoencoder_settings=PARAMS.autoencoder,
-        image_size=SIDE,
-        settings=PARAMS.encode,
-        device="cpu",
-        num_workers=0,
-    )
+    encoded(folder / "raw", folder / "latents", SIDE)
     return folder / "latents"
 
 

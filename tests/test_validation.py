@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import encoded
 
 from liquidgen.config import load_params
 from liquidgen.data.shards import LatentDataset
 from liquidgen.download import download
-from liquidgen.encode import encode
 from liquidgen.flow import TIME_SAMPLINGS
 from liquidgen.learner import Learner
 from liquidgen.models.liquidnet import LiquidNet
@@ -25,16 +25,7 @@ def holdout(tmp_path_factory):
         kind="procedural", num_images=120, render_size=32, seed=0, holdout_fraction=0.5
     )
     download(dataset, PARAMS.download, folder / "raw", num_workers=0)
-    encode(
-        folder / "raw",
-        folder / "latents",
-        work_folder=folder / "work",
-        autoencoder_settings=PARAMS.autoencoder,
-        image_size=32,
-        settings=PARAMS.encode,
-        device="cpu",
-        num_workers=0,
-    )
+    encoded(folder / "raw", folder / "latents", 32)
     return LatentDataset(folder / "latents", "holdout")
 
 

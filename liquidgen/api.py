@@ -11,7 +11,7 @@ from liquidgen.kept import Note
 from liquidgen.launch import inside
 
 if TYPE_CHECKING:
-    from liquidgen.trainer import Log
+    from liquidgen.recording import Log
 
 HERE = Path(__file__).parent
 KEYS = {

@@ -27,9 +27,10 @@ from liquidgen.errors import UserError
 from liquidgen.export import export, train_scores
 from liquidgen.modelfolder import load_model
 from liquidgen.preview import COLUMNS, preview_grid
+from liquidgen.recording import Watched
 from liquidgen.runs import RUN, read_run
 from liquidgen.settings import ModelSettings, ProceduralSettings, TrainSettings
-from liquidgen.trainer import Trainer, Watched
+from liquidgen.trainer import Trainer
 from liquidgen.training import prepare_training
 
 PARAMS = load_params(Path("params.yaml"))
@@ -530,7 +531,7 @@ def test_a_preview_gives_the_memory_of_its_autoencoder_back(tmp_path, latents, m
         "liquidgen.preview.give_back", lambda device: given_back.append((device, loaded[-1]()))
     )
     trainer = Trainer(prepare(tmp_path, latents), CPU)
-    preview_grid(trainer.learner, trainer.training.dataset.contract, None)
+    preview_grid(trainer.learner, trainer.training.dataset.contract, None, never)
     assert given_back == [(CPU, None)]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from liquidgen.config import Params
 from liquidgen.distributed import joined
 from liquidgen.export import export, train_scores
+from liquidgen.recording import Log, Unrecorded, Watched
 from liquidgen.tracking import open_run
-from liquidgen.trainer import Log, Trainer, Unrecorded, Watched
+from liquidgen.trainer import Trainer
 from liquidgen.training import prepare_training
 
 

@@ -1,9 +1,8 @@
 """What the benchmarks of training and sampling start from: settings, latents, a training."""
 
-import tempfile
 from pathlib import Path
 
-from liquidgen.config import Params, load_params
+from liquidgen.config import Params
 from liquidgen.device import resolve_device
 from liquidgen.download import download
 from liquidgen.encode import encode
@@ -32,16 +31,6 @@ def make_latents(folder: Path, params: Params, images: int) -> Path:
         num_workers=2,
     )
     return folder / "latents"
-
-
-def selected(model: str) -> Params:
-    """params.yaml with another model selected."""
-    text = Path("params.yaml").read_text()
-    name = load_params().selectors.model
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "params.yaml"
-        path.write_text(text.replace(f"\nmodel: {name}", f"\nmodel: {model}", 1))
-        return load_params(path)
 
 
 def prepare(folder: Path, latents: Path, params: Params, epochs: int) -> Training:

@@ -18,7 +18,7 @@ from statistics import median
 import torch
 
 import liquidgen.sample
-from benchmarks.preparation import make_latents, prepare, selected
+from benchmarks.preparation import make_latents, prepare
 from liquidgen.autoencoder import load_autoencoder
 from liquidgen.config import load_params
 from liquidgen.device import resolve_device
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--solver", default=defaults.sample.solver)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    params = selected(options.model)
+    params = load_params(changes={"model": options.model})
     device = resolve_device(params.machine.device)
     settings = params.sample.model_copy(
         update={

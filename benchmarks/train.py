@@ -21,7 +21,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch.nn.utils import clip_grad_norm_
 
-from benchmarks.preparation import make_latents, prepare, selected
+from benchmarks.preparation import make_latents, prepare
 from liquidgen.config import load_params
 from liquidgen.data.shards import LatentDataset, epoch_order
 from liquidgen.device import resolve_device
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=240, help="at least, a round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    params = selected(options.model)
+    params = load_params(changes={"model": options.model})
     device = resolve_device(params.machine.device)
     with tempfile.TemporaryDirectory() as name, tracked(Path(name)) as run:
         folder = Path(name)

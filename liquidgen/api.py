@@ -67,7 +67,7 @@ def train(config: TrainConfig, *, onlookers: "Sequence[Log]" = ()) -> Path:
     What an earlier call made from the same settings is kept. An interrupted training goes on, and
     more epochs continue one. Onlookers see the points and pictures that are recorded.
 
-    Raises UserError for mistakes in the settings or data; SystemExit when told to stop.
+    Raises UserError for mistakes in the settings or data; KeyboardInterrupt when told to stop.
     """
     params, root = config.params(), project_root()
     if params.machine.num_processes > 1 or inside():

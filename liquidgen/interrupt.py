@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+INTERRUPTED = 130  # exit code, as shells have it
 PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
 
 

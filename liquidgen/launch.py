@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liquidgen.interrupt import INTERRUPTED
+
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -59,8 +61,8 @@ def launch(num_processes: int) -> int:
             elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
         except ChildFailedError as error:
             return _explained(*error.get_first_failure(), Path(logs))
-        except SignalException as stopped:
-            return 128 + stopped.sigval
+        except SignalException:
+            return INTERRUPTED  # the processes had the signal, too: the first speaks
     return 0
 
 
@@ -76,4 +78,4 @@ def _explained(rank: int, failure: "ProcessFailure", logs: Path) -> int:
     elif rank > 0:
         said = "".join(path.read_text() for path in logs.glob(f"*/attempt_0/{rank}/stderr.log"))
         print(f"process {rank}: {said.strip()}", file=sys.stderr)
-    return 1
+    return INTERRUPTED if failure.exitcode == INTERRUPTED else 1

@@ -8,17 +8,19 @@ from pathlib import Path
 
 from liquidgen.config import Params, load_params, project_root
 from liquidgen.errors import UserError
+from liquidgen.interrupt import INTERRUPTED
 from liquidgen.launch import give_way, inside, launch
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
-INTERRUPTED = 130  # exit code, as shells have it
 
 
 def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = True) -> None:
     """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes.
+
+    KeyboardInterrupt, which may say how far the stage came, exits with INTERRUPTED.
 
     With `several`, in machine.num_processes processes, of which the first has the closing line.
     """
@@ -47,6 +49,6 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
                 f"then run `dvc repro` again: {SAFE}"
             )
         raise
-    except KeyboardInterrupt:
-        print(f"stopped; `dvc repro` goes on: {SAFE}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"{str(stop) or 'stopped'}; `dvc repro` goes on: {SAFE}", file=sys.stderr)
         sys.exit(INTERRUPTED)

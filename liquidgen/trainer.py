@@ -61,7 +61,7 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def run(self, log: Log) -> None:
-        """Train; raises UserError after ten broken steps, SystemExit when told to stop."""
+        """Train; raises UserError after ten broken steps, KeyboardInterrupt when told to stop."""
         if self.learner.step == self.training.last_step and self.reported:
             return
         batch_size = self.settings.batch_size
@@ -81,7 +81,7 @@ class Trainer:
                     self.report(log, bar)
             except Interrupted:
                 self.save()
-                raise SystemExit(
+                raise KeyboardInterrupt(
                     f"stopped at step {self.learner.step}, all progress is saved"
                 ) from None
             self.save()

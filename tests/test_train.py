@@ -103,10 +103,10 @@ def train(training, log=None):
 
 
 def stop(training, at):
-    """Train until a signal at a step; the message of the exit."""
-    with pytest.raises(SystemExit) as exit_, training.locked():
+    """Train until a signal at a step; what it says of it."""
+    with pytest.raises(KeyboardInterrupt) as stopped, training.locked():
         Trainer(training, CPU).run(Points(stop_at=at))
-    return str(exit_.value)
+    return str(stopped.value)
 
 
 def assert_same_end(trainer, other):
@@ -216,7 +216,7 @@ def test_a_stop_leaves_a_validation_and_a_preview_for_the_next_start(tmp_path, l
             super().log_metrics(metrics, step)
 
     training, log, rest = prepare(tmp_path, latents, preview_every=1), Stopping(), Points()
-    with pytest.raises(SystemExit, match=f"stopped at step {at},"), training.locked():
+    with pytest.raises(KeyboardInterrupt, match=f"stopped at step {at},"), training.locked():
         Trainer(training, CPU).run(log)
     assert (at in log.steps_of("validation_loss")) == (left == "preview")
     assert at not in [step for step, _, _ in log.images]
@@ -448,10 +448,10 @@ def test_a_process_that_is_told_to_stop_saves_and_exits(tmp_path, latents, how):
     last = output.splitlines()[-1]
     wait_for(lambda: is_free(training))
     saved = checkpoints(training.folder)[-1][0]
-    assert last == f"stopped at step {saved}, all progress is saved"
+    assert last == f"KeyboardInterrupt: stopped at step {saved}, all progress is saved"
     assert saved >= seen
     if how == "SIGTERM":
-        assert process.returncode == 1
+        assert process.returncode != 0
 
 
 def test_a_batch_that_is_not_finite_is_skipped_and_counted(tmp_path, latents):

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 
 from liquidgen.errors import UserError
-from liquidgen.stage import INTERRUPTED
+from liquidgen.interrupt import INTERRUPTED
 
 COMMANDS = ("sample", "presets", "doctor")  # one module each
 

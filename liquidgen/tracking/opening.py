@@ -103,7 +103,7 @@ def _continued(journal: Journal, header: Header) -> State | None:
 @contextmanager
 def _ending(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
     """Tell how the run ended, and send what can still be sent."""
-    status = "KILLED"  # by a signal or SystemExit: stopped, not failed
+    status = "KILLED"  # by KeyboardInterrupt or SystemExit: stopped, not failed
     try:
         yield
         status = "FINISHED"

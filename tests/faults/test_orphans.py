@@ -13,6 +13,13 @@ from liquidgen.config import STAGES
 from .kills import stage_of
 
 SECONDS = 30  # in which a stage must end
+LONG = {  # settings with which a stage takes minutes
+    "download": {"datasets__procedural__num_images": 100_000},
+    "encode": {"image_size": 1024, "encode__max_upscale": 16.0, "encode__batch_size": 1},
+    "train": {"train__num_epochs": 100_000},
+    "sample": {"sample__num_steps": 100_000},
+    "evaluate": {"evaluate__kid_subsets": 10_000_000},
+}
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at its first step", "while it imports"])
@@ -21,11 +28,7 @@ def test_a_stage_does_not_outlive_its_dvc(
     stage: str, late: bool, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("SHELL", raising=False)  # DVC takes sh, which may stay between the two
-    many = {  # much longer than the patience of this test
-        "datasets__procedural__num_images": 100_000 if stage == "download" else 200,
-        "train__num_epochs": 100_000 if stage == "train" else 2,
-    }
-    checkout.change(**many)
+    checkout.change(**LONG[stage])
     with checkout.start("dvc", "repro", "--force", "--single-item", stage) as dvc:
         while not (found := stage_of(dvc.pid)):
             time.sleep(0.01)

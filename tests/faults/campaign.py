@@ -66,7 +66,7 @@ class Campaign:
 
     def in_save(self) -> InWrite:
         """Some moment of one of the next saves."""
-        moment, victims = self.random.choice(MOMENTS), self.random.choice(VICTIMS[:4])
+        moment, victims = self.random.choice(MOMENTS), self.random.choice(VICTIMS[:3])
         return InWrite("train", self.random.randint(1, 8), moment, victims)
 
     def at_time(self) -> AtTime:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -13,20 +14,25 @@ from typing import ClassVar
 import psutil
 from conftest import Checkout
 
+from liquidgen.interrupt import INTERRUPTED
+
 INJECTED = Path(__file__).parent / "injected"
 MOMENTS = ("open", "write", "before fsync", "after fsync", "before rename", "after rename")
 CHECKPOINT = ".step-*.tmp"
 LONGEST = 300  # seconds that a `dvc repro` may take
+EXITED = re.compile(r"exited with (-?\d+)")  # as DVC says it of its stage
+TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n((?: .*\n)+)(\S.*)")
 
 
 @dataclass(frozen=True)
 class InWrite:
     """SIGKILL within the n-th file of a pattern that a process writes.
 
-    At the moment "write" the process dies with half of the file written; the others stay alive.
+    At the moment "write" the process dies with half of the file written, by SIGXFSZ; the others
+    stay alive.
     """
 
-    process: str  # a stage, or dvc
+    process: str  # a stage
     nth: int
     moment: str
     victims: tuple[str, ...] = ("stage",)
@@ -44,6 +50,14 @@ class InWrite:
 
     def strike(self, process: subprocess.Popen) -> None:
         """The process does it itself."""
+
+    def explains(self, code: int, exits: set[int]) -> bool:
+        """Whether DVC, or else its stage, ended as it was to."""
+        if self.moment == "write":
+            return exits == {-signal.SIGXFSZ}
+        if "dvc" in self.victims:
+            return code == -signal.SIGKILL
+        return exits == {-signal.SIGKILL}
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,12 @@ class AtTime:
                 elif stage := stage_of(process.pid):
                     stage.send_signal(self.number)
 
+    def explains(self, code: int, exits: set[int]) -> bool:
+        """Whether the stage, or else DVC, ended by the signal or because it was asked to."""
+        if exits:
+            return exits <= {-self.number, INTERRUPTED}
+        return code == -self.number or self.number == signal.SIGINT  # of which DVC makes an error
+
 
 def stage_of(dvc: int) -> psutil.Process | None:
     """The process of the stage that DVC runs, if it runs one."""
@@ -85,7 +105,10 @@ def stage_of(dvc: int) -> psutil.Process | None:
 
 
 def struck(checkout: Checkout, fault: InWrite | AtTime | None, *arguments: str) -> tuple[int, str]:
-    """Run `dvc repro` with a fault: its exit code, and all that was said."""
+    """Run `dvc repro` with a fault: its exit code, and all that was said.
+
+    What did not end well must have ended by the fault, and no stage with a traceback of its own.
+    """
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
             ("dvc", "repro", *arguments),
@@ -103,4 +126,15 @@ def struck(checkout: Checkout, fault: InWrite | AtTime | None, *arguments: str) 
             os.killpg(process.pid, signal.SIGKILL)
             raise
         said.seek(0)
-        return process.returncode, said.read()
+        code, text = process.returncode, said.read()
+    assert not own_tracebacks(checkout, text), text
+    if fault and code:
+        assert fault.explains(code, set(map(int, EXITED.findall(text)))), f"{fault}: {code}: {text}"
+    return code, text
+
+
+def own_tracebacks(checkout: Checkout, said: str) -> list[str]:
+    """Last lines of a stage's tracebacks, but for SIGINT's while a stage still imports."""
+    found = TRACEBACK.findall(said)
+    ends = [end for frames, end in found if f'File "{checkout.root}/' in frames]
+    return [end for end in ends if not end.startswith("KeyboardInterrupt")]

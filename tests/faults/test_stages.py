@@ -34,7 +34,7 @@ def test_a_killed_stage_leaves_the_others_and_ends_with_the_same_bytes(
     stage: str, moment: str, checkout: Checkout
 ):
     before = outputs(checkout.root)
-    fault = InWrite(stage, 1, moment, ("stage", "dvc"), WRITTEN[stage])
+    fault = InWrite(stage, 1, moment, ("dvc", "stage"), WRITTEN[stage])
     code, said = struck(checkout, fault, *ALONE, stage)
     assert code != 0, said
     left = outputs(checkout.root)

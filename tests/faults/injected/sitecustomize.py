@@ -1,7 +1,7 @@
 """Python imports this at the start of each process that has its folder on PYTHONPATH.
 
-One process of `dvc repro`, a stage or DVC itself, is killed in the middle of writing a file. $FAULT
-says which and where, as JSON with the fields of `faults.kills.InWrite`.
+A stage of `dvc repro`, or DVC, is killed while the stage writes a file. $FAULT says which and
+where, as JSON with the fields of `faults.kills.InWrite`.
 """
 
 import json
@@ -48,8 +48,10 @@ class Injector:
 
     def at(self, moment, path):
         if moment == self.moment and self.seen == self.nth and self.concerns(path):
-            for victim in self.victims:
-                os.kill({"dvc": os.getppid(), "stage": os.getpid()}[victim], signal.SIGKILL)
+            # itself last: it would not come to kill DVC after that
+            for victim, process in (("dvc", os.getppid()), ("stage", os.getpid())):
+                if victim in self.victims:
+                    os.kill(process, signal.SIGKILL)
 
     def concerns(self, path):
         named = isinstance(path, str | os.PathLike)
@@ -58,6 +60,5 @@ class Injector:
 
 if "FAULT" in os.environ:
     fault = json.loads(os.environ["FAULT"])
-    process, own = fault.pop("process"), " ".join(sys.orig_argv[1:])
-    if own == f"-m stages.{process}" or (process == "dvc" and "/dvc " in own):
+    if sys.orig_argv[1:] == ["-m", f"stages.{fault.pop('process')}"]:
         Injector(**fault)

@@ -114,6 +114,7 @@ def test_the_spool_goes_when_the_images_are_stored(served: StandInHub, tmp_path:
     streamed(block(), 100)
     assert spool(tmp_path)
     info = download(block(), settings, tmp_path / "raw", num_workers=0)
+    assert not spool(tmp_path)
     raw = RawDataset(tmp_path / "raw")
     records = chain.from_iterable(raw.records(split) for split in info.splits)
     assert sorted(record.data for record in records) == sorted(

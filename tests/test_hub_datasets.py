@@ -295,6 +295,58 @@ def test_a_file_that_stalls_is_continued(
     assert [request.range for request in hub.asked("GET", "/cdn/")] == [None, "bytes=70000-"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_what_has_arrived_needs_no_more_of_the_hub(
+    links: bool, hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise PermissionError("no links on this disk")
+
+    if not links:
+        monkeypatch.setattr("os.symlink", forbidden)
+    block = serve(hub, "cartoon", tmp_path / "served")
+    info, records = downloaded(block, tmp_path / "raw")
+    assert len(hub.asked("GET", "/api/")) == 1
+    assert not hub.asked("HEAD", "")
+    monkeypatch.setattr(probe, "DEADLINE", 0.3)
+    with hub.fault("", stall=True):
+        assert downloaded(block, tmp_path / "again") == (info, records)
+
+
+def test_a_file_that_would_be_outside_of_the_cache_is_refused(
+    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    revision = hub.repositories["datasets", block.repo].revisions["main"]
+    (blob,) = revision.files.values()
+    revision.files["data/../../../../../out.parquet"] = blob
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_, **__: f"{hub.cdn}/{blob.sha256}")
+    message = refusal(block.model_copy(update={"files": ["data/*.parquet"]}), tmp_path)
+    assert "'data/../../../../../out.parquet' is no name of a file" in message
+    assert not [*tmp_path.rglob("out.parquet")]
+
+
+def test_an_answer_without_content_costs_an_attempt(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    with hub.fault("/cdn/", empty=True, times=2):
+        assert len(downloaded(block, tmp_path / "raw")[1]) == 40
+
+
+def test_answers_without_content_are_told(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    with hub.fault("/cdn/", empty=True, times=50):
+        assert "cannot be reached (an answer without content)" in refusal(block, tmp_path)
+    assert len(hub.asked("GET", "/cdn/")) == 5
+
+
+def test_an_empty_file_arrives(hub: StandInHub, tmp_path: Path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/empty.txt").touch()
+    hub.dataset("me/nothing", tmp_path / "served")
+    snapshot = fetch(Place("dataset", "me/nothing", "main"), ["*.txt"])
+    assert (snapshot.folder / "empty.txt").read_bytes() == b""
+
+
 def test_a_slow_file_arrives(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     with hub.fault("/cdn/", drip=0.02, piece=20_000):

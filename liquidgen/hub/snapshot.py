@@ -1,20 +1,22 @@
 """Files of a repository as a folder: from the hub, or from the cache where the hub is away."""
 
+import json
 import logging
+import os
+import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from liquidgen.errors import UserError
-from liquidgen.hub.errors import Unreachable, explained
+from liquidgen.files import atomic, locked, write_json
+from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.place import Place
-from liquidgen.hub.probe import look_up
-from liquidgen.hub.session import bounded_requests
+from liquidgen.hub.probe import Listing, RemoteFile, look_up
 from liquidgen.hub.transfer import bring
 
 log = logging.getLogger(__name__)
+PATIENCE = 60  # seconds to wait for another process that makes the same links
 
 
 @dataclass(frozen=True)
@@ -44,50 +46,78 @@ def fetch(place: Place, patterns: list[str]) -> Snapshot:
         return found
     files = listing.matching(patterns, place)
     bring(place, listing.commit, files)
-    names = [file.path for file in files]
-    return Snapshot(listing.commit, _link(place, listing.commit, names), tuple(names))
+    folder = _link(place, listing, files)
+    return Snapshot(listing.commit, folder, tuple(file.path for file in files))
 
 
 def cached(place: Place, patterns: list[str]) -> Snapshot | None:
     """The files that fit the patterns if the cache holds all of them, without asking the hub."""
-    from huggingface_hub import get_cached_repo_tree, snapshot_download
-    from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     where = {"repo_type": place.type, "revision": place.revision}
     try:
         folder = Path(
             snapshot_download(place.repo, allow_patterns=patterns, local_files_only=True, **where)
         )
-        known = sorted(entry.path for entry in get_cached_repo_tree(place.repo, **where))
     except LocalEntryNotFoundError:
         return None
-    except CachedRepoTreeNotFoundError:
-        known = patterns  # without a list of files, exact names alone can be told to be complete
+    # without a list of files, exact names alone can be told to be complete
+    known = _known(place, folder.name) or patterns
     names = [name for pattern in patterns for name in known if fnmatchcase(name, pattern)]
     if not names or not all((folder / name).is_file() for name in names):
         return None
     return Snapshot(folder.name, folder, tuple(dict.fromkeys(names)))
 
 
-def _link(place: Place, commit: str, names: list[str]) -> Path:
-    """Let the hub's client make a folder of the blobs, and note the commit of the revision."""
-    from huggingface_hub import snapshot_download
+def _known(place: Place, commit: str) -> list[str] | None:
+    """All files of a commit, as `fetch` or the hub's client noted them; None: neither did."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-    with bounded_requests(), explained(place):
-        folder = snapshot_download(
-            place.repo,
-            repo_type=place.type,
-            revision=place.revision,
-            allow_patterns=names,
-            tqdm_class=_Silent,
-        )
-    if Path(folder).name != commit:
-        raise UserError(f"{place}: it changed while it was downloaded; run it again")
-    return Path(folder)
+    if (note := _note(place, commit)).is_file():
+        return json.loads(note.read_bytes())
+    try:
+        tree = get_cached_repo_tree(place.repo, repo_type=place.type, revision=commit)
+    except CachedRepoTreeNotFoundError:
+        return None
+    return sorted(entry.path for entry in tree)
 
 
-class _Silent(tqdm):
-    """A bar that is not shown: the bytes have their own."""
+def _link(place: Place, listing: Listing, files: list[RemoteFile]) -> Path:
+    """Make the commit's folder of the blobs, and note what `cached` must know.
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **(options | {"disable": True}))
+    In the layout of the hub's client, but not by it: it asks the hub for every file once more,
+    for minutes if the hub hangs, when nothing is missing.
+    """
+    folder = place.cache / "snapshots" / listing.commit
+    with locked(folder, f"links {place.repo}", PATIENCE):
+        for file in files:
+            link = folder / file.path
+            if folder not in link.parents or ".." in link.parts:
+                raise UserError(f"{place}: {file.path!r} is no name of a file; use another source")
+            _link_file(place.cache / "blobs" / file.etag, link)
+        note = _note(place, listing.commit)
+        note.parent.mkdir(exist_ok=True)
+        write_json(note, [file.path for file in listing.files])
+        if place.revision != listing.commit:
+            reference = place.cache / "refs" / place.revision
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(reference) as target:
+                target.write(listing.commit.encode())
+    return folder
+
+
+def _link_file(blob: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    except FileExistsError:
+        return
+    except OSError:  # a disk without links
+        with atomic(link) as target, open(blob, "rb") as source:
+            shutil.copyfileobj(source, target)
+
+
+def _note(place: Place, commit: str) -> Path:
+    return place.cache / "liquidgen" / f"{commit}.json"

@@ -68,12 +68,16 @@ def _complete(url: str, partial: Path, size: int, bar: tqdm) -> None:
 
     Attempts that bring nothing are limited; raises the last one's error.
     """
+    import httpx2
+
     waits = iter(BACKOFF)
     bar.update(_length(partial))
     while not partial.exists() or _length(partial) < size:
         have = _length(partial)
         try:
             _append(url, partial, have, bar)
+            if _length(partial) <= have < size:
+                raise httpx2.RemoteProtocolError("an answer without content")
         except Exception as error:
             waits = iter(BACKOFF) if _length(partial) > have else waits
             wait = next(waits, None)
@@ -83,7 +87,6 @@ def _complete(url: str, partial: Path, size: int, bar: tqdm) -> None:
 
 
 def _append(url: str, partial: Path, have: int, bar: tqdm) -> None:
-    import httpx2
     from huggingface_hub import get_session, hf_raise_for_status
     from huggingface_hub.utils import build_hf_headers
 
@@ -100,8 +103,6 @@ def _append(url: str, partial: Path, have: int, bar: tqdm) -> None:
                 file.flush()  # what a kill leaves is what counts
                 bar.update(len(piece))
             os.fsync(file.fileno())
-    if have and _length(partial) == have:
-        raise httpx2.RemoteProtocolError("an answer without content")
 
 
 def _length(path: Path) -> int:

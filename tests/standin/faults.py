@@ -17,6 +17,7 @@ class Fault:
     | silent | the connection stays, and nothing more comes |
     | drip | seconds a piece of `piece` bytes |
     | damaged | a whole body with one bit turned |
+    | empty | a whole answer without a body |
     """
 
     path: str  # regular expression, searched for in the request's path, unquoted
@@ -33,6 +34,7 @@ class Fault:
     drip: float = 0.0
     piece: int = 1024
     damaged: bool = False
+    empty: bool = False
 
     def befalls(self, method: str, path: str) -> bool:
         """Whether it does; if so, one time fewer is left."""

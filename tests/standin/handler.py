@@ -167,6 +167,7 @@ class Handler(Uploads, BaseHTTPRequestHandler):
         self._send(HTTPStatus.PARTIAL_CONTENT, part, headers | {"Content-Range": place})
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        data = b"" if self.fault and self.fault.empty else data
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -1,6 +1,7 @@
 """The stage download: images of the selected source, as they are, into train and holdout."""
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,12 @@ def download(
     source = SOURCES[dataset.kind](dataset, num_workers)
     choice = HoldoutChoice(dataset.holdout_fraction, settings.split_seed)
     with (
+        # a traceback keeps the source, whose stream would keep out the next download
+        closing(source.records) as records,
         new_folder(folder) as temporary,
         RawWriter(temporary, source.classes, settings.max_file_mb) as writer,
     ):
-        for record in tqdm(source.records, desc="download", total=source.total, unit="img"):
+        for record in tqdm(records, desc="download", total=source.total, unit="img"):
             if record.data:
                 writer.add("holdout" if choice(record.label) else "train", record)
             else:

@@ -1,5 +1,7 @@
 """Streams from the hub: a seeded choice, a part of the bytes, and the same end after any cut."""
 
+import errno
+import shutil
 from itertools import chain, islice
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from conftest import PROJECT, read_params
 from standin import StandInHub, presets
 
-from liquidgen.data.raw import RawDataset
+from liquidgen.data.raw import RawDataset, RawWriter
 from liquidgen.data.sources import SOURCES
 from liquidgen.data.sources.stream import ROWS, mixed
 from liquidgen.download import download
@@ -103,6 +105,50 @@ def test_a_spool_of_another_commit_is_not_used(served: StandInHub, tmp_path: Pat
     assert {record.path[0] for record in records} <= set("012")
 
 
+def test_a_second_stream_is_refused_and_leaves_the_running_one_alone(
+    served: StandInHub, tmp_path: Path, folder: Path
+):
+    whole = streamed(block())
+    shutil.rmtree(spool(tmp_path)[0].parent)
+    running = SOURCES["hub"](block(), 0)
+    first = [*islice(running.records, 100)]
+    kept = spool(tmp_path)
+    served.dataset(RAW["repo"], folder, "before")
+    served.dataset(RAW["repo"], presets.wikiart(tmp_path / "later", files=3, rows=PER_FILE))
+    with pytest.raises(UserError, match="another process streams the same images"):
+        streamed(block(), 100)
+    assert spool(tmp_path) == kept
+    assert [*first, *running.records] == whole
+
+
+def test_a_finished_stream_removes_no_spool_that_another_uses(served: StandInHub, tmp_path: Path):
+    finished = SOURCES["hub"](block(), 0)
+    whole = [*finished.records]
+    spool(tmp_path)[-1].unlink()
+    later = SOURCES["hub"](block(), 0)
+    first = [*islice(later.records, 100)]
+    finished.release()
+    assert spool(tmp_path)
+    assert [*first, *later.records] == whole
+    later.release()
+    assert not spool(tmp_path)
+
+
+def test_a_failed_download_does_not_hinder_the_next_one_in_the_same_process(
+    served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    settings = DownloadSettings(max_file_mb=256, split_seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(RawWriter, "add", full)
+        with pytest.raises(OSError, match="no space left") as kept:
+            download(block(), settings, tmp_path / "raw", num_workers=0)
+    download(block(), settings, tmp_path / "raw", num_workers=0)
+    assert kept.tb  # a notebook keeps it, too, and all that its frames hold
+
+
 def test_damage_in_the_spool_costs_what_comes_after_it(served: StandInHub, tmp_path: Path):
     whole = streamed(block())
     spool(tmp_path)[2].write_bytes(b"PAR1 not whole")
@@ -162,6 +208,23 @@ def test_styles_that_the_files_do_not_name_are_those_of_the_block(hub: StandInHu
     assert all(record.label == int(record.path[:-4]) % 27 for record in source.records)
 
 
+def test_files_with_other_classes_are_refused(hub: StandInHub, tmp_path: Path):
+    from datasets import ClassLabel
+
+    columns = {"image": presets.images(presets.pictures(8), ""), "mood": [0, 1] * 4}
+    for number, names in enumerate((["glad", "sad"], ["sad", "glad"])):
+        features = {"mood": ClassLabel(names=names)}
+        presets.write(tmp_path / f"served/data/train-{number}.parquet", columns, features)
+    hub.dataset(RAW["repo"], tmp_path / "served")
+    moods = block(label_column="mood", classes=["glad", "sad"])
+    with pytest.raises(UserError) as refused:
+        streamed(moods)
+    message = str(refused.value)
+    assert "label 0 is '" in message
+    assert all(f"data/train-{number}.parquet" in message for number in range(2))
+    assert "\n" not in message
+
+
 def test_a_gated_stream_says_where_to_accept(served: StandInHub):
     served.repositories["datasets", RAW["repo"]].readers = {"hf_reader"}
     with pytest.raises(UserError, match=r"accept them at https://huggingface\.co/datasets/huggan"):
@@ -179,7 +242,7 @@ def test_a_missing_column_is_told_before_any_row(
 
 def test_mixing_keeps_every_row_and_moves_most():
     rows = [(i,) for i in range(1000)]
-    found = [*mixed(rows, 100, np.random.default_rng(0))]
+    found = [*mixed((row for row in rows), 100, np.random.default_rng(0))]
     assert sorted(found) == rows
     assert np.mean([abs(value - i) for i, (value,) in enumerate(found)]) > 30
     assert (
@@ -187,6 +250,6 @@ def test_mixing_keeps_every_row_and_moves_most():
         > 100
         > min(i - value for i, (value,) in enumerate(found))
     )
-    assert found == [*mixed(rows, 100, np.random.default_rng(0))]
+    assert found == [*mixed((row for row in rows), 100, np.random.default_rng(0))]
     # no row leaves more than a buffer early
     assert max(value - i for i, (value,) in enumerate(found)) <= 100

@@ -226,6 +226,35 @@ def test_a_label_column_of_another_type_is_refused(tmp_path, labels):
         opened(parquet(tmp_path))
 
 
+def test_files_with_other_class_names_are_refused(tmp_path):
+    for name, classes in (("a", ("cat", "dog")), ("b", ("cat", "emu", "dog"))):
+        (tmp_path / name).mkdir()
+        with RawWriter(tmp_path / name, classes, 1) as writer:
+            for label in range(2):
+                writer.add("train", Record(png(label), f"{label}.png", label))
+            writer.finish(license="own", origin="test", revision=None, refused={})
+    rule = r"b/\S+\.parquet: .* label 1 is 'emu', but 'dog' in \S+a/\S+\.parquet; .*leave one out"
+    with pytest.raises(UserError, match=rule) as refused:
+        opened(parquet(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("first", "then"), [(0, "0"), ("0", 0), (0, False)])
+def test_files_with_another_kind_of_label_are_refused(tmp_path, first, then):
+    for name, label in (("a", first), ("b", then)):
+        table = pa.table({"image": [png(0), png(1)], "label": [label, label]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet: label_column: 'label' holds .* in \S+a\.par"):
+        opened(parquet(tmp_path))
+
+
+def test_integers_and_texts_of_any_width_agree(tmp_path):
+    for name, kind in (("a", pa.int64()), ("b", pa.int8())):
+        table = pa.table({"image": [png(0), png(1)], "label": pa.array([0, 1], kind)})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    assert [record.label for record in opened(parquet(tmp_path))[1]] == [0, 1, 0, 1]
+
+
 def test_damage_within_a_parquet_file_is_told_with_its_name(tmp_path):
     images = pa.table({"image": [png(i) for i in range(8)], "label": [0, 1] * 4})
     pq.write_table(images, tmp_path / "x.parquet", compression="zstd")

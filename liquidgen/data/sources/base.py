@@ -1,7 +1,7 @@
 """What every source of images gives."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Source:
     | classes | names in the order of the labels; None: unlabelled |
     | license, origin, revision | recorded beside the data; revision: pinned version, or None |
     | total | number of images if known before the stream ends |
-    | records | the images, in an order that depends on nothing but the source; read once |
+    | records | the images, in an order of the source alone; read once, and closed |
     | refused | files that gave no image, by reason; complete when the stream has ended |
     | release | called once the images are stored: removes what an interrupted run would need |
     """
@@ -33,7 +33,7 @@ class Source:
     origin: str
     revision: str | None
     total: int | None
-    records: Iterator[Record]
+    records: Generator[Record, None, None]
     refused: Counter = field(default_factory=Counter)
     release: Callable[[], None] = nothing
 

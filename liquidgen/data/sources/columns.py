@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -11,14 +13,14 @@ import pyarrow as pa
 from liquidgen.data.raw import Record
 from liquidgen.errors import UserError
 
+Rows = Generator[tuple, None, None]  # of (image, value of the label column or None)
 NO_BYTES = "no_bytes"
 NO_LABEL = "no_label"
-LABELS = (
-    pa.types.is_integer,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_boolean,
-)
+LABELS = {
+    "integers": (pa.types.is_integer,),
+    "text": (pa.types.is_string, pa.types.is_large_string),
+    "booleans": (pa.types.is_boolean,),
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,34 @@ class Columns:
                 f"{place}: image_column: {self.image!r} is {kind}; it must be "
                 "struct{bytes, path} or binary"
             )
-        if self.label is not None:
-            label = schema.field(self.label).type
-            plain = label.value_type if pa.types.is_dictionary(label) else label
-            if not any(check(plain) for check in LABELS):
-                raise UserError(
-                    f"{place}: label_column: {self.label!r} is {label}; it must hold "
-                    "integers, text or booleans, or be null for unlabelled images"
-                )
+        if self.label is not None and self._label_kind(schema) is None:
+            raise UserError(
+                f"{place}: label_column: {self.label!r} is {schema.field(self.label).type}; it "
+                "must hold integers, text or booleans, or be null for unlabelled images"
+            )
+
+    def check_labels(self, place: object, schema: pa.Schema, first: object, its: pa.Schema) -> None:
+        """Refuse a file whose labels mean others than those of the first file, of schema `its`."""
+        if self.label is None:
+            return
+        kind, expected = self._label_kind(schema), self._label_kind(its)
+        names = zip_longest(self.label_names(schema) or (), self.label_names(its) or ())
+        if kind != expected:
+            difference = f"holds {kind}, but {expected} in {first}"
+        elif differing := [(i, *pair) for i, pair in enumerate(names) if pair[0] != pair[1]]:
+            label, name, other = differing[0]
+            difference = f"label {label} is {name!r}, but {other!r} in {first}"
+        else:
+            return
+        raise UserError(
+            f"{place}: label_column: {self.label!r} {difference}; files of one dataset must agree: "
+            "leave one out, or set `label_column: null`"
+        )
+
+    def _label_kind(self, schema: pa.Schema) -> str | None:
+        label = schema.field(self.label).type
+        plain = label.value_type if pa.types.is_dictionary(label) else label
+        return next((k for k, checks in LABELS.items() if any(is_(plain) for is_ in checks)), None)
 
     def label_names(self, schema: pa.Schema) -> list[str] | None:
         """Names of the labels 0, 1, ... by the Hugging Face metadata of a file; None: none."""
@@ -72,15 +94,18 @@ class Columns:
 
 
 def records(
-    rows: Iterable[tuple], class_of: dict[Any, int] | None, refused: Counter
-) -> Iterator[Record]:
+    rows: Rows, class_of: dict[Any, int] | None, refused: Counter
+) -> Generator[Record, None, None]:
     """Images of rows; `class_of` maps values of the label column, None: unlabelled."""
-    for number, (image, value) in enumerate(rows):
-        data, path = (image["bytes"], image.get("path")) if isinstance(image, dict) else (image, "")
-        if not data:
-            refused[NO_BYTES] += 1
-        elif class_of is not None and value not in class_of:
-            refused[NO_LABEL] += 1
-        else:
-            label = None if class_of is None else class_of[value]
-            yield Record(data, path or f"{number:07d}", label)
+    with closing(rows):
+        for number, (image, value) in enumerate(rows):
+            data, path = image, ""
+            if isinstance(image, dict):
+                data, path = image["bytes"], image.get("path")
+            if not data:
+                refused[NO_BYTES] += 1
+            elif class_of is not None and value not in class_of:
+                refused[NO_LABEL] += 1
+            else:
+                label = None if class_of is None else class_of[value]
+                yield Record(data, path or f"{number:07d}", label)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -90,7 +90,7 @@ def _usable(path: Path, refused: Counter) -> bool:
 
 def _read(
     root: Path, files: list[Path], classes: tuple[str, ...] | None, refused: Counter
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     for path in files:
         try:
             data = (root / path).read_bytes()

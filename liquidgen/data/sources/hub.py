@@ -1,14 +1,14 @@
 """Datasets of the Hugging Face hub: their Parquet files, whole or streamed; no code is run."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from liquidgen.data.sources.base import Source, nothing
 from liquidgen.data.sources.classes import class_indices, class_names, spellings
-from liquidgen.data.sources.columns import Columns, records
+from liquidgen.data.sources.columns import Columns, Rows, records
 from liquidgen.data.sources.parquet import ParquetFiles
 from liquidgen.data.sources.stream import open_stream
 from liquidgen.errors import UserError
@@ -56,7 +56,7 @@ def _source(
     labels: "_Labels | None",
     commit: str,
     total: int | None,
-    rows: Iterator[tuple],
+    rows: Rows,
     release: Callable[[], None],
 ) -> Source:
     refused: Counter = Counter()

@@ -1,7 +1,6 @@
 """Parquet files with a column of images, and perhaps one of classes."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from liquidgen.data.sources.base import Source, existing
-from liquidgen.data.sources.columns import Columns, records
+from liquidgen.data.sources.columns import Columns, Rows, records
 from liquidgen.errors import UserError
 from liquidgen.settings import ParquetSettings
 
@@ -26,7 +25,7 @@ def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
     Class names are those of the files' Hugging Face metadata, else the values of the column.
 
     Raises:
-        UserError: no files, files that are no Parquet, or no such columns.
+        UserError: no files, files that are no Parquet, no such columns, or differing labels.
     """
     root = existing(settings.path)
     found = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
@@ -61,10 +60,12 @@ class ParquetFiles:
 
     @classmethod
     def open(cls, paths: dict[str, Path], columns: Columns) -> "ParquetFiles":
-        """Raises UserError for files that are no Parquet, and for missing columns."""
+        """Raises UserError for files that are no Parquet, and for missing or differing columns."""
         files = {name: _open(name, path) for name, path in paths.items()}
+        first = next(iter(files))
         for name, file in files.items():
             columns.check(name, file.schema_arrow)
+            columns.check_labels(name, file.schema_arrow, first, files[first].schema_arrow)
         return cls(files, columns)
 
     @property
@@ -85,16 +86,17 @@ class ParquetFiles:
             values.update(file.read([column]).column(column).unique().to_pylist())
         return sorted(values - {None})
 
-    def rows(self, max_images: int | None, seed: int) -> Iterator[tuple]:
+    def rows(self, max_images: int | None, seed: int) -> Rows:
         """(image, label) row by row; with max_images, so many of them chosen by a seed."""
         rows = self._rows()
         if max_images is None or max_images >= self.count:
             return rows
         # files are often sorted by class: the first rows would be of one
         chosen = np.random.default_rng(seed).permutation(self.count)[:max_images]
-        return compress(rows, np.isin(np.arange(self.count), chosen))
+        is_chosen = np.isin(np.arange(self.count), chosen)
+        return (row for row in compress(rows, is_chosen))
 
-    def _rows(self) -> Iterator[tuple]:
+    def _rows(self) -> Rows:
         for name, file in self.files.items():
             try:
                 for batch in file.iter_batches(ROWS, columns=self.columns.names):

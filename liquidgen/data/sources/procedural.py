@@ -1,7 +1,7 @@
 """Paintings drawn from a seed, spread evenly over the styles."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ def open_procedural(settings: ProceduralSettings, num_workers: int) -> Source:
     )
 
 
-def _records(settings: ProceduralSettings, num_workers: int) -> Iterator[Record]:
+def _records(settings: ProceduralSettings, num_workers: int) -> Generator[Record, None, None]:
     total = settings.num_images
     chunks = (range(i, min(i + CHUNK, total)) for i in range(0, total, CHUNK))
     draw_chunk = partial(_draw_chunk, settings.seed, settings.render_size)

@@ -3,13 +3,15 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from liquidgen.files import atomic, write_json
+from liquidgen.errors import UserError
+from liquidgen.files import atomic, locked, write_json
 
 PLAN = "plan.json"
 KEY = b"liquidgen"  # of the position, in a chunk's metadata
@@ -40,24 +42,31 @@ class Spool:
 
     def plan(self) -> Plan | None:
         """The plan that the chunks follow, if there are any."""
-        path = self.folder / PLAN
-        if not path.is_file():
+        try:
+            content = json.loads((self.folder / PLAN).read_bytes())
+        except FileNotFoundError:
             return None
-        content = json.loads(path.read_bytes())
         return Plan(content["commit"], tuple(content["files"]))
 
-    def follow(self, plan: Plan) -> Plan:
-        """Keep the chunks of the same plan, and no others."""
-        if self.plan() != plan:
-            self.discard()
-            self.folder.mkdir(parents=True)
-            write_json(self.folder / PLAN, asdict(plan))
-        return plan
+    @contextmanager
+    def following(self, plan: Plan) -> Iterator[None]:
+        """Keep the chunks of the same plan and no others, and other processes out meanwhile.
 
-    def schema(self) -> pa.Schema | None:
-        """Of the columns, if a chunk is there."""
-        for table, _ in self.chunks():
-            return table.schema
+        Raises:
+            UserError: another process is in it.
+        """
+        with locked(self.folder, "streams the same images"):
+            if self.plan() != plan:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True)
+                write_json(self.folder / PLAN, asdict(plan))
+            yield
+
+    def schema(self, plan: Plan) -> pa.Schema | None:
+        """Of the columns, if a chunk of the plan is there."""
+        if self.plan() == plan:
+            for table, _ in self.chunks():
+                return table.schema
         return None
 
     def chunks(self) -> Iterator[tuple[pa.Table, Position]]:
@@ -80,8 +89,9 @@ class Spool:
         self._count += 1
 
     def discard(self) -> None:
-        """Remove everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove everything, unless another process has begun to use it."""
+        with suppress(UserError), locked(self.folder, "streams the same images"):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"

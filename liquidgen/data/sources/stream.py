@@ -6,8 +6,8 @@ chunk of 64 rows, at the row group that has the next row: it ends as an uninterr
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from liquidgen.data.sources.columns import Columns
+from liquidgen.data.sources.columns import Columns, Rows
 from liquidgen.data.sources.parquet import LEAN
 from liquidgen.data.sources.spool import Plan, Position, Spool
 from liquidgen.errors import UserError
-from liquidgen.files import canonical_json, locked, sha256
+from liquidgen.files import canonical_json, sha256
 from liquidgen.hub.errors import Unreachable, explained
 from liquidgen.hub.place import Place
 from liquidgen.hub.probe import look_up
@@ -34,14 +34,14 @@ CACHE = {"cache_type": "blockcache", "cache_options": {"maxblocks": 6}}
 
 @dataclass(frozen=True)
 class Stream:
-    """Rows of (image, value of the label column or None), to be read once.
+    """Rows to be read once, and closed: until then other processes are kept from the spool.
 
     `discard` removes the spool, once the images are stored elsewhere.
     """
 
     commit: str
     schema: pa.Schema
-    rows: Iterator[tuple]
+    rows: Rows
     discard: Callable[[], None]
 
 
@@ -64,30 +64,36 @@ def open_stream(
     spool = Spool(place.cache / "liquidgen" / sha256(canonical_json(determines))[:16])
     plan = _plan(place, patterns, seed, spool)
     remote = _Remote(place, plan, columns)
-    schema = spool.schema() or remote.schema()
+    schema = spool.schema(plan) or remote.schema()
     columns.check(place, schema)
-    rows = mixed(_rows(spool, remote, columns), buffer, np.random.default_rng(seed))
-    return Stream(plan.commit, schema, islice(rows, max_images), spool.discard)
+    rows = mixed(_rows(spool, remote, schema), buffer, np.random.default_rng(seed))
+    return Stream(plan.commit, schema, _first(rows, max_images), spool.discard)
 
 
-def mixed(rows: Iterable[tuple], buffer: int, rng: np.random.Generator) -> Iterator[tuple]:
+def _first(rows: Rows, max_images: int | None) -> Rows:
+    with closing(rows):
+        yield from islice(rows, max_images)
+
+
+def mixed(rows: Rows, buffer: int, rng: np.random.Generator) -> Rows:
     """The same rows in another order: each leaves a full buffer at random.
 
     As `datasets` shuffles streams, but without its buffer's loss when a stream is resumed.
     """
     held: list[tuple] = []
-    for row in rows:
-        held.append(row)
-        if len(held) > buffer:
-            chosen = rng.integers(len(held))
-            held[chosen], held[-1] = held[-1], held[chosen]
-            yield held.pop()
+    with closing(rows):
+        for row in rows:
+            held.append(row)
+            if len(held) > buffer:
+                chosen = rng.integers(len(held))
+                held[chosen], held[-1] = held[-1], held[chosen]
+                yield held.pop()
     rng.shuffle(held)
     yield from held
 
 
 def _plan(place: Place, patterns: list[str], seed: int, spool: Spool) -> Plan:
-    """The commit, and its files in a seeded order; a spool of another commit starts anew."""
+    """The commit, and its files in a seeded order."""
     try:
         listing = look_up(place)
     except Unreachable as error:
@@ -97,18 +103,20 @@ def _plan(place: Place, patterns: list[str], seed: int, spool: Spool) -> Plan:
         return plan
     names = [file.path for file in listing.matching(patterns, place)]
     order = np.random.default_rng(seed).permutation(len(names))
-    return spool.follow(Plan(listing.commit, tuple(names[i] for i in order)))
+    return Plan(listing.commit, tuple(names[i] for i in order))
 
 
-def _rows(spool: Spool, remote: "_Remote", columns: Columns) -> Iterator[tuple]:
-    with locked(spool.folder, "streams the same images"):
+def _rows(spool: Spool, remote: "_Remote", schema: pa.Schema) -> Rows:
+    """What the spool has of the plan, and then the rest; a spool of another plan starts anew."""
+    with spool.following(remote.plan):
         position = Position(0, 0)
         for table, after in spool.chunks():
-            yield from columns.rows(table)
+            yield from remote.columns.rows(table)
             position = after
-        for table, after in remote.tables(position):
-            spool.append(table, after)
-            yield from columns.rows(table)
+        with closing(remote.tables(position, schema)) as tables:
+            for table, after in tables:
+                spool.append(table, after)
+                yield from remote.columns.rows(table)
 
 
 @dataclass(frozen=True)
@@ -124,15 +132,22 @@ class _Remote:
         with bounded_requests(), explained(self.place), self._open(0) as file:
             return file.schema_arrow
 
-    def tables(self, start: Position) -> Iterator[tuple[pa.Table, Position]]:
-        """Pieces of the wanted columns from a position on, each with the position after it."""
+    def tables(
+        self, start: Position, schema: pa.Schema
+    ) -> Generator[tuple[pa.Table, Position], None, None]:
+        """Pieces of the wanted columns from a position on, each with the position after it.
+
+        Raises:
+            UserError: a file has other columns, or labels that mean others than in `schema`, the
+                first file's.
+        """
         with bounded_requests(), explained(self.place):
             for number in range(start.file, len(self.plan.files)):
                 row = start.row if number == start.file else 0
                 with self._open(number) as file:
-                    self.columns.check(
-                        f"{self.place}: {self.plan.files[number]}", file.schema_arrow
-                    )
+                    name, found = f"{self.place}: {self.plan.files[number]}", file.schema_arrow
+                    self.columns.check(name, found)
+                    self.columns.check_labels(name, found, self.plan.files[0], schema)
                     for table in self._tail(number, file, row):
                         row += table.num_rows
                         yield table, Position(number, row)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from liquidgen.errors import UserError
 from liquidgen.files import file_sha256
 from liquidgen.hub.place import SCHEME, model_folder
 from liquidgen.hub.snapshot import cached, fetch
+from liquidgen.hub.transfer import SHA256_LENGTH
 from liquidgen.paths import own_path
 from liquidgen.settings import AutoencoderSettings
 
@@ -36,6 +38,10 @@ KINDS = {
 }
 
 
+class _Damaged(UserError):
+    """A file that may be another after another download."""
+
+
 def weights_digest(settings: AutoencoderSettings) -> str:
     """SHA-256 of the weights file of `settings`, as `digest` of the loaded autoencoder gives it.
 
@@ -49,32 +55,37 @@ def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
 
     Raises UserError when they differ, or the hub does not give them.
     """
-    folder = _fitting_folder(settings)
+    if settings.path is None:
+        return _checked(SHIPPED, settings)
+    if not settings.path.startswith(SCHEME):
+        return _checked(own_path(settings.path), settings)
+    place, inside = model_folder(settings.path)
+    names = [f"{inside}/{name}".lstrip("/") for name in (CONFIG, WEIGHTS)]
+    # the copy in the cache first: weights are chosen once, and their digest is compared
+    if (found := cached(place, names)) is not None:
+        with suppress(_Damaged):
+            return _checked(found.folder / inside, settings)
+    return _checked(fetch(place, names).folder / inside, settings)
+
+
+def _checked(folder: Path, settings: AutoencoderSettings) -> tuple[Path, str]:
+    _check_config(folder, settings)
     digest = file_sha256(folder / WEIGHTS)
     if settings.sha256 is not None and digest != settings.sha256:
-        raise UserError(
+        raise _Damaged(
             f"{settings.path}: weights have sha256 {digest[:12]}, but the block's sha256 is "
             f"{settings.sha256[:12]}: they are others, or damaged; download them again, or correct "
             "the block"
         )
+    # in the hub's cache it is a link to a file whose name is the digest
+    stored = (folder / WEIGHTS).resolve()
+    if len(stored.name) == SHA256_LENGTH and digest != stored.name:
+        raise _Damaged(f"{stored}: damaged, its sha256 is not its name; download it again")
     return folder, digest
 
 
-def _folder(settings: AutoencoderSettings) -> Path:
-    if settings.path is None:
-        return SHIPPED
-    if settings.path.startswith(SCHEME):
-        place, inside = model_folder(settings.path)
-        names = [f"{inside}/{name}".lstrip("/") for name in (CONFIG, WEIGHTS)]
-        # the copy in the cache first: weights are chosen once, and their digest is compared
-        snapshot = cached(place, names) or fetch(place, names)
-        return snapshot.folder / inside
-    return own_path(settings.path)
-
-
-def _fitting_folder(settings: AutoencoderSettings) -> Path:
-    """The autoencoder's folder, after its config.json was compared with the settings."""
-    folder = _folder(settings)
+def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
+    """Compare an autoencoder's folder and its config.json with the settings."""
     if not folder.is_dir():
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):
@@ -98,14 +109,13 @@ def _fitting_folder(settings: AutoencoderSettings) -> Path:
             f"autoencoder precision: fp16, but '{folder}' overflows in it (its {CONFIG} has "
             "force_upcast); set bf16 or fp32"
         )
-    return folder
 
 
 def _read_config(path: Path) -> dict:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); download it again") from None
+        raise _Damaged(f"{path}: not valid JSON ({error}); download it again") from None
 
 
 def read_weights(folder: Path, class_name: str) -> "torch.nn.Module":

@@ -110,6 +110,37 @@ def test_other_weights_than_those_of_the_digest_are_refused(hub: StandInHub, tmp
         load_autoencoder(BLOCKS["flux"], "cpu")
 
 
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_a_damaged_copy_in_the_cache_is_fetched_again(name: str, hub: StandInHub, tmp_path: Path):
+    block = served(hub, "flux", tmp_path / "served")
+    weights_digest(block)
+    (path,) = (tmp_path / "hf").rglob(f"snapshots/**/{name}")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    path.resolve().write_bytes(data)
+    assert load_autoencoder(block, "cpu").digest == block.sha256
+
+
+def test_damaged_weights_without_a_digest_in_the_block_are_fetched_again(
+    hub: StandInHub, tmp_path: Path
+):
+    block = served(hub, "flux", tmp_path / "served")
+    digest = weights_digest(block)
+    (path,) = (tmp_path / "hf").rglob(f"snapshots/**/{WEIGHTS}")
+    path.resolve().write_bytes(path.read_bytes()[:-100])
+    unnamed = block.model_copy(update={"sha256": None})
+    assert load_autoencoder(unnamed, "cpu").digest == digest
+
+
+def test_a_wrong_block_asks_the_hub_for_nothing(hub: StandInHub, tmp_path: Path):
+    block = served(hub, "flux", tmp_path / "served")
+    weights_digest(block)
+    hub.requests.clear()
+    with pytest.raises(UserError, match="autoencoder channels: 4"):
+        load_autoencoder(block.model_copy(update={"channels": 4}), "cpu")
+    assert not hub.requests
+
+
 def test_weights_are_asked_for_once(hub: StandInHub, tmp_path: Path):
     block = served(hub, "taef1", tmp_path / "served")
     digest = weights_digest(block)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +18,7 @@ from small_model import CLASSES, IMAGE_SIZE
 from standin import StandInHub
 
 from liquidgen import LiquidGenPipeline
-from liquidgen.cli import COMMANDS, main
+from liquidgen.cli import COMMANDS, checkup, main
 from liquidgen.config import BLOCKS
 
 RAW = read_params(PROJECT / "params.yaml")
@@ -156,6 +158,26 @@ def test_a_hub_that_is_not_reached_is_noted_with_a_remedy(
     assert level == "note"
     assert "http://127.0.0.1:9 not reached" in text
     assert "the builtin default does not" in text
+
+
+def test_a_hub_whose_name_is_not_found_in_time_is_noted(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import constants
+
+    told = threading.Event()
+
+    def hanging(*arguments: object, **options: object) -> list:
+        told.wait(60)
+        raise OSError("too late")
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://no-such-host.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setattr(checkup, "HUB_PATIENCE", 0.2)
+    level, text = findings(run("doctor"))["hub"]
+    told.set()
+    assert level == "note"
+    assert "http://no-such-host.invalid not reached (no answer within 0.2 s)" in text
 
 
 def test_wrong_settings_and_a_broken_store_are_found(run: Run, hub: StandInHub):

@@ -4,11 +4,14 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from liquidgen.cli.findings import Finding, Level
 from liquidgen.errors import UserError
+from liquidgen.hub.errors import Unreachable
+from liquidgen.hub.session import within
 
 SHOWN = ("torch", "diffusers", "datasets", "huggingface_hub", "dvc", "mlflow")
 HUB_PATIENCE = 5  # seconds
@@ -136,10 +139,13 @@ def hub() -> Finding:
     if constants.HF_HUB_OFFLINE:
         remedy = "unset it to download presets"
         return Finding(Level.NOTE, "hub", "HF_HUB_OFFLINE is set: only the cache is used", remedy)
+    ask = partial(get_session().head, constants.ENDPOINT, timeout=HUB_PATIENCE)
     try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_PATIENCE)
+        within(HUB_PATIENCE, ask)  # the time limit of a request does not reach DNS
     except Exception as error:  # whatever the HTTP library of the day raises
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, Unreachable):
+            reason = f"no answer within {HUB_PATIENCE} s"
         remedy = "presets need it (check HTTPS_PROXY, HF_ENDPOINT); the builtin default does not"
         return Finding(Level.NOTE, "hub", f"{constants.ENDPOINT} not reached ({reason})", remedy)
     token = "with a token" if get_token() else "without a token: HF_TOKEN opens gated repositories"

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx2
 from diffusers import DiffusionPipeline
 from huggingface_hub import create_repo, is_offline_mode, snapshot_download, upload_folder
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -13,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from liquidgen.errors import UserError
 from liquidgen.hub.errors import explained
 from liquidgen.hub.place import TOKENS, Place
+from liquidgen.hub.session import bounded_requests
 
 
 def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
@@ -22,10 +24,11 @@ def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
     """
     patterns = ["*.json", "*.safetensors"]
     try:
-        return Path(
-            snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns)
-        )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+        with bounded_requests():
+            return Path(
+                snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns)
+            )
+    except (HfHubHTTPError, httpx2.TransportError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{repo_id}: no such folder, and the hub does not give it, either ({reason}); correct "

@@ -353,6 +353,16 @@ def test_no_code_and_no_pickle_of_a_repository_is_downloaded(
     assert not hub.asked("GET", ".bin")
 
 
+@pytest.mark.parametrize("effect", [{"stall": True}, {"silent": True, "after": 10}])
+def test_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, saved, monkeypatch, effect: dict):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    hub.model("people/liquid", saved)
+    with hub.fault("/revision/", **effect), pytest.raises(UserError, match="timed out") as refused:
+        load("people/liquid")
+    assert "people/liquid: no such folder, and the hub does not give it" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["people/none", "no/such/folder", "nothing here"])
 def test_a_name_that_is_neither_here_nor_on_the_hub_is_refused_in_one_line(
     hub: StandInHub, name: str

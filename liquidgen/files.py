@@ -1,4 +1,4 @@
-"""Whole files or nothing: atomic writes, replaced folders, digests."""
+"""Whole files or nothing: atomic writes, replaced folders, digests, JSON."""
 
 import hashlib
 import json
@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from liquidgen.errors import UserError
+
+Content = TypeVar("Content", bound=BaseModel)
 
 
 class StoredFile(BaseModel):
@@ -114,6 +116,22 @@ def new_folder(folder: Path) -> Iterator[Path]:
 def canonical_json(value: Any) -> bytes:
     """The one way that a value is written as JSON, so that equal values have equal bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_json(path: Path, kind: type[Content], remedy: str) -> Content:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it is missing, or is not of this kind.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {remedy}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "content"
+        raise UserError(f"{path}: {place}: {first['msg']}; {remedy}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

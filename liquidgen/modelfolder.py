@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, logging
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save
 
 from liquidgen.contract import LatentContract
 from liquidgen.errors import UserError
-from liquidgen.files import StoredFile, new_folder, write_json
+from liquidgen.files import StoredFile, new_folder, read_json, write_json
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runs import write_run
 
@@ -90,12 +90,4 @@ def load_model(folder: Path) -> tuple[LiquidNet, SavedModel]:
 
 def read_facts(folder: Path) -> SavedModel:
     """model.json of a model folder."""
-    path = folder / MODEL
-    try:
-        return SavedModel.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; {REMEDY}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {place}: {first['msg']}; {REMEDY}") from None
+    return read_json(folder / MODEL, SavedModel, REMEDY)

@@ -230,7 +230,7 @@ DAMAGES = {
     "no weights": (without_weights, r"safetensors: missing"),
     "no network": (without_network, r"liquidnet/config\.json: missing"),
     "no facts": (without_facts, r"model\.json: missing"),
-    "cut facts": (cut_facts, r"model\.json: .*JSON"),
+    "cut facts": (cut_facts, r"model\.json: content: .*JSON"),
     "cut config": (cut_config, "unreadable weights .*not a valid JSON"),
     "wider": (configured(width=48), "unreadable weights .*size mismatch"),
     "no width": (configured(width=None), "unreadable weights .*'width'"),

@@ -4,11 +4,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from liquidgen.contract import LatentContract
 from liquidgen.errors import UserError
-from liquidgen.files import StoredFile, canonical_json, sha256, write_json
+from liquidgen.files import StoredFile, canonical_json, read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents anew"
@@ -91,14 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: it is missing, of another format or version, or was altered.
     """
     path = folder / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; run `dvc repro encode`") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "content"
-        raise UserError(f"{path}: {place}: {first['msg']}; {REMEDY}") from None
+    manifest = read_json(path, Manifest, REMEDY)
     if manifest.sealed().digest != manifest.digest:
         raise UserError(f"{path}: content does not match its digest; {REMEDY}")
     return manifest

@@ -4,10 +4,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from liquidgen.errors import UserError
-from liquidgen.files import StoredFile, canonical_json, sha256, write_json
+from liquidgen.files import StoredFile, canonical_json, read_json, sha256, write_json
 
 INFO = "dataset.json"
 REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images anew"
@@ -79,12 +78,4 @@ def read_info(folder: Path) -> RawInfo:
     Raises:
         UserError: it is missing, or of another format or version.
     """
-    path = folder / INFO
-    try:
-        return RawInfo.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; {REMEDY}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "content"
-        raise UserError(f"{path}: {place}: {first['msg']}; {REMEDY}") from None
+    return read_json(folder / INFO, RawInfo, REMEDY)

@@ -90,15 +90,13 @@ def _link(place: Place, listing: Listing, files: list[RemoteFile]) -> Path:
     In the layout of the hub's client, but not by it: it asks the hub for every file once more,
     for minutes if the hub hangs, when nothing is missing.
     """
-    folder = place.cache / "snapshots" / listing.commit
-    with locked(folder, f"links {place.repo}", PATIENCE):
+    folder, note = place.cache / "snapshots" / listing.commit, _note(place, listing.commit)
+    with locked(note, f"links {place.repo}", PATIENCE):
         for file in files:
             link = folder / file.path
             if folder not in link.parents or ".." in link.parts:
                 raise UserError(f"{place}: {file.path!r} is no name of a file; use another source")
             _link_file(place.cache / "blobs" / file.etag, link)
-        note = _note(place, listing.commit)
-        note.parent.mkdir(exist_ok=True)
         write_json(note, [file.path for file in listing.files])
         if place.revision != listing.commit:
             reference = place.cache / "refs" / place.revision

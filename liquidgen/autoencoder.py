@@ -51,7 +51,7 @@ class Autoencoder:
         """Latents of pixels, without sampling; raises UserError for other shapes or ranges."""
         self._check_pixels(pixels)
         # in slices: activations of a large encoder over a whole batch would not fit on a card
-        parts = pixels.split(max(1, AT_ONCE // (pixels.shape[2] * pixels.shape[3])))
+        parts = pixels.split(images_at_once(pixels.shape[2] * pixels.shape[3]))
         return torch.cat([self._encode(part) for part in parts])
 
     @torch.inference_mode()
@@ -59,7 +59,7 @@ class Autoencoder:
         """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
         self._check_latents(latents)
         pixels = latents.shape[2] * latents.shape[3] * self.downscale**2
-        parts = latents.split(max(1, AT_ONCE // pixels))
+        parts = latents.split(images_at_once(pixels))
         return torch.cat([self._decode(part) for part in parts])
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -94,6 +94,11 @@ class Autoencoder:
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             shape = tuple(latents.shape)
             raise UserError(f"latents: shape {shape}; need (B, {self.channels}, h, w)")
+
+
+def images_at_once(pixels: int) -> int:
+    """How many images of so many pixels go through an autoencoder together."""
+    return max(1, AT_ONCE // pixels)
 
 
 def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:

@@ -19,12 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import torch
 
 import liquidgen.autoencoder
+from liquidgen.autoencoder import images_at_once
 from liquidgen.config import load_params
 from liquidgen.data.decoding import GroupDecoder
 from liquidgen.data.raw import RawDataset
@@ -46,11 +47,14 @@ class FirstUse:
 
 
 def bare(autoencoder: object, batches: list[torch.Tensor], count: int) -> float:
-    """Images/s of the autoencoder alone."""
-    start = time.perf_counter()
-    for i in range(0, count, len(batches[0])):
-        autoencoder.encode(batches[i // len(batches[0]) % len(batches)])
-    return count / (time.perf_counter() - start)
+    """Images/s of the autoencoder alone, over at least so many images."""
+    start, done = time.perf_counter(), 0
+    for batch in cycle(batches):
+        autoencoder.encode(batch)
+        done += len(batch)
+        if done >= count:
+            return done / (time.perf_counter() - start)
+    raise AssertionError("there are batches")
 
 
 def cost(work: Callable[[], object], count: int) -> float:
@@ -112,7 +116,8 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
     pixels = [torch.from_numpy(a).permute(0, 3, 1, 2).float() / 127.5 - 1 for a in arrays]
     count = len(pixels[0])
     decoding = cost(lambda: decoder(raw[0]), count)
-    encoding = cost(lambda: autoencoder.encode(pixels[0]), count)
+    few = pixels[0][: images_at_once(options.size**2)]
+    encoding = cost(lambda: autoencoder.encode(few), len(few))
     before = bare(autoencoder, pixels, options.images)
     autoencoder.time = None
     liquidgen.autoencoder.load_autoencoder = lambda settings, device: autoencoder

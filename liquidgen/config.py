@@ -126,6 +126,8 @@ def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None
         for name, group in BLOCKS.items()
     }
     _keep_apart(selectors.dataset, selected["dataset"])
+    # here, too, because encode would say it only after a download
+    s.check_image_size(selectors.image_size, selected["autoencoder"].downscale)
     return Params(selectors=selectors, **selected, **sections, raw=raw)
 
 

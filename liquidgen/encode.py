@@ -25,7 +25,7 @@ from liquidgen.data.raw import RawDataset
 from liquidgen.encoder import Encoder, encoding_threads
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, file_sha256, locked, sha256
-from liquidgen.settings import AutoencoderSettings, EncodeSettings
+from liquidgen.settings import AutoencoderSettings, EncodeSettings, check_image_size
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,6 @@ DETERMINING = (
     "data/decoding.py",
     "data/images.py",
 )
-SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 
 
 def encode(
@@ -65,7 +64,7 @@ def encode(
         UserError: image_size does not fit, the raw data are damaged, no image of a split is
             usable, or another process encodes the same.
     """
-    _check_size(image_size, autoencoder_settings.downscale)
+    check_image_size(image_size, autoencoder_settings.downscale)
     raw = RawDataset(raw_folder)
     raw.verify()
     parts = plan_parts(raw, SPLITS)
@@ -114,14 +113,6 @@ def encode(
 def _decoders(device: "torch.device", num_workers: int) -> Workers:
     """Threads where the autoencoder keeps the cores busy; processes where it leaves them idle."""
     return Threads(num_workers) if device.type == "cpu" else Processes(num_workers, warm)
-
-
-def _check_size(image_size: int, downscale: int) -> None:
-    multiple = int(np.lcm(SIZE_MULTIPLE, downscale))
-    if image_size % multiple or image_size == 0:
-        below = image_size // multiple * multiple
-        near = " or ".join(str(size) for size in (below, below + multiple) if size)
-        raise UserError(f"image_size: {image_size} is not a multiple of {multiple}; use {near}")
 
 
 @contextmanager

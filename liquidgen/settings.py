@@ -1,5 +1,6 @@
 """Settings: frozen models of the sections and blocks of params.yaml, without defaults."""
 
+import math
 import re
 from difflib import get_close_matches
 from typing import Annotated, Literal, TypeVar
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from liquidgen.errors import UserError
 
+SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -240,3 +242,12 @@ def _explain(error: dict, model: type[BaseModel], path: str) -> str:
         return f"{prefix}{name}: missing key; add it"
     message = error["msg"].removeprefix("Value error, ")
     return f"{prefix}{name}: {message[0].lower()}{message[1:]}; it is {error['input']!r}"
+
+
+def check_image_size(image_size: int, downscale: int) -> None:
+    """Raises UserError for a size in px that does not fit an autoencoder, with the nearest fits."""
+    multiple = math.lcm(SIZE_MULTIPLE, downscale)
+    if image_size % multiple or image_size == 0:
+        below = image_size // multiple * multiple
+        near = " or ".join(str(size) for size in (below, below + multiple) if size)
+        raise UserError(f"image_size: {image_size} is not a multiple of {multiple}; use {near}")

@@ -148,7 +148,7 @@ def test_images_that_are_all_too_small(checkout: Checkout):
 
 def test_a_size_that_is_no_multiple_of_16(checkout: Checkout):
     checkout.change(image_size=72)
-    assert refusal(checkout, "encode") == "image_size: 72 is not a multiple of 16; use 64 or 80"
+    assert refusal(checkout, "download") == "image_size: 72 is not a multiple of 16; use 64 or 80"
 
 
 GPUS = torch.cuda.device_count()

@@ -48,7 +48,8 @@ def images(folder: Path) -> dict[str, np.ndarray]:
 
 def test_images_are_those_of_the_pipeline_in_files_that_say_their_class(run: Run, model: Path):
     options = ["--count", 4, "--seed", 3, "--steps", 2, "--guidance", 2, "--solver", "heun"]
-    printed = run("sample", "--model", model, "--class", "dots", 0, *options, "--out", "own/new")
+    classes = ["--class", "dots", "--class", 0]  # as one list, or one by one
+    printed = run("sample", "--model", model, *classes, *options, "--out", "own/new")
     assert printed == "sample: 4 images in own/new\n"
     pipe = LiquidGenPipeline.from_pretrained(model)
     settings = {"num_steps": 2, "guidance_scale": 2, "solver": "heun"}
@@ -189,7 +190,7 @@ def test_wrong_settings_and_a_broken_store_are_found(run: Run, hub: StandInHub):
     assert "missing key in params.yaml" in found["settings"][1]
     assert found["tracking"][0] == "wrong"
     assert "does not open" in found["tracking"][1]
-    assert printed.endswith("doctor: 2 things to mend\n")
+    assert printed.endswith("doctor: to mend: 2\n")
 
 
 NO_DVC = {"pid": os.getppid(), "cmd": "dvc repro"}

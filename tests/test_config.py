@@ -2,11 +2,13 @@
 
 import copy
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import PROJECT, changed, leaves, read_params
+from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -274,3 +276,12 @@ def test_a_change_may_add_a_block_but_no_section_and_no_key():
     for key in ("own", "own.block", "train.own", "models.nano.own", "models.own.block.deep"):
         with pytest.raises(UserError, match=rf"^{key}: unknown key"):
             load_params(PARAMS_YAML, {key: block})
+
+
+def test_dvc_can_rewrite_the_file_again_and_again(tmp_path):
+    """As `dvc exp run -S` does: it keeps comments, and loses none of the values."""
+    path = Path(shutil.copy(PROJECT / "params.yaml", tmp_path))
+    before = load_params(path).raw
+    for seed in (5, 6):
+        apply_overrides(path, [f"train.seed={seed}"])
+        assert load_params(path).raw == before | {"train": before["train"] | {"seed": seed}}

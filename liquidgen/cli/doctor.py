@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
         levels.append(finding.level)
         print(finding, flush=True)
     wrong = levels.count(Level.WRONG)
-    print(f"doctor: {wrong} things to mend" if wrong else "doctor: nothing is wrong")
+    print(f"doctor: to mend: {wrong}" if wrong else "doctor: nothing is wrong")
     return 1 if wrong else 0
 
 

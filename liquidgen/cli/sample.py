@@ -17,7 +17,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the options; what is not given is left to the pipeline."""
     add = parser.add_argument
     add("--model", help="a model's folder or a repository of the hub; default: as params.yaml says")
-    add("--class", dest="classes", nargs="+", metavar="CLASS", help="names or ids; default: all")
+    names = {"dest": "classes", "nargs": "+", "action": "extend", "metavar": "CLASS"}
+    add("--class", **names, help="names or ids; default: all")
     add("--count", type=int, help="number of images, spread over the classes; default: one a class")
     add("--seed", type=int, default=0, help="image i is drawn from (seed, i); default: 0")
     add("--guidance", type=float, help="guidance scale; 1 is off")
@@ -62,7 +63,8 @@ def _default_model() -> Path:
 
     folder = TrainConfig().params().model_folder
     if not folder.is_dir():
-        raise UserError(f"{folder}: no trained model there; name one by --model, or train it")
+        remedy = "`dvc repro` trains it, or name another one by --model"
+        raise UserError(f"{folder}: no trained model there; {remedy}")
     return folder
 
 

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 
@@ -32,7 +31,6 @@ def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) 
     from liquidgen.config import load_params
     from liquidgen.data.raw_info import RawInfo
     from liquidgen.download import download
-    from liquidgen.encode import encode
     from liquidgen.hub.snapshot import fetch
     from liquidgen.settings import HubSettings, ParquetSettings
 
@@ -56,21 +54,12 @@ def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) 
         "stream": block.model_copy(update={"max_images": images}),
     }
     if and_encode:
-        import_module("liquidgen.autoencoder")
+        from benchmarks.preparation import encode_raw
     start, info = time.perf_counter(), None
     if way != "idle":
         info: RawInfo = download(settings[way], params.download, folder / "raw", num_workers=0)
     if info and and_encode:
-        encode(
-            folder / "raw",
-            folder / "latents",
-            work_folder=folder / "work",
-            autoencoder_settings=params.autoencoder,
-            image_size=params.selectors.image_size,
-            settings=params.encode,
-            device="cpu",
-            num_workers=2,
-        )
+        encode_raw(folder, params)
     seconds = time.perf_counter() - start
     # not getrusage's: a process inherits that of the one that started it
     (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]

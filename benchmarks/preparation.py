@@ -20,6 +20,11 @@ def make_latents(folder: Path, params: Params, images: int) -> Path:
         holdout_fraction=0.0625,
     )
     download(dataset, params.download, folder / "raw", num_workers=2)
+    return encode_raw(folder, params)
+
+
+def encode_raw(folder: Path, params: Params) -> Path:
+    """Latents of the raw images in `folder`, at params.yaml's size and autoencoder."""
     encode(
         folder / "raw",
         folder / "latents",

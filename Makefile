@@ -23,6 +23,7 @@ demo: $(STAMP)
 	@echo "pictures: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
 	@echo "next: . $(BIN)/activate, edit params.yaml, dvc repro"
 
+# threads that wait at full speed would take the cores from the other process
 test: $(STAMP)
 	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest --numprocesses 2 --dist worksteal
 

@@ -116,7 +116,7 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
     pixels = [torch.from_numpy(a).permute(0, 3, 1, 2).float() / 127.5 - 1 for a in arrays]
     count = len(pixels[0])
     decoding = cost(lambda: decoder(raw[0]), count)
-    few = pixels[0][: images_at_once(options.size**2)]
+    few = pixels[0][: images_at_once(options.size**2, torch.device("cpu"))]
     encoding = cost(lambda: autoencoder.encode(few), len(few))
     before = bare(autoencoder, pixels, options.images)
     autoencoder.time = None

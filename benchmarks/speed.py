@@ -85,6 +85,7 @@ def compare(size: str, precision: str, rounds: int, least: float, compiled: bool
     entered = networks(*arguments)
     if compiled:
         flops[COMPILED] = flops["LiquidNet"]
+        torch.compiler.reset()  # after a few networks of one class it falls back to eager mode
         entered[COMPILED] = torch.compile(networks(*arguments)["LiquidNet"])
     made = {name: Contestant(n, side, images, dtype) for name, n in entered.items()}
     steps, forwards, peaks = {n: [] for n in made}, {n: [] for n in made}, []

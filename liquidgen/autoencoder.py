@@ -7,6 +7,7 @@ from liquidgen.errors import UserError
 from liquidgen.settings import AutoencoderSettings
 
 AT_ONCE = 2**19  # px: 8 images of 256 px, 128 of 64 px
+AT_ONCE_ON_CPU = 2**16  # px: what stays in a core's caches goes up to a quarter faster
 RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
 
 
@@ -51,15 +52,16 @@ class Autoencoder:
         """Latents of pixels, without sampling; raises UserError for other shapes or ranges."""
         self._check_pixels(pixels)
         # in slices: activations of a large encoder over a whole batch would not fit on a card
-        parts = pixels.split(images_at_once(pixels.shape[2] * pixels.shape[3]))
+        size = pixels.shape[2] * pixels.shape[3]
+        parts = pixels.split(images_at_once(size, self._model.device))
         return torch.cat([self._encode(part) for part in parts])
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
         self._check_latents(latents)
-        pixels = latents.shape[2] * latents.shape[3] * self.downscale**2
-        parts = latents.split(images_at_once(pixels))
+        size = latents.shape[2] * latents.shape[3] * self.downscale**2
+        parts = latents.split(images_at_once(size, self._model.device))
         return torch.cat([self._decode(part) for part in parts])
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -96,9 +98,9 @@ class Autoencoder:
             raise UserError(f"latents: shape {shape}; need (B, {self.channels}, h, w)")
 
 
-def images_at_once(pixels: int) -> int:
+def images_at_once(pixels: int, device: torch.device) -> int:
     """How many images of so many pixels go through an autoencoder together."""
-    return max(1, AT_ONCE // pixels)
+    return max(1, (AT_ONCE_ON_CPU if device.type == "cpu" else AT_ONCE) // pixels)
 
 
 def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:

@@ -47,7 +47,7 @@ class Encoder:
             return self.batch_size
         _, height, width = self.latent_shape
         pixels = height * width * self.autoencoder.downscale**2
-        return min(self.batch_size, images_at_once(pixels))
+        return min(self.batch_size, images_at_once(pixels, self.device))
 
     def _views(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
         mirrored = [np.ascontiguousarray(batch[:, :, ::-1])] if flip else []

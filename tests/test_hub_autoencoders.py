@@ -229,7 +229,7 @@ def test_large_batches_go_through_in_slices_with_the_same_result(
     autoencoder = load_autoencoder(served(hub, "flux", tmp_path / "served"), "cpu")
     pixels = torch.rand(5, 3, 64, 64) * 2 - 1
     whole = autoencoder.encode(pixels)
-    monkeypatch.setattr(liquidgen.autoencoder, "AT_ONCE", 2 * 64 * 64)
+    monkeypatch.setattr(liquidgen.autoencoder, "AT_ONCE_ON_CPU", 2 * 64 * 64)
     torch.testing.assert_close(autoencoder.encode(pixels), whole, rtol=1e-4, atol=1e-5)
 
 

@@ -131,6 +131,18 @@ def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None
     return Params(selectors=selectors, **selected, **sections, raw=raw)
 
 
+def load_choices(path: Path) -> dict[str, tuple[object, dict]]:
+    """What params.yaml says for each selector that names a block, and the blocks it may name.
+
+    Raises UserError for a file that cannot be read, and for blocks with mistakes.
+    """
+    raw = _read(path)
+    return {
+        selector: (raw.get(selector), _blocks(raw.get(group), group))
+        for selector, group in BLOCKS.items()
+    }
+
+
 def _change(raw: dict, key: str, value: object) -> None:
     *path, last = key.split(".")
     section: object = raw

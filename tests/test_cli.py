@@ -128,6 +128,40 @@ def test_presets_say_what_params_yaml_says_of_them(run: Run):
     assert "CC0-1.0" in line
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("dataset: procedural", "dataset: procedurel", "dataset: no block 'procedurel' in"),
+        ("image_size: 64", "image_size: 65", "image_size: 65 is not a multiple of 16"),
+        ("\nmodel: nano", "\nmodle: nano", "modle: unknown key in params.yaml; did you"),
+        ("learning_rate: 4", "lerning_rate: 4", "train.lerning_rate: unknown key; did you mean"),
+    ],
+)
+def test_what_can_be_chosen_is_listed_where_the_choice_is_wrong(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    before: str,
+    after: str,
+    complaint: str,
+):
+    text = (PROJECT / "params.yaml").read_text()
+    assert before in text
+    (tmp_path / "params.yaml").write_text(text.replace(before, after, 1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["presets"])
+    listed = capsys.readouterr().out.split()
+    assert all(name in listed for group in BLOCKS.values() for name in RAW[group])
+    assert str(ended.value.code).startswith(f"error: {complaint}")
+    assert "\n" not in ended.value.code
+
+
+def test_blocks_without_comments_are_listed(run: Run):
+    Path("params.yaml").write_text(json.dumps(RAW))  # which is YAML, too
+    assert "* liquid" in " ".join(run("presets").split())
+
+
 def findings(printed: str) -> dict[str, tuple[str, str]]:
     """Level and text by what was looked at."""
     rows = [line.split(maxsplit=2) for line in printed.splitlines()[:-1]]

@@ -2,10 +2,10 @@
 
 import argparse
 import re
+from typing import Any
 
 from liquidgen.api import params_file
-from liquidgen.config import BLOCKS, Params, load_params
-from liquidgen.settings import DATASET_KINDS, validate
+from liquidgen.config import BLOCKS, load_choices, load_params
 
 HELP = "list what params.yaml can choose from"
 HEADER = ("", "name", "licence", "what")
@@ -17,38 +17,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a table a selector; `*` marks what is selected."""
+    """Print a table a selector; `*` marks what is selected.
+
+    Raises UserError for mistakes in params.yaml, after the tables if its blocks have none.
+    """
     path = params_file()
-    params, text = load_params(path), path.read_text()
-    for selector, group in BLOCKS.items():
-        chosen = getattr(params.selectors, selector)
+    choices, text = load_choices(path), path.read_text()
+    for selector, (chosen, blocks) in choices.items():
+        group = BLOCKS[selector]
         explained = _comments(text, group)
         rows = [
-            ("*" * (name == chosen), name, _license(params, group, name), explained.get(name, ""))
-            for name in params.raw[group]
+            ("*" * (name == chosen), name, _license(group, block), explained.get(name, ""))
+            for name, block in blocks.items()
         ]
         print(f"{selector}: (a block of `{group}`)\n{_table(rows)}\n")
-    print(f"from {path.resolve()}; `*` is selected there")
+    print(f"from {path.resolve()}; `*` is selected there", flush=True)
+    load_params(path)  # who mistyped a selector looks here for the right word
     return 0
 
 
 def _comments(text: str, group: str) -> dict[str, str]:
     """The comment beside the name of each block of a group."""
-    body = re.search(rf"^{group}:.*\n((?: .*\n|#.*\n|\n)+)", text, re.MULTILINE)[1]
-    return dict(re.findall(r"^  (\w+):(?: *\{[^}]*\})? *# *(.*)$", body, re.MULTILINE))
+    if not (body := re.search(rf"^{group}:.*\n((?: .*\n|#.*\n|\n)+)", text, re.MULTILINE)):
+        return {}
+    return dict(re.findall(r"^  (\w+):(?: *\{[^}]*\})? *# *(.*)$", body[1], re.MULTILINE))
 
 
-def _license(params: Params, group: str, name: str) -> str:
-    block = params.raw[group][name]
-    if "license" in block:
-        return block["license"]
+def _license(group: str, block: Any) -> str:
+    if hasattr(block, "license"):
+        return block.license
     if group != "datasets":
         return UNKNOWN
     # a kind of dataset without the key knows its licence; its images are not looked at
     from liquidgen.data.sources import SOURCES
 
-    settings = validate(DATASET_KINDS[block["kind"]], block, f"{group}.{name}")
-    return SOURCES[block["kind"]](settings, 0).license
+    return SOURCES[block.kind](block, 0).license
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

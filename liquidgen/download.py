@@ -90,7 +90,7 @@ def _check(seen: Counter, classes: tuple[str, ...] | None, refused: Counter, ori
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted((+refused).items()))
         raise UserError(
             f"{origin}: no usable image ({reasons or 'nothing there'}); add images or correct "
-            "the dataset's block in params.yaml"
+            "the dataset's block"
         )
     empty = [name for label, name in enumerate(classes or ()) if label not in seen]
     if empty:

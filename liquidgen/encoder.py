@@ -63,7 +63,7 @@ class Encoder:
         if not np.isfinite(latents).all():
             raise UserError(
                 "autoencoder: latents are not finite in half precision; check the scale of its "
-                "block in params.yaml, or use machine.device: cpu"
+                "block, or use machine.device: cpu"
             )
         return latents
 

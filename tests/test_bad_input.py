@@ -97,7 +97,7 @@ def test_own_images_in_a_missing_folder(checkout: Checkout):
     checkout.write_params(changed(checkout.params, OWN))
     message = refusal(checkout, "download")
     assert message.startswith("images: no such folder")
-    assert message.endswith("set `path` of the dataset's block in params.yaml")
+    assert message.endswith("set `path` of the dataset's block")
 
 
 def test_an_empty_folder_of_own_images(checkout: Checkout):

@@ -168,6 +168,13 @@ def test_a_gated_autoencoder_says_where_to_accept(hub: StandInHub, tmp_path: Pat
         load_autoencoder(block, "cpu")
 
 
+def test_a_folder_that_the_hub_does_not_have_is_told(hub: StandInHub, tmp_path: Path):
+    block = served(hub, "flux", tmp_path / "served")
+    elsewhere = block.model_copy(update={"path": block.path.replace("/vae", "/vea")})
+    with pytest.raises(UserError, match=r"no file fits 'vea/config.json'.* `path` of the block$"):
+        load_autoencoder(elsewhere, "cpu")
+
+
 def test_an_autoencoder_without_a_hub_is_told(hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(probe, "DEADLINE", 0.4)
     with hub.fault("", stall=True), pytest.raises(UserError, match="hub cannot be reached"):

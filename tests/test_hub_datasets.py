@@ -170,7 +170,10 @@ def test_a_gated_dataset_says_where_to_accept_and_reads_the_token(
     [
         ({"repo": "nobody/nothing"}, ["nobody/nothing: no such dataset", "correct the name"]),
         ({"revision": "v9"}, ["has no revision 'v9'", "/tree/main lists them"]),
-        ({"files": ["fuller/*.parquet"]}, ["no file fits 'fuller/*.parquet'", "full/test/0000"]),
+        (
+            {"files": ["fuller/*.parquet"]},
+            ["no file fits 'fuller/*.parquet'", "full/test/0000", "correct `files` of the block"],
+        ),
         ({"image_column": "img"}, ["full/train/0000.parquet: image_column: no column 'img'"]),
         ({"label_column": "style"}, ["no column 'style'; there are: image, image_file_path, la"]),
         ({"classes": ["Realism", "Cubism"]}, ["labels name 'Art_Nouveau_Modern'", "`classes`"]),
@@ -181,6 +184,7 @@ def test_a_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInH
     message = refusal(block, tmp_path)
     for rule in rules:
         assert rule in message
+    assert "params.yaml" not in message  # a user of Python has none
 
 
 def test_a_repository_with_a_script_alone_is_refused_and_the_script_not_run(

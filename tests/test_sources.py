@@ -138,7 +138,7 @@ def test_loose_images_without_subfolders_are_refused(tmp_path):
 
 @pytest.mark.parametrize("settings", [folder, parquet])
 def test_a_missing_folder_is_refused(tmp_path, settings):
-    with pytest.raises(UserError, match=r"nowhere: no such folder \(looked for .*params\.yaml"):
+    with pytest.raises(UserError, match=r"nowhere: no such folder \(looked for .*dataset's block$"):
         opened(settings(tmp_path / "nowhere"))
 
 

@@ -63,10 +63,11 @@ class Listing:
                 "hub keeps a converted copy, and `files` to what is there"
             )
         shown = parquet or names
+        key = "files" if place.type == "dataset" else "path"
         more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
         return (
             f"{place}: no file fits {pattern!r}; there are: {', '.join(shown[:SHOWN])}{more}; "
-            "correct the block in params.yaml"
+            f"correct `{key}` of the block"
         )
 
 

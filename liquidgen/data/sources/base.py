@@ -48,6 +48,6 @@ def existing(path: str) -> Path:
     if not found.exists():
         raise UserError(
             f"{path}: no such folder (looked for {found.resolve()}); put your images there, or "
-            "set `path` of the dataset's block in params.yaml"
+            "set `path` of the dataset's block"
         )
     return found

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,13 @@ SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back
 def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = True) -> None:
     """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes.
 
-    KeyboardInterrupt, which may say how far the stage came, exits with INTERRUPTED.
+    KeyboardInterrupt, which may say how far the stage came, exits with INTERRUPTED, and so does
+    SIGTERM.
 
     With `several`, in machine.num_processes processes, of which the first has the closing line.
     """
+    # raises KeyboardInterrupt: also the open run in MLflow hears that it was stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         params = load_params()

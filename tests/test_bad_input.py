@@ -246,8 +246,19 @@ def test_a_full_disk_costs_nothing_that_was_there(stage: str, checkout: Checkout
     assert "free some, then run `dvc repro` again" in message
 
 
-@pytest.mark.parametrize("stage", ["download", "encode", "train"])
-def test_an_interruption_is_one_line_also_with_workers(stage: str, checkout: Checkout):
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("download", signal.SIGINT),
+        ("encode", signal.SIGINT),
+        ("train", signal.SIGINT),
+        ("download", signal.SIGTERM),
+        ("encode", signal.SIGTERM),
+    ],
+)
+def test_an_interruption_is_one_line_also_with_workers(
+    stage: str, number: signal.Signals, checkout: Checkout
+):
     much = {
         "download": {"datasets.procedural.num_images": 100_000},
         "encode": {"datasets.procedural.num_images": 3000},
@@ -262,7 +273,9 @@ def test_an_interruption_is_one_line_also_with_workers(stage: str, checkout: Che
         seen = b""
         while b" 0%" not in seen or seen.count(b"img/s") < 3:  # images are coming
             seen += os.read(process.stderr.fileno(), 1000)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
+        # a terminal interrupts the workers, too; a service manager may end the stage alone
+        send = os.killpg if number == signal.SIGINT else os.kill
+        send(process.pid, number)
         _, rest = process.communicate()
     assert process.returncode == INTERRUPTED
     assert b"Traceback" not in rest

@@ -16,6 +16,8 @@ from liquidgen.hub.errors import explained
 from liquidgen.hub.place import TOKENS, Place
 from liquidgen.hub.session import bounded_requests
 
+SILENCE = 60  # seconds that the hub may take over a commit
+
 
 def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
     """The folder of a repository's JSON and safetensors, and nothing else of it.
@@ -49,7 +51,8 @@ def published(
     """
     if is_offline_mode():
         raise UserError(f"{repo_id}: HF_HUB_OFFLINE is set; unset it to publish")
-    with explained(Place("model", repo_id, "main")), TemporaryDirectory() as folder:
+    place = Place("model", repo_id, "main")
+    with bounded_requests(SILENCE), explained(place), TemporaryDirectory() as folder:
         try:
             made = create_repo(repo_id, private=private, token=token, exist_ok=True)
             write(Path(folder))

@@ -20,6 +20,7 @@ from small_model import CLASSES, IMAGE_SIZE, facts, network
 from standin import StandInHub
 
 from liquidgen import LiquidGenPipeline, pipeline
+from liquidgen import saved as saved_pipelines
 from liquidgen.card import model_card, read_scores
 from liquidgen.config import load_params
 from liquidgen.data.raw import RawDataset
@@ -331,6 +332,15 @@ def test_a_push_to_a_hub_that_is_away_is_told_in_one_line(hub: StandInHub, pipe,
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="people/liquid: HF_HUB_OFFLINE is set; unset it") as no:
         pipe.push_to_hub("people/liquid", token="hf_secret")
+    assert "\n" not in str(no.value)
+
+
+def test_a_push_to_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, pipe, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(saved_pipelines, "SILENCE", 0.5)
+    refused = pytest.raises(UserError, match=r"the hub cannot be reached .*timed out.*run it again")
+    with hub.fault("api/repos/create", stall=True), refused as no:
+        pipe.push_to_hub("people/liquid")
     assert "\n" not in str(no.value)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,8 +20,11 @@ _depth = 0  # of `bounded_requests` within one another
 
 
 @contextmanager
-def bounded_requests() -> Iterator[None]:
-    """Meanwhile every request of huggingface_hub has time limits, also where it sets none."""
+def bounded_requests(silence: float | None = None) -> Iterator[None]:
+    """Meanwhile every request of huggingface_hub has time limits, also where it sets none.
+
+    `silence` is for those: seconds without a byte. None: what HF_HUB_DOWNLOAD_TIMEOUT says.
+    """
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
@@ -28,7 +32,7 @@ def bounded_requests() -> Iterator[None]:
         made = default_client_factory()
         hooks = made.event_hooks
         made.event_hooks = {
-            "request": [*hooks["request"], _limit_silence],
+            "request": [*hooks["request"], partial(_limit_silence, silence)],
             "response": [*hooks["response"], _limit_patience],
         }
         return made
@@ -45,12 +49,12 @@ def bounded_requests() -> Iterator[None]:
             set_client_factory(default_client_factory)
 
 
-def _limit_silence(request: "httpx2.Request") -> None:
+def _limit_silence(silence: float | None, request: "httpx2.Request") -> None:
     from huggingface_hub import constants
 
     limits = request.extensions.get("timeout") or {}
-    # seconds without a byte, 10 unless the user sets that variable
-    limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    # 10 seconds unless the user sets that variable
+    limit = silence or constants.HF_HUB_DOWNLOAD_TIMEOUT
     kinds = ("connect", "read", "write", "pool")
     request.extensions["timeout"] = {kind: limits.get(kind) or limit for kind in kinds}
 

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 
@@ -185,6 +186,29 @@ def test_a_hub_that_fails_in_the_middle_keeps_what_came(
     with served.fault("/resolve/", status=403), pytest.raises(UserError, match="refuses"):
         list(source.records)
     assert streamed(block()) == whole
+
+
+def test_errors_that_pass_cost_a_stream_attempts(
+    served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = streamed(block())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other/hf"))
+    passing = ({"status": 503}, {"cut": True, "after": 100})
+    with ExitStack() as faults:
+        for effect in passing:
+            faults.enter_context(served.fault("/cdn/", times=1, **effect))
+        assert streamed(block()) == whole
+        assert [fault.times for fault in served.faults] == [0, 0]
+
+
+@pytest.mark.parametrize("effect", [{"empty": True}, {"damaged": True, "after": -2}])
+def test_a_file_that_arrives_damaged_is_told_with_what_to_do(served: StandInHub, effect: dict):
+    with served.fault("/cdn/", **effect), pytest.raises(UserError) as refused:
+        streamed(block())
+    message = str(refused.value)
+    assert "data/train-" in message
+    assert message.endswith("run it again: what has arrived is kept")
+    assert "\n" not in message
 
 
 def test_an_interrupted_stream_needs_no_hub_for_what_it_has(

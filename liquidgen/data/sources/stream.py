@@ -20,7 +20,7 @@ from liquidgen.data.sources.parquet import LEAN
 from liquidgen.data.sources.spool import Plan, Position, Spool
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, sha256
-from liquidgen.hub.errors import Unreachable, explained
+from liquidgen.hub.errors import AGAIN, Unreachable, explained
 from liquidgen.hub.place import Place
 from liquidgen.hub.probe import look_up
 from liquidgen.hub.session import bounded_requests
@@ -172,7 +172,7 @@ class _Remote:
             if isinstance(error, HfHubHTTPError | ConnectionError):
                 raise
             name, reason = self.plan.files[number], str(error).splitlines()[0]
-            raise UserError(f"{self.place}: {name}: damaged ({reason})") from None
+            raise UserError(f"{self.place}: {name}: damaged ({reason}); {AGAIN}") from None
 
     @contextmanager
     def _open(self, number: int) -> Iterator[pq.ParquetFile]:
@@ -184,5 +184,8 @@ class _Remote:
             try:
                 file = pq.ParquetFile(remote, **LEAN)
             except pa.ArrowInvalid as error:
-                raise UserError(f"{self.place}: {name}: not a Parquet file ({error})") from None
+                raise UserError(
+                    f"{self.place}: {name}: not a Parquet file ({str(error).splitlines()[0]}); "
+                    f"leave it out of `files`, or if it should be one, {AGAIN}"
+                ) from None
             yield file

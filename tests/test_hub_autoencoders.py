@@ -13,7 +13,8 @@ import pytest
 import torch
 from conftest import PROJECT, encoded, read_params
 from PIL import Image
-from standin import StandInHub, autoencoders
+from small_settings import SMALL
+from standin import StandInHub, autoencoders, presets
 
 import liquidgen.autoencoder
 from liquidgen.autoencoder import Autoencoder, load_autoencoder, working_dtype
@@ -70,6 +71,39 @@ def test_an_autoencoder_of_the_hub_encodes_as_a_stage_does(
     assert contract.autoencoder_digest == block.sha256
     assert contract.latent_shape == (block.channels, 8, 8)
     assert manifest.summary().endswith(f"licence of the autoencoder {block.license}")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
+def test_paintings_of_the_hub_in_latents_of_flux_become_a_model_that_draws(
+    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from liquidgen import LiquidGenPipeline, TrainConfig, train
+
+    block = served(hub, "flux", tmp_path / "vae")
+    dataset = read_params(PROJECT / "params.yaml")["datasets"]["paintings"]
+    hub.dataset(dataset["repo"], presets.paintings(tmp_path / "paintings"), dataset["revision"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # a new store takes seconds
+    settings = SMALL | {"autoencoder": "flux", "autoencoders.flux.sha256": block.sha256}
+    model = train(
+        TrainConfig(
+            model_size="nano",
+            dataset_preset="paintings",
+            image_size=64,
+            batch_size=16,
+            num_epochs=1,
+            learning_rate=1e-3,
+            settings=settings,
+        )
+    )
+    pipe = LiquidGenPipeline.from_pretrained(model)
+    drawn = pipe("Ukiyo_e", num_steps=2).images[0]
+    assert drawn.size == (64, 64)
+    pipe.save_pretrained(tmp_path / "saved")
+    hub.forget()
+    again = LiquidGenPipeline.from_pretrained(tmp_path / "saved")("Ukiyo_e", num_steps=2).images[0]
+    assert np.array_equal(drawn, again)
+    assert "licence of the images | CC-BY-4.0" in (tmp_path / "saved/README.md").read_text()
 
 
 def test_latents_are_the_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_path: Path):

@@ -11,7 +11,11 @@ AGAIN = "run it again: what has arrived is kept"
 
 
 class Unreachable(UserError):
-    """The hub does not answer, or must not be asked."""
+    """The hub does not answer, or must not be asked; `reason` is the message without what to do."""
+
+    def __init__(self, reason: str, rest: str) -> None:
+        super().__init__(reason + rest)
+        self.reason = reason
 
 
 @contextmanager
@@ -40,16 +44,17 @@ def unreachable(reason: str) -> Unreachable:
     from huggingface_hub import constants
 
     return Unreachable(
-        f"{constants.ENDPOINT}: the hub cannot be reached ({reason}); check the connection (and "
-        f"HTTPS_PROXY, HF_ENDPOINT if you set them), then {AGAIN}"
+        f"{constants.ENDPOINT}: the hub cannot be reached ({reason})",
+        f"; check the connection (and HTTPS_PROXY, HF_ENDPOINT if you set them), then {AGAIN}",
     )
 
 
 def offline(place: Place) -> Unreachable:
     """The error for what is wanted in offline mode and is not there."""
     return Unreachable(
-        f"{place}: HF_HUB_OFFLINE is set, and not all of it is in the cache ({place.cache}); "
-        "unset it and run it again with a connection"
+        f"{place}: HF_HUB_OFFLINE is set",
+        f", and not all of it is in the cache ({place.cache}); unset it and run it again with a "
+        "connection",
     )
 
 

@@ -42,7 +42,8 @@ def fetch(place: Place, patterns: list[str]) -> Snapshot:
     except Unreachable as error:
         if (found := cached(place, patterns)) is None:
             raise
-        log.warning("%s; going on with the copy in the cache, of commit %s", error, found.commit)
+        message = "%s; going on with the copy in the cache, of commit %s"
+        log.warning(message, error.reason, found.commit)
         return found
     files = listing.matching(patterns, place)
     bring(place, listing.commit, files)

@@ -99,7 +99,7 @@ def _plan(place: Place, patterns: list[str], seed: int, spool: Spool) -> Plan:
     except Unreachable as error:
         if (plan := spool.plan()) is None:
             raise
-        log.warning("%s; going on with what an earlier run has received", error)
+        log.warning("%s; going on with what an earlier run has received", error.reason)
         return plan
     names = [file.path for file in listing.matching(patterns, place)]
     order = np.random.default_rng(seed).permutation(len(names))

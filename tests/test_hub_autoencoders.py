@@ -127,12 +127,12 @@ def test_latents_are_the_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_pat
 
 
 def test_the_exact_network_of_flux_has_its_size_and_shapes(tmp_path: Path):
-    from diffusers import AutoencoderKL
-
-    model = AutoencoderKL(**autoencoders.FLUX).eval()
-    assert sum(value.numel() for value in model.parameters()) == 83_819_683
-    assert len(model.state_dict()) == 244
-    flux = Autoencoder(model, BLOCKS["flux"], "0" * 64)
+    autoencoders.save(BLOCKS["flux"], autoencoders.FLUX, tmp_path)
+    assert (tmp_path / WEIGHTS).stat().st_size == 167_666_902  # as on the hub, to the byte
+    block = BLOCKS["flux"].model_copy(update={"path": str(tmp_path), "sha256": None})
+    flux = load_autoencoder(block, "cpu")
+    assert sum(value.numel() for value in flux.model.parameters()) == 83_819_683
+    assert len(flux.model.state_dict()) == 244
     latents = flux.encode(torch.rand(1, 3, 64, 48) * 2 - 1)
     assert latents.shape == (1, 16, 8, 6)
     assert flux.decode(latents).shape == (1, 3, 64, 48)

@@ -146,6 +146,48 @@ def test_loss_scaling_skips_until_the_scale_fits():
     assert snapshot(one).keys() > before.keys()  # now with moments
 
 
+def half(init_scale):
+    """A learner in fp16 with loss scaling, as on a card without bf16; a CPU can do it, too."""
+    one = learner()
+    one.dtype, one.scaler = torch.float16, torch.amp.GradScaler("cpu", init_scale=init_scale)
+    return one
+
+
+def test_fp16_stays_close_to_fp32():
+    exact, rounded = learner(), half(2.0**16)
+    losses = [(exact.train_step(*b)[0], rounded.train_step(*b)[0]) for b in batches(10)]
+    assert all(one == pytest.approx(other, rel=0.003) for one, other in losses)
+    assert losses[-1][0] != losses[-1][1]
+    assert {value.dtype for value in rounded.state()[0].values()} == {torch.float32}
+
+
+def test_fp16_recovers_from_an_overflow_of_its_gradients():
+    one = half(2.0**30)  # fp16 ends at 2**16
+    before, data = snapshot(one), batches(16)
+    while not torch.isfinite(torch.tensor(one.train_step(*data[one.step])[1])):
+        assert_equal(snapshot(one), before)
+    assert one.step > 1
+    assert one.scaler.get_scale() == 2.0 ** (31 - one.step)
+    rest = torch.tensor([one.train_step(*batch) for batch in data[one.step :]])
+    assert rest[-3:].isfinite().all()  # it may overflow once more as the first weights leave zero
+
+
+def test_a_restored_learner_continues_bitwise_in_fp16(tmp_path):
+    straight, first = half(2.0**30), half(2.0**30)
+    second, data = half(2.0**16), batches(12)
+    for batch in data:
+        straight.train_step(*batch)
+    for batch in data[:4]:  # which the scale still makes overflow
+        first.train_step(*batch)
+    save_checkpoint(tmp_path, first.step, *first.state())
+    second.load_state(*load_checkpoint(tmp_path, last_step=12))
+    assert second.scaler.get_scale() == 2.0**26
+    for batch in data[4:]:
+        second.train_step(*batch)
+    assert_equal(snapshot(second), snapshot(straight))
+    assert second.state()[1] == straight.state()[1]
+
+
 @pytest.mark.parametrize("scaled_first", [True, False])
 def test_a_training_may_move_to_a_device_with_another_precision(scaled_first):
     first, second = trained(2), learner()

@@ -1,6 +1,8 @@
 """Validation loss: the same question at every measurement."""
 
+import math
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from conftest import encoded
 
 from liquidgen.config import load_params
 from liquidgen.data.shards import LatentDataset
+from liquidgen.distributed import World
 from liquidgen.download import download
 from liquidgen.flow import TIME_SAMPLINGS
 from liquidgen.learner import Learner
@@ -81,6 +84,29 @@ def test_the_batch_size_does_not_matter(holdout):
         for one in (learner(holdout, batch_size=size) for size in (1, 16, 1000))
     ]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+class Apart(World):
+    """A process of several, without the others: what it has is not yet summed."""
+
+    def sum(self, tensor):
+        return tensor
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(7, 7), (8, 16), (61, 61)])
+def test_processes_with_unequal_shares_exchange_as_often_and_have_the_loss_of_one(
+    holdout, size, batch_size
+):
+    one = learner(holdout, batch_size=batch_size)
+    validation, losses, exchanges = Validation(holdout, one), [], set()
+    whole = validation.measure(one, never)["validation_loss"]
+    for rank in range(size):
+        one.world, check = Apart(rank, size), Mock()
+        losses.append(validation.measure(one, check)["validation_loss"])
+        exchanges.add(check.call_count)
+    assert len(holdout) % size
+    assert exchanges == {math.ceil(len(holdout) / batch_size)}
+    assert sum(losses) == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("time_sampling", TIME_SAMPLINGS)

@@ -25,7 +25,7 @@ def preview_grid(
 ) -> Image.Image:
     """Images of the first classes from the averaged weights, one row a class.
 
-    `check` is called before each step of the solver, and may raise to leave.
+    `check` is called before each step of the solver and each row, and may raise to leave.
     """
     # loaded for this picture alone: training itself holds no autoencoder in memory
     from liquidgen.autoencoder import load_autoencoder
@@ -48,7 +48,10 @@ def preview_grid(
         latents = contract.restore(integrate(checked, noise, labels, STEPS))
     autoencoder = load_autoencoder(contract.autoencoder, learner.device)
     contract.check_autoencoder(autoencoder.digest)
-    images = to_images(autoencoder.decode(latents))
+    drawn = []
+    for row in latents.split(COLUMNS):  # all at once can take minutes on a CPU
+        check()
+        drawn.append(to_images(autoencoder.decode(row)))
     del autoencoder
     give_back(learner.device)
-    return class_grid([images[i : i + COLUMNS] for i in range(0, len(images), COLUMNS)], names)
+    return class_grid(drawn, names)

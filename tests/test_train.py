@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import encoded
 
-from liquidgen.autoencoder import load_autoencoder
+from liquidgen.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.checkpoint import checkpoints
 from liquidgen.config import load_params
 from liquidgen.data.manifest import Split, read_manifest, write_manifest
@@ -25,6 +25,7 @@ from liquidgen.data.shards import LatentDataset, write_shard
 from liquidgen.download import download
 from liquidgen.errors import UserError
 from liquidgen.export import export, train_scores
+from liquidgen.interrupt import Interrupted
 from liquidgen.modelfolder import load_model
 from liquidgen.preview import COLUMNS, preview_grid
 from liquidgen.recording import Watched
@@ -444,7 +445,7 @@ def test_a_process_that_is_told_to_stop_saves_and_exits(tmp_path, latents, how):
     wait_for(lambda: len(checkpoints(training.folder)) == 2)
     seen = checkpoints(training.folder)[-1][0]
     process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
-    _, output = process.communicate(timeout=60)  # the trainer holds the pipe until it ends
+    _, output = process.communicate(timeout=30)  # the trainer holds the pipe until it ends
     last = output.splitlines()[-1]
     wait_for(lambda: is_free(training))
     saved = checkpoints(training.folder)[-1][0]
@@ -533,6 +534,26 @@ def test_a_preview_gives_the_memory_of_its_autoencoder_back(tmp_path, latents, m
     trainer = Trainer(prepare(tmp_path, latents), CPU)
     preview_grid(trainer.learner, trainer.training.dataset.contract, None, never)
     assert given_back == [(CPU, None)]
+
+
+def test_a_stop_waits_for_a_row_of_a_preview_to_be_decoded_not_for_all(
+    tmp_path, latents, monkeypatch
+):
+    def noted(autoencoder, latents):
+        decoded.append(len(latents))
+        return decode(autoencoder, latents)
+
+    def check():
+        if decoded:
+            raise Interrupted
+
+    decoded, decode = [], Autoencoder.decode
+    monkeypatch.setattr(Autoencoder, "decode", noted)
+    trainer = Trainer(prepare(tmp_path, latents), CPU)
+    dataset = trainer.training.dataset
+    with pytest.raises(Interrupted):
+        preview_grid(trainer.learner, dataset.contract, dataset.classes, check)
+    assert decoded == [COLUMNS]
 
 
 def test_a_preview_leaves_the_training_as_it_was(tmp_path, latents):

@@ -9,6 +9,7 @@ from statistics import mean
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from tqdm.auto import tqdm
 
 from liquidgen.checkpoint import (
@@ -61,7 +62,11 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def run(self, log: Log) -> None:
-        """Train; raises UserError after ten broken steps, KeyboardInterrupt when told to stop."""
+        """Train.
+
+        Raises UserError after ten broken steps and where torch cannot compile what it is asked to;
+        KeyboardInterrupt when told to stop.
+        """
         if self.learner.step == self.training.last_step and self.reported:
             return
         batch_size = self.settings.batch_size
@@ -83,6 +88,12 @@ class Trainer:
                 self.save()
                 raise KeyboardInterrupt(
                     f"stopped at step {self.learner.step}, all progress is saved"
+                ) from None
+            except TorchDynamoException as error:  # it compiles at the first step
+                reason = " ".join(str(error).splitlines()[:2]).strip()
+                raise UserError(
+                    f"train.compile: torch cannot compile the network here ({reason}); install "
+                    "what is missing, or set it to false"
                 ) from None
             self.save()
 

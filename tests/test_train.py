@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -597,6 +598,19 @@ def test_damaged_latents_are_refused_before_training(tmp_path, latents):
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"train-00000\.tar: damaged"):
         prepare(tmp_path, folder)
+
+
+def test_a_network_that_torch_cannot_compile_is_one_line(tmp_path, latents, monkeypatch):
+    def without_compiler(graph, inputs):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=without_compiler))
+    with pytest.raises(UserError) as error:
+        train(prepare(tmp_path, latents, compile=True))
+    message = str(error.value)
+    assert message.startswith("train.compile: torch cannot compile the network here (")
+    assert message.endswith("no C++ compiler); install what is missing, or set it to false")
+    assert "\n" not in message
 
 
 def test_fewer_latents_than_a_batch_are_refused(tmp_path, latents):

@@ -8,9 +8,11 @@ import psutil
 import pytest
 from conftest import Checkout
 
+from liquidgen.checkpoint import checkpoints
 from liquidgen.config import STAGES
 
 from .kills import stage_of
+from .training import state_of
 
 SECONDS = 30  # in which a stage must end
 LONG = {  # settings with which a stage takes minutes
@@ -40,3 +42,23 @@ def test_a_stage_does_not_outlive_its_dvc(
         found.send_signal(signal.SIGCONT)
         psutil.wait_procs([found], timeout=SECONDS)
         assert not found.is_running()
+
+
+@pytest.mark.usefixtures("thorough")
+@pytest.mark.parametrize("victim", ["dvc", "launcher"])
+def test_none_of_several_processes_outlives_its_dvc_or_the_launcher(
+    victim: str, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("SHELL", raising=False)
+    checkout.change(machine__num_processes=2, train__checkpoint_every=1e-9, **LONG["train"])
+    before = checkpoints(state_of(checkout))
+    with checkout.start("dvc", "repro", "--force", "--single-item", "train") as dvc:
+        while checkpoints(state_of(checkout)) == before:
+            assert dvc.poll() is None
+            time.sleep(0.05)
+        launcher = stage_of(dvc.pid)
+        processes = [launcher, *launcher.children()]
+        assert len(processes) == 3
+        os.kill(dvc.pid if victim == "dvc" else launcher.pid, signal.SIGKILL)
+        _, left = psutil.wait_procs(processes, timeout=SECONDS)
+        assert left == []

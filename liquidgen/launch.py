@@ -39,7 +39,8 @@ def launch(num_processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for part in ("", ".agent.server.api"):  # which has a level of its own
+        logging.getLogger(f"torch.distributed.elastic{part}").setLevel(logging.CRITICAL)
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     with tempfile.TemporaryDirectory() as logs:

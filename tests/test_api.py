@@ -1,14 +1,19 @@
 """The Python interface: the six fields and everything else from params.yaml, the stages' code."""
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL.Image import Image
 from small_settings import SMALL
 
@@ -245,6 +250,25 @@ def test_public_names_are_those_that_are_listed():
     assert all(callable(getattr(liquidgen, name)) for name in liquidgen.__all__)
     with pytest.raises(AttributeError, match="no attribute 'tain'"):
         getattr(liquidgen, "tain")  # noqa: B009
+
+
+def test_whatever_is_imported_is_declared():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    imported = set()
+    for file in (PROJECT / "liquidgen").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split(".")[0])
+    holders = packages_distributions()
+    undeclared = {
+        name
+        for name in imported - sys.stdlib_module_names - {"liquidgen", "IPython"}  # of notebooks
+        if not declared & {canonicalize_name(holder) for holder in holders.get(name, ())}
+    }
+    assert not undeclared
 
 
 @pytest.fixture(scope="module")

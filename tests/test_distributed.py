@@ -58,6 +58,7 @@ def speaks_once(checkout: Checkout, stage: str) -> None:
     """Run a stage, of whose processes one has the closing line."""
     done = checkout.stage(stage)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     assert done.stdout.count(f"{stage}: ") == 1
 
 

@@ -35,7 +35,9 @@ class _DepthwiseOnCPU(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         for_x = F.conv2d(grad, weight.flip(2, 3), padding="same", groups=len(weight))
         by_weight = _by_products if weight.shape[2] == 1 else _by_convolution
-        return for_x, by_weight(x, grad, weight.shape[2:]), grad.sum((0, 2, 3))
+        for_weight = torch.empty_like(weight)  # of the strides that DDP gives to its buckets
+        for_weight.copy_(by_weight(x, grad, weight.shape[2:]))
+        return for_x, for_weight, grad.sum((0, 2, 3))
 
 
 # weight[k] meets x[i + k] at each output i, so its gradient sums grad[i] * x[i + k] over i

@@ -39,7 +39,10 @@ def download(
         new_folder(folder) as temporary,
         RawWriter(temporary, source.classes, settings.max_file_mb) as writer,
     ):
-        for record in tqdm(records, desc="download", total=source.total, unit="img"):
+        size, bar = 0, tqdm(records, desc="download", total=source.total, unit="img")
+        for record in bar:
+            size += len(record.data)
+            bar.set_postfix_str(tqdm.format_sizeof(size, "B"), refresh=False)
             if record.data:
                 writer.add("holdout" if choice(record.label) else "train", record)
             else:

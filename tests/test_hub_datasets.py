@@ -187,6 +187,18 @@ def test_a_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInH
     assert "params.yaml" not in message  # a user of Python has none
 
 
+def test_wrong_columns_are_told_before_a_long_transfer(
+    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(transfer, "MUCH", 0)
+    block = serve(hub, "paintings", tmp_path / "served")
+    message = refusal(block.model_copy(update={"label_column": "style"}), tmp_path)
+    assert "full/train/0000.parquet: label_column: no column 'style'" in message
+    blobs = Place("dataset", block.repo, block.revision).cache / "blobs"
+    assert not [*blobs.iterdir()]
+    assert len(downloaded(block, tmp_path / "raw")[1]) == 189
+
+
 def test_a_repository_with_a_script_alone_is_refused_and_the_script_not_run(
     hub: StandInHub, tmp_path: Path
 ):

@@ -83,7 +83,7 @@ def test_a_stream_without_an_end_takes_everything(served: StandInHub):
 def test_an_interrupted_stream_ends_as_an_uninterrupted_one(
     count: int, served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("liquidgen.data.sources.stream.BLOCK", 2**16)  # the files are small
+    monkeypatch.setattr("liquidgen.data.sources.remote.BLOCK", 2**16)  # the files are small
     whole = streamed(block())
     alone = sum(request.bytes for request in served.requests)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other/hf"))
@@ -258,7 +258,7 @@ def test_a_gated_stream_says_where_to_accept(served: StandInHub):
 def test_a_missing_column_is_told_before_any_row(
     served: StandInHub, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("liquidgen.data.sources.stream.BLOCK", 2**16)
+    monkeypatch.setattr("liquidgen.data.sources.remote.BLOCK", 2**16)
     with pytest.raises(UserError, match="no column 'mood'; there are: image, artist, genre, style"):
         streamed(block(label_column="mood"))
     assert sum(request.bytes for request in served.asked("GET", "/cdn/")) < 200_000

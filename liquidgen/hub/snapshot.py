@@ -13,7 +13,7 @@ from liquidgen.files import atomic, locked, write_json
 from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.place import Place
 from liquidgen.hub.probe import Listing, RemoteFile, look_up
-from liquidgen.hub.transfer import bring
+from liquidgen.hub.transfer import Look, bring
 
 log = logging.getLogger(__name__)
 PATIENCE = 60  # seconds to wait for another process that makes the same links
@@ -28,10 +28,10 @@ class Snapshot:
     files: tuple[str, ...]  # below the folder
 
 
-def fetch(place: Place, patterns: list[str]) -> Snapshot:
+def fetch(place: Place, patterns: list[str], look: Look | None = None) -> Snapshot:
     """The files that fit the patterns, as the hub has them now.
 
-    A hub that cannot be reached is warned of if the cache holds all of them.
+    A hub that cannot be reached is warned of if the cache holds all of them. `look` is for `bring`.
 
     Raises:
         Unreachable: neither the hub nor the cache has them.
@@ -46,7 +46,7 @@ def fetch(place: Place, patterns: list[str]) -> Snapshot:
         log.warning(message, error.reason, found.commit)
         return found
     files = listing.matching(patterns, place)
-    bring(place, listing.commit, files)
+    bring(place, listing.commit, files, look)
     folder = _link(place, listing, files)
     return Snapshot(listing.commit, folder, tuple(file.path for file in files))
 

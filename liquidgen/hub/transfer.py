@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -14,13 +15,16 @@ from liquidgen.hub.probe import RemoteFile
 from liquidgen.hub.session import BACKOFF, bounded_requests, pause, worth_another_try
 
 SHA256_LENGTH = 64
+MUCH = 2**24  # bytes of a transfer, worth a look at its first file beforehand
 PATIENCE = 3600  # seconds to wait for another process that brings the same file
+Look = Callable[[str, str], None]  # with a commit and a file's name; may refuse it
 
 
-def bring(place: Place, commit: str, files: list[RemoteFile]) -> None:
+def bring(place: Place, commit: str, files: list[RemoteFile], look: Look | None = None) -> None:
     """Put the content of files into the cache's `blobs`, where the hub's own client looks first.
 
-    That client starts a file anew after every kill and fails at once on a server error.
+    That client starts a file anew after every kill and fails at once on a server error. Where
+    much is to come, `look` sees the first file before.
 
     Raises:
         Unreachable: the hub stopped answering.
@@ -32,6 +36,8 @@ def bring(place: Place, commit: str, files: list[RemoteFile]) -> None:
     if not missing:
         return
     total = sum(file.size for file in missing)
+    if look is not None and total > MUCH:
+        look(commit, missing[0].path)
     bar = tqdm(desc=place.repo, total=total, unit="B", unit_scale=True, unit_divisor=1000)
     with bar, bounded_requests(), explained(place):
         for file in missing:

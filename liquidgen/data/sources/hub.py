@@ -10,6 +10,7 @@ from liquidgen.data.sources.base import Source, nothing
 from liquidgen.data.sources.classes import class_indices, class_names, spellings
 from liquidgen.data.sources.columns import Columns, Rows, records
 from liquidgen.data.sources.parquet import ParquetFiles
+from liquidgen.data.sources.remote import remote_schema
 from liquidgen.data.sources.stream import open_stream
 from liquidgen.errors import UserError
 from liquidgen.hub.place import Place
@@ -42,7 +43,11 @@ def open_hub(settings: HubSettings, num_workers: int) -> Source:
 
 
 def _whole(settings: HubSettings, place: Place, columns: Columns) -> Source:
-    snapshot = fetch(place, settings.files)
+
+    def look(commit: str, name: str) -> None:
+        columns.check(f"{place.repo}: {name}", remote_schema(place, commit, name))
+
+    snapshot = fetch(place, settings.files, look)
     paths = {f"{place.repo}: {name}": snapshot.folder / name for name in snapshot.files}
     files = ParquetFiles.open(paths, columns)
     labels = _labels(settings, place, columns, files.schema, files)

@@ -7,7 +7,7 @@ chunk of 64 rows, at the row group that has the next row: it ends as an uninterr
 
 import logging
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from liquidgen.data.sources.columns import Columns, Rows
-from liquidgen.data.sources.parquet import LEAN
+from liquidgen.data.sources.remote import remote_file, remote_schema
 from liquidgen.data.sources.spool import Plan, Position, Spool
 from liquidgen.errors import UserError
 from liquidgen.files import canonical_json, sha256
@@ -27,9 +27,6 @@ from liquidgen.hub.session import bounded_requests
 
 log = logging.getLogger(__name__)
 ROWS = 64  # a chunk: what a kill may cost
-BLOCK = 4 * 2**20  # bytes a request
-# a block for each column and more: by default one is kept, and columns fetch it in turns
-CACHE = {"cache_type": "blockcache", "cache_options": {"maxblocks": 6}}
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def open_stream(
     spool = Spool(place.cache / "liquidgen" / sha256(canonical_json(determines))[:16])
     plan = _plan(place, patterns, seed, spool)
     remote = _Remote(place, plan, columns)
-    schema = spool.schema(plan) or remote.schema()
+    schema = spool.schema(plan) or remote_schema(place, plan.commit, plan.files[0])
     columns.check(place, schema)
     rows = mixed(_rows(spool, remote, schema), buffer, np.random.default_rng(seed))
     return Stream(plan.commit, schema, _first(rows, max_images), spool.discard)
@@ -127,11 +124,6 @@ class _Remote:
     plan: Plan
     columns: Columns
 
-    def schema(self) -> pa.Schema:
-        """Of the first file, without its rows."""
-        with bounded_requests(), explained(self.place), self._open(0) as file:
-            return file.schema_arrow
-
     def tables(
         self, start: Position, schema: pa.Schema
     ) -> Generator[tuple[pa.Table, Position], None, None]:
@@ -144,8 +136,9 @@ class _Remote:
         with bounded_requests(), explained(self.place):
             for number in range(start.file, len(self.plan.files)):
                 row = start.row if number == start.file else 0
-                with self._open(number) as file:
-                    name, found = f"{self.place}: {self.plan.files[number]}", file.schema_arrow
+                name = self.plan.files[number]
+                with remote_file(self.place, self.plan.commit, name) as file:
+                    name, found = f"{self.place}: {name}", file.schema_arrow
                     self.columns.check(name, found)
                     self.columns.check_labels(name, found, self.plan.files[0], schema)
                     for table in self._tail(number, file, row):
@@ -173,19 +166,3 @@ class _Remote:
                 raise
             name, reason = self.plan.files[number], str(error).splitlines()[0]
             raise UserError(f"{self.place}: {name}: damaged ({reason}); {AGAIN}") from None
-
-    @contextmanager
-    def _open(self, number: int) -> Iterator[pq.ParquetFile]:
-        from huggingface_hub import HfFileSystem
-
-        name = self.plan.files[number]
-        path = f"datasets/{self.place.repo}@{self.plan.commit}/{name}"
-        with HfFileSystem().open(path, "rb", block_size=BLOCK, **CACHE) as remote:
-            try:
-                file = pq.ParquetFile(remote, **LEAN)
-            except pa.ArrowInvalid as error:
-                raise UserError(
-                    f"{self.place}: {name}: not a Parquet file ({str(error).splitlines()[0]}); "
-                    f"leave it out of `files`, or if it should be one, {AGAIN}"
-                ) from None
-            yield file

@@ -1,6 +1,6 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test mend ui check clean
+.PHONY: help demo test bench mend ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,6 +9,7 @@ ACTIVATED := PATH="$$PWD/$(BIN):$$PATH"
 help:
 	@echo "make demo   set up and run the whole pipeline: data, latents, training, samples, scores"
 	@echo "make test   set up and run the tests"
+	@echo "make bench  set up and measure speed and memory; close other programs first"
 	@echo "make mend   clear away what a killed DVC left, if 'dvc repro' stumbles over it"
 	@echo "make ui     browse the runs in MLflow"
 	@echo "make check  lint and check the formatting"
@@ -26,6 +27,12 @@ demo: $(STAMP)
 # threads that wait at full speed would take the cores from the other process
 test: $(STAMP)
 	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest --numprocesses 2 --dist worksteal
+
+bench: $(STAMP)
+	@for name in speed resolution; do echo "== $$name"; \
+		$(ACTIVATED) OMP_NUM_THREADS=1 python -m benchmarks.$$name || exit; done
+	@for name in train sample encode hub memory model_memory; do echo "== $$name"; \
+		$(ACTIVATED) python -m benchmarks.$$name || exit; done
 
 mend: $(STAMP)
 	@$(BIN)/python -m liquidgen.mend

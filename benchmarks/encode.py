@@ -33,6 +33,8 @@ from liquidgen.download import download
 from liquidgen.encode import encode
 from liquidgen.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
 
+LONG = 60  # s, of which a rate is known well enough
+
 
 class FirstUse:
     """An autoencoder that remembers when it was first used."""
@@ -47,13 +49,14 @@ class FirstUse:
 
 
 def bare(autoencoder: object, batches: list[torch.Tensor], count: int) -> float:
-    """Images/s of the autoencoder alone, over at least so many images."""
+    """Images/s of the autoencoder alone, over at least so many images, or a minute's."""
     start, done = time.perf_counter(), 0
     for batch in cycle(batches):
         autoencoder.encode(batch)
         done += len(batch)
-        if done >= count:
-            return done / (time.perf_counter() - start)
+        spent = time.perf_counter() - start
+        if done >= count or spent > LONG:
+            return done / spent
     raise AssertionError("there are batches")
 
 
@@ -140,7 +143,7 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
         f"one core: decoding {decoding:.2f} ms, autoencoder {encoding:.2f} ms: limit {limit:.3f}; ",
         end="",
     )
-    print(f"bare {before:.0f} and {after:.0f} images/s, encode {rate:.0f}: ratio {ratio:.3f}")
+    print(f"bare {before:.3g} and {after:.3g} images/s, encode {rate:.3g}: ratio {ratio:.3f}")
     return ratio
 
 

@@ -1,6 +1,7 @@
 """Datasets of the hub: the presets, what is recorded of them, and what is refused in one line."""
 
 import io
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, encoded, read_params
+from huggingface_hub import HfFileSystem
 from PIL import Image
 from standin import StandInHub, presets
 
@@ -197,6 +199,25 @@ def test_wrong_columns_are_told_before_a_long_transfer(
     blobs = Place("dataset", block.repo, block.revision).cache / "blobs"
     assert not [*blobs.iterdir()]
     assert len(downloaded(block, tmp_path / "raw")[1]) == 189
+
+
+@pytest.mark.parametrize(
+    ("path", "effect"),
+    [
+        ("/revision/[0-9a-f]{40}$", {"status": 500, "times": 1}),
+        ("/tree/", {"status": 404, "code": "EntryNotFound"}),
+        ("/cdn/", {"damaged": True, "after": -2, "times": 1}),
+    ],
+)
+def test_a_look_that_fails_does_not_keep_from_the_transfer(
+    path: str, effect: dict, hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(transfer, "MUCH", 0)
+    HfFileSystem.clear_instance_cache()  # it remembers what another test asked
+    block = serve(hub, "paintings", tmp_path / "served")
+    with hub.fault(path, **effect):
+        assert len(downloaded(block, tmp_path / "raw")[1]) == 189
+        assert any(re.search(path, request.path) for request in hub.requests)
 
 
 def test_a_repository_with_a_script_alone_is_refused_and_the_script_not_run(

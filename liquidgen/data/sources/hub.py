@@ -43,9 +43,12 @@ def open_hub(settings: HubSettings, num_workers: int) -> Source:
 
 
 def _whole(settings: HubSettings, place: Place, columns: Columns) -> Source:
-
     def look(commit: str, name: str) -> None:
-        columns.check(f"{place.repo}: {name}", remote_schema(place, commit, name))
+        try:
+            schema = remote_schema(place, commit, name)
+        except (UserError, OSError):  # a transfer survives more of a hub, such as damage
+            return
+        columns.check(f"{place.repo}: {name}", schema)
 
     snapshot = fetch(place, settings.files, look)
     paths = {f"{place.repo}: {name}": snapshot.folder / name for name in snapshot.files}

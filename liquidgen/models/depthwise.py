@@ -9,7 +9,8 @@ class DepthwiseConv2d(nn.Conv2d):
     """Convolution of each channel by itself; (B, D, H, W) stays (B, D, H, W).
 
     On a CPU the weight's gradient of PyTorch takes 3 to 40 times as long as the forward pass, and
-    the bias makes it slower still. There it is computed as another depthwise convolution.
+    the bias makes it slower still. There it is computed as another depthwise convolution, or for
+    the kernel of a row as sums of products.
     """
 
     def __init__(self, width: int, kernel_size: int | tuple[int, int]) -> None:

@@ -199,8 +199,10 @@ def _blocks(group: object, name: str) -> dict:
     return {key: _block(name, key, data) for key, data in group.items()}
 
 
-def _block(group: str, name: str, data: object) -> object:
+def _block(group: str, name: object, data: object) -> object:
     path = f"{group}.{name}"
+    if not isinstance(name, str):  # YAML reads 2024 as a number
+        raise UserError(f"{path}: a block's name must be text; put it in quotes or rename it")
     if not isinstance(data, dict):
         raise UserError(f"{path}: must be a block with keys, but it is {data!r}")
     if group == "blocks":  # its settings are known to the block's own file alone

@@ -154,6 +154,14 @@ def test_a_selector_must_name_a_block(selector: str, group: str, tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize("group", BLOCKS.values())
+def test_a_block_whose_name_is_a_number_is_refused(group: str, tmp_path: Path):
+    params = copy.deepcopy(RAW)
+    params[group][2024] = next(iter(params[group].values()))
+    with pytest.raises(UserError, match=f"^{group}.2024: a block's name must be text; put it in"):
+        load(params, tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["parket", ["parquet"], None, 3])
 def test_a_dataset_of_an_unknown_kind_is_refused_beside_the_known_ones(kind: Any, tmp_path: Path):
     message = refusal(changed(RAW, {"datasets.own_folder.kind": kind}), tmp_path)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from liquidgen.autoencoder import Autoencoder
 
+CALLS = 4  # of the autoencoder, between which a thread does not wait for more images
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -40,14 +42,14 @@ class Encoder:
         return np.concatenate([empty, *chain.from_iterable(views)])
 
     def _images_a_call(self) -> int:
-        """Of a CPU's threads each takes what the autoencoder does at once: all end together."""
+        """Of a CPU's threads each takes few, so that all end together."""
         from liquidgen.autoencoder import images_at_once
 
         if self.device.type != "cpu":
             return self.batch_size
         _, height, width = self.latent_shape
         pixels = height * width * self.autoencoder.downscale**2
-        return min(self.batch_size, images_at_once(pixels, self.device))
+        return min(self.batch_size, images_at_once(pixels // CALLS, self.device))
 
     def _views(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
         mirrored = [np.ascontiguousarray(batch[:, :, ::-1])] if flip else []

@@ -22,12 +22,13 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
     """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes.
 
     KeyboardInterrupt, which may say how far the stage came, exits with INTERRUPTED, and so does
-    SIGTERM.
+    SIGTERM to a stage of one process.
 
     With `several`, in machine.num_processes processes, of which the first has the closing line.
     """
-    # raises KeyboardInterrupt: also the open run in MLflow hears that it was stopped
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not inside():  # several are stopped by their launcher, perhaps while they end by themselves
+        # raises KeyboardInterrupt: also the open run in MLflow hears that it was stopped
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         params = load_params()

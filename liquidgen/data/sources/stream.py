@@ -138,9 +138,9 @@ class _Remote:
                 row = start.row if number == start.file else 0
                 name = self.plan.files[number]
                 with remote_file(self.place, self.plan.commit, name) as file:
-                    name, found = f"{self.place}: {name}", file.schema_arrow
-                    self.columns.check(name, found)
-                    self.columns.check_labels(name, found, self.plan.files[0], schema)
+                    where, found = f"{self.place}: {name}", file.schema_arrow
+                    self.columns.check(where, found)
+                    self.columns.check_labels(where, found, self.plan.files[0], schema)
                     for table in self._tail(number, file, row):
                         row += table.num_rows
                         yield table, Position(number, row)

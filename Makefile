@@ -18,7 +18,7 @@ help:
 demo: $(STAMP)
 	@test -e .git || { $(BIN)/dvc config --local core.no_scm true; \
 		echo "no git repository here: the pipeline runs, 'dvc exp' needs git"; }
-	@$(BIN)/python -m liquidgen.mend
+	@$(BIN)/python -m liquidgen.cli.repair
 	@$(ACTIVATED) dvc repro
 	@echo
 	@echo "pictures: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
@@ -35,10 +35,10 @@ bench: $(STAMP)
 		$(ACTIVATED) python -m benchmarks.$$name || exit; done
 
 mend: $(STAMP)
-	@$(BIN)/python -m liquidgen.mend
+	@$(BIN)/python -m liquidgen.cli.repair
 
 ui: $(STAMP)
-	@$(BIN)/python -m liquidgen.ui
+	@$(BIN)/python -m liquidgen.cli.ui
 
 check: $(STAMP)
 	@$(BIN)/ruff check

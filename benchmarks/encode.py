@@ -24,14 +24,14 @@ from pathlib import Path
 
 import torch
 
-import liquidgen.autoencoder
-from liquidgen.autoencoder import images_at_once
-from liquidgen.config import load_params
-from liquidgen.data.decoding import GroupDecoder
-from liquidgen.data.raw import RawDataset
-from liquidgen.download import download
-from liquidgen.encode import encode
-from liquidgen.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
+import liquidgen.latents.autoencoder
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
+from liquidgen.images.raw import RawDataset
+from liquidgen.images.row_groups import GroupDecoder
+from liquidgen.latents.autoencoder import images_at_once
+from liquidgen.stages.download.download import download
+from liquidgen.stages.encode.encode import encode
 
 LONG = 60  # s, of which a rate is known well enough
 
@@ -103,7 +103,7 @@ def block_of(name: str, folder: Path) -> AutoencoderSettings:
     if block.path is None:
         return block
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from standin import autoencoders
+    from helpers.standin import autoencoders
 
     autoencoders.save(block, autoencoders.SHAPES[name], folder / name)
     return block.model_copy(update={"path": str(folder / name), "sha256": None})
@@ -111,7 +111,7 @@ def block_of(name: str, folder: Path) -> AutoencoderSettings:
 
 def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namespace) -> float:
     """The ratio of encode to the mean of the bare autoencoder before and after it."""
-    load = liquidgen.autoencoder.load_autoencoder
+    load = liquidgen.latents.autoencoder.load_autoencoder
     autoencoder = FirstUse(load(block, "cpu"))
     decoder = GroupDecoder(options.size, "center", 1.5, 50_000_000, (0,))
     raw = [*islice(RawDataset(folder / "raw").groups("train"), 8)]
@@ -123,7 +123,7 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
     encoding = cost(lambda: autoencoder.encode(few), len(few))
     before = bare(autoencoder, pixels, options.images)
     autoencoder.time = None
-    liquidgen.autoencoder.load_autoencoder = lambda settings, device: autoencoder
+    liquidgen.latents.autoencoder.load_autoencoder = lambda settings, device: autoencoder
     encode(
         folder / "raw",
         folder / "latents",
@@ -135,7 +135,7 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
         num_workers=options.workers,
     )
     rate = options.images / (time.perf_counter() - autoencoder.time)
-    liquidgen.autoencoder.load_autoencoder = load
+    liquidgen.latents.autoencoder.load_autoencoder = load
     after = bare(autoencoder, pixels, options.images)
     ratio = 2 * rate / (before + after)
     limit = encoding / (encoding + decoding)

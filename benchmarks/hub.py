@@ -28,11 +28,11 @@ REPO, FILES, GROUP = "huggan/wikiart", 8, 100
 
 def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) -> dict[str, float]:
     """Seconds, MB and images of one way, in this process."""
-    from liquidgen.config import load_params
-    from liquidgen.data.raw_info import RawInfo
-    from liquidgen.download import download
+    from liquidgen.config.params import load_params
+    from liquidgen.config.settings import HubSettings, ParquetSettings
     from liquidgen.hub.snapshot import fetch
-    from liquidgen.settings import HubSettings, ParquetSettings
+    from liquidgen.images.raw_info import RawInfo
+    from liquidgen.stages.download.download import download
 
     assert fetch
     params = load_params(ROOT / "params.yaml")
@@ -99,7 +99,7 @@ def main() -> None:
         )
         return
     sys.path.insert(0, str(ROOT / "tests"))
-    from standin import StandInHub, presets
+    from helpers.standin import StandInHub, presets
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "all"

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.rivals import batch, liquidnet, parameters
-from liquidgen.config import load_params
-from liquidgen.settings import ModelSettings
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import ModelSettings
 
 BATCH = 32
 DOWNSCALE = 8  # px a latent

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from liquidgen.config import Params
-from liquidgen.device import resolve_device
-from liquidgen.download import download
-from liquidgen.encode import encode
-from liquidgen.settings import ProceduralSettings
-from liquidgen.training import Training, prepare_training
+from liquidgen.compute.device import resolve_device
+from liquidgen.config.params import Params
+from liquidgen.config.settings import ProceduralSettings
+from liquidgen.stages.download.download import download
+from liquidgen.stages.encode.encode import encode
+from liquidgen.stages.train.run_state import Training, prepare_training
 
 
 def make_latents(folder: Path, params: Params, images: int) -> Path:

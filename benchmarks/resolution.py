@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from benchmarks.rivals import batch, networks, parameters
-from liquidgen.config import load_params
-from liquidgen.settings import ModelSettings
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import ModelSettings
 
 DOWNSCALE = 8  # px a latent
 PIXELS = (256, 512, 1024, 2048)  # sides

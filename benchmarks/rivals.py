@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from liquidgen.models.embeddings import TIME_SCALE
+from liquidgen.config.settings import ModelSettings
+from liquidgen.models.layers.embeddings import TIME_SCALE
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.settings import ModelSettings
 
 CLASSES = 10
 CHANNELS = 16

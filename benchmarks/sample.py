@@ -17,14 +17,14 @@ from statistics import median
 
 import torch
 
-import liquidgen.sample
+import liquidgen.stages.sample.sample
 from benchmarks.preparation import make_latents, prepare
-from liquidgen.autoencoder import load_autoencoder
-from liquidgen.config import load_params
-from liquidgen.device import resolve_device
-from liquidgen.modelfolder import ModelFacts, load_model, save_model
+from liquidgen.compute.device import resolve_device
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import SampleSettings
+from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.settings import SampleSettings
+from liquidgen.models.model_folder import ModelFacts, load_model, save_model
 
 
 class TimedAutoencoder:
@@ -107,10 +107,10 @@ def staged(
         made.append(TimedAutoencoder(load_autoencoder(*arguments)))
         return made[0]
 
-    liquidgen.sample.load_autoencoder = load
-    liquidgen.sample.sample(model_folder, folder, settings=settings, device=device)
+    liquidgen.stages.sample.sample.load_autoencoder = load
+    liquidgen.stages.sample.sample.sample(model_folder, folder, settings=settings, device=device)
     ended = time.perf_counter()
-    liquidgen.sample.load_autoencoder = load_autoencoder
+    liquidgen.stages.sample.sample.load_autoencoder = load_autoencoder
     return ended - made[0].made - made[0].seconds, made[0].seconds
 
 

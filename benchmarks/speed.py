@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from benchmarks.rivals import FORMATS, RIVALS, batch, forward_flops, networks, parameters
-from liquidgen.config import load_params
-from liquidgen.device import keep_freed_memory
-from liquidgen.settings import ModelSettings
+from liquidgen.compute.device import keep_freed_memory
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import ModelSettings
 
 LATENTS = {"nano": (8, 32), "tiny": (8, 32), "small": (32, 2)}  # side, images a step
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -22,15 +22,15 @@ from diffusers.training_utils import EMAModel
 from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.preparation import make_latents, prepare
-from liquidgen.config import load_params
-from liquidgen.data.shards import LatentDataset, epoch_order
-from liquidgen.device import resolve_device
-from liquidgen.flow import interpolate
-from liquidgen.learner import resolve_precision
+from liquidgen.compute.device import resolve_device
+from liquidgen.config.params import load_params
+from liquidgen.flow.matching import interpolate
+from liquidgen.latents.shards import LatentDataset, epoch_order
 from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.stages.train.learner import resolve_precision
+from liquidgen.stages.train.run_state import Training
+from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
-from liquidgen.trainer import Trainer
-from liquidgen.training import Training
 
 POOL = 16  # ready batches
 WARM_UP = 3  # steps of the bare loop that are not timed

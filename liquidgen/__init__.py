@@ -4,7 +4,7 @@ from importlib import import_module
 
 # Loaded when asked for: importing LiquidGen must not take the seconds that torch takes.
 _HOMES = {
-    "LiquidGenPipeline": "pipeline",
+    "LiquidGenPipeline": "pipeline.pipeline",
     "TrainConfig": "api",
     "train": "api",
 }

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquidgen.config import PARAMS, Params, load_params, project_root
-from liquidgen.errors import UserError
-from liquidgen.kept import Note
-from liquidgen.launch import inside
+from liquidgen.cache import Note
+from liquidgen.config.params import PARAMS, Params, load_params, project_root
+from liquidgen.runtime.launch import inside
+from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from liquidgen.recording import Log
+    from liquidgen.stages.train.callbacks import Log
 
 HERE = Path(__file__).parent
 KEYS = {
@@ -83,7 +83,9 @@ def train(config: TrainConfig, *, onlookers: "Sequence[Log]" = ()) -> Path:
 def _stages(params: Params, root: Path, onlookers: "Sequence[Log]") -> Iterator[str]:
     """Closing lines of the stages."""
     # not at the top: torch takes seconds, and settings can be wrong
-    from liquidgen.stages import download, encode, train
+    from liquidgen.stages.download import stage as download
+    from liquidgen.stages.encode import stage as encode
+    from liquidgen.stages.train import stage as train
 
     for main, folder, note_of in (
         (download.main, params.raw_folder, _raw_note),
@@ -99,7 +101,7 @@ def _stages(params: Params, root: Path, onlookers: "Sequence[Log]") -> Iterator[
 
 
 def _raw_note(params: Params, path: Path) -> Note:
-    from liquidgen.data.raw import RawDataset
+    from liquidgen.images.raw import RawDataset
 
     def digest() -> str:
         raw = RawDataset(params.raw_folder)
@@ -107,14 +109,16 @@ def _raw_note(params: Params, path: Path) -> Note:
         return raw.info.digest
 
     cause = {name: getattr(params, name).model_dump() for name in ("dataset", "download")}
-    return Note(path, cause, digest)
+    return Note(path, "liquidgen.stages.download.stage", cause, digest)
 
 
 def _latents_note(params: Params, path: Path) -> Note:
-    from liquidgen.data.raw_info import read_info
-    from liquidgen.data.shards import verify
+    from liquidgen.images.raw_info import read_info
+    from liquidgen.latents.shards import verify
 
     raw = read_info(params.raw_folder)
     cause = {name: getattr(params, name).model_dump() for name in ("autoencoder", "encode")}
     cause |= {"image_size": params.selectors.image_size, "raw": raw.digest, "license": raw.license}
-    return Note(path, cause, lambda: verify(params.latents_folder).digest)
+    return Note(
+        path, "liquidgen.stages.encode.stage", cause, lambda: verify(params.latents_folder).digest
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
-from liquidgen.data.procedural import STYLES, draw
+from liquidgen.stages.download.procedural import STYLES, draw
 
 SIDE = 64
 SHARES = {"photographs": 0.5, "emoji": 0.2, "paintings": 0.3}  # of the crops

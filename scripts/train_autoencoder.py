@@ -14,8 +14,8 @@ from autoencoder_scores import comparison, patch_pca, psnr, reconstructed, table
 from muon import Muon
 from torch import nn
 
-from liquidgen.autoencoder import load_autoencoder
-from liquidgen.settings import AutoencoderSettings
+from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.latents.autoencoder import load_autoencoder
 
 LEARNING_RATE = 2e-3
 MOMENTUM = 0.95

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from tqdm import tqdm
 
-from liquidgen.data.procedural import STYLES
-from liquidgen.features import ASSETS, FeatureNetwork
+from liquidgen.stages.download.procedural import STYLES
+from liquidgen.stages.evaluate.feature_network import ASSETS, FeatureNetwork
 
 CONFIG = {
     "name": "builtin",

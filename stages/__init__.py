@@ -3,8 +3,8 @@
 import signal
 import sys
 
-from liquidgen.interrupt import outlived_dvc, signal_at_parents_death
-from liquidgen.launch import inside
+from liquidgen.runtime.launch import inside
+from liquidgen.runtime.signals import outlived_dvc, signal_at_parents_death
 
 # before anything slow is imported: a killed DVC would leave its stage running beside the next one
 signal_at_parents_death(signal.SIGTERM)

@@ -1,7 +1,7 @@
 """Stage encode: raw images to latent shards."""
 
-from liquidgen.stage import run_stage
-from liquidgen.stages.encode import main
+from liquidgen.runtime.runner import run_stage
+from liquidgen.stages.encode.stage import main
 
 if __name__ == "__main__":
     run_stage(main)

@@ -1,7 +1,7 @@
 """Stage sample: images from the model."""
 
-from liquidgen.stage import run_stage
-from liquidgen.stages.sample import main
+from liquidgen.runtime.runner import run_stage
+from liquidgen.stages.sample.stage import main
 
 if __name__ == "__main__":
     run_stage(main)

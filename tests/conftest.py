@@ -1,25 +1,15 @@
-"""The whole pipeline, run once on little data, for the tests of its promises and of bad input."""
+"""Fixtures: the whole pipeline, run once on little data; small models; the stand-in hub."""
 
-import copy
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from ruamel.yaml import YAML
-from standin import StandInHub
-
-if TYPE_CHECKING:
-    from liquidgen.data.manifest import Manifest
-    from liquidgen.settings import AutoencoderSettings
+from helpers.checkout import Checkout, copy_project
+from helpers.standin import StandInHub
 
 # before anything reads them: no test reaches the real hub, or the user's cache and token
 HUB = StandInHub()
@@ -30,177 +20,6 @@ for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE"):
 
 # a shell's background job ignores it, and so would the processes that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-PROJECT = Path(__file__).parents[1]
-SETUP = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
-SMALL_MODEL = {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1}
-SMALL = {
-    "dataset": "procedural",
-    "image_size": 64,
-    "autoencoder": "builtin",
-    "model": "nano",
-    "block": "liquid",
-    "datasets.procedural.num_images": 200,
-    "datasets.procedural.holdout_fraction": 0.2,
-    "models.nano": SMALL_MODEL,
-    "models.tiny": SMALL_MODEL | {"depth": 4},
-    "train.num_epochs": 2,
-    "train.batch_size": 32,
-    "train.validate_every": 1,
-    "train.preview_every": 1,
-    "sample.num_images": 40,
-    "sample.batch_size": 20,
-    "sample.num_steps": 4,
-    "evaluate.kid_subset_size": 20,
-    "evaluate.kid_subsets": 4,
-    "machine.num_workers": 0,
-}
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """params.yaml as it is, not validated."""
-    return YAML(typ="safe").load(path)
-
-
-def changed(params: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy with other values of keys that are there, named by their full path."""
-    params = copy.deepcopy(params)
-    for key, value in changes.items():
-        *path, last = key.split(".")
-        section = params
-        for name in path:
-            section = section[name]
-        assert last in section, f"{key}: not in params.yaml"
-        section[last] = value
-    return params
-
-
-def leaves(params: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Full paths of all keys that hold a value."""
-    for key, value in params.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def encoded(
-    raw: Path,
-    folder: Path,
-    image_size: int,
-    *,
-    autoencoder: "AutoencoderSettings | None" = None,
-    num_workers: int = 0,
-    **changes: Any,
-) -> "Manifest":
-    """Encode a raw folder on the CPU as params.yaml says, but for changes of its section."""
-    from liquidgen.config import load_params
-    from liquidgen.encode import encode
-
-    params = load_params(PROJECT / "params.yaml")
-    return encode(
-        raw,
-        folder,
-        work_folder=folder.parent / "work",
-        autoencoder_settings=autoencoder or params.autoencoder,
-        image_size=image_size,
-        settings=params.encode.model_copy(update=changes),
-        device="cpu",
-        num_workers=num_workers,
-    )
-
-
-class Checkout:
-    """A copy of the project in which the pipeline runs."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return read_params(self.root / "params.yaml")
-
-    def write_params(self, params: dict[str, Any]) -> None:
-        with open(self.root / "params.yaml", "w") as file:
-            YAML(typ="safe").dump(params, file)
-
-    def change(self, **changes: Any) -> None:
-        """Change keys of params.yaml; `__` stands for the dot of a path."""
-        named = {key.replace("__", "."): value for key, value in changes.items()}
-        self.write_params(changed(self.params, named))
-
-    @contextmanager
-    def edited(self, params: dict[str, Any]) -> Iterator[None]:
-        """Other content of params.yaml for a while."""
-        path = self.root / "params.yaml"
-        before = path.read_bytes()
-        self.write_params(params)
-        try:
-            yield
-        finally:
-            path.write_bytes(before)
-
-    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command in the checkout as a user with the environment activated does."""
-        options = {"capture_output": True, "text": True, "check": False} | options
-        return subprocess.run(command, cwd=self.root, env=self.environment(), **options)
-
-    @contextmanager
-    def start(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command in a process group of its own, which does not outlive the test."""
-        process = subprocess.Popen(
-            command,
-            cwd=self.root,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        with process:
-            try:
-                yield process
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-
-    def environment(self) -> dict[str, str]:
-        unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME")
-        kept = {key: value for key, value in os.environ.items() if key not in unset}
-        return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-    def stage(self, name: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a stage's process without DVC."""
-        return self.run("python", "-m", f"stages.{name}", **options)
-
-    def repro(self, *arguments: str) -> list[str]:
-        """Run `dvc repro`; the stages whose scripts ran, in order."""
-        done = self.run("dvc", "repro", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return re.findall(r"^Running stage '(\w+)':$", done.stdout, re.MULTILINE)
-
-    def commit(self, message: str) -> None:
-        """Commit everything that git does not ignore."""
-        self.run("git", "add", "--all", check=True)
-        own = ("user.name=tests", "user.email=tests@localhost", "commit.gpgsign=false")
-        own += ("core.hooksPath=/dev/null",)
-        options = [option for value in own for option in ("-c", value)]
-        self.run("git", *options, "commit", "--quiet", "--message", message, check=True)
-
-
-def copy_project(root: Path) -> Checkout:
-    """The project's files in a new repository at `root`, with small settings."""
-    for name in ("liquidgen", "stages", *SETUP):
-        source, target = PROJECT / name, root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target)
-    checkout = Checkout(root)
-    checkout.write_params(changed(checkout.params, SMALL))
-    checkout.run("git", "init", "--quiet", check=True)
-    checkout.commit("start")
-    return checkout
 
 
 @pytest.fixture(scope="session")
@@ -221,7 +40,7 @@ def checkout(pipeline: Checkout, tmp_path: Path) -> Checkout:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small model of three classes."""
-    import small_model  # torch takes seconds, and not all tests need it
+    from helpers import small_model  # torch takes seconds, and not all tests need it
 
     return small_model.save(tmp_path_factory.mktemp("models") / "labelled", small_model.CLASSES)
 
@@ -229,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small model without classes."""
-    import small_model
+    from helpers import small_model
 
     return small_model.save(tmp_path_factory.mktemp("models") / "unconditional", None)
 

@@ -11,21 +11,21 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from helpers.checkout import PROJECT
+from helpers.small_settings import SMALL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL.Image import Image
-from small_settings import SMALL
 
 import liquidgen
 from liquidgen import LiquidGenPipeline, TrainConfig, train
 from liquidgen.api import KEYS, params_file
-from liquidgen.backup import Backup
-from liquidgen.config import load_params
-from liquidgen.data.manifest import read_manifest
-from liquidgen.errors import UserError
-from liquidgen.runs import read_run
+from liquidgen.config.params import load_params
+from liquidgen.latents.manifest import read_manifest
+from liquidgen.notebook.drive_backup import Backup
+from liquidgen.tracking.run_file import read_run
 from liquidgen.tracking.store import Store
+from liquidgen.utils.errors import UserError
 
 FIELDS = {
     "model_size": "nano",

@@ -4,8 +4,8 @@ import argparse
 import sys
 from importlib import import_module
 
-from liquidgen.errors import UserError
-from liquidgen.interrupt import INTERRUPTED
+from liquidgen.runtime.signals import INTERRUPTED
+from liquidgen.utils.errors import UserError
 
 COMMANDS = ("sample", "presets", "doctor")  # one module each
 

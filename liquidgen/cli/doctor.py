@@ -26,12 +26,12 @@ def run(options: argparse.Namespace) -> int:
 
 def examine(root: Path) -> Iterator[Finding]:
     """What there is to say, the quick things first."""
-    from liquidgen.cli import checkup
+    from liquidgen.cli import checks
 
-    yield checkup.python()
-    yield from checkup.packages()
-    yield checkup.settings()
-    yield checkup.dvc_locks(root)
-    yield checkup.device()
-    yield checkup.tracking(root)
-    yield checkup.hub()
+    yield checks.python()
+    yield from checks.packages()
+    yield checks.settings()
+    yield checks.dvc_locks(root)
+    yield checks.device()
+    yield checks.tracking(root)
+    yield checks.hub()

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from liquidgen.api import params_file
-from liquidgen.config import BLOCKS, load_choices, load_params
+from liquidgen.config.params import BLOCKS, load_choices, load_params
 
 HELP = "list what params.yaml can choose from"
 HEADER = ("", "name", "licence", "what")
@@ -49,7 +49,7 @@ def _license(group: str, block: Any) -> str:
     if group != "datasets":
         return UNKNOWN
     # a kind of dataset without the key knows its licence; its images are not looked at
-    from liquidgen.data.sources import SOURCES
+    from liquidgen.stages.download.sources import SOURCES
 
     return SOURCES[block.kind](block, 0).license
 

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liquidgen.errors import UserError
+from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from liquidgen.pipeline import LiquidGenPipeline
+    from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
 HELP = "draw images from a trained model"
 
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
 
     Raises UserError for a model that is not there, classes it does not know, and files in the way.
     """
-    from liquidgen.device import resolve_device
-    from liquidgen.pipeline import LiquidGenPipeline
+    from liquidgen.compute.device import resolve_device
+    from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
     pipe = LiquidGenPipeline.from_pretrained(options.model or _default_model())
     pipe.to(resolve_device(options.device))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from liquidgen.errors import UserError
-from liquidgen.hub.place import TOKENS, Place
+from liquidgen.hub.repository import TOKENS, Place
+from liquidgen.utils.errors import UserError
 
 AGAIN = "run it again: what has arrived is kept"
 

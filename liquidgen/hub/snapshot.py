@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from liquidgen.errors import UserError
-from liquidgen.files import atomic, locked, write_json
 from liquidgen.hub.errors import Unreachable
-from liquidgen.hub.place import Place
-from liquidgen.hub.probe import Listing, RemoteFile, look_up
+from liquidgen.hub.listing import Listing, RemoteFile, look_up
+from liquidgen.hub.repository import Place
 from liquidgen.hub.transfer import Look, bring
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import atomic, locked, write_json
 
 log = logging.getLogger(__name__)
 PATIENCE = 60  # seconds to wait for another process that makes the same links

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from liquidgen.errors import UserError
-from liquidgen.files import file_sha256, locked
 from liquidgen.hub.errors import explained
-from liquidgen.hub.place import Place
-from liquidgen.hub.probe import RemoteFile
+from liquidgen.hub.listing import RemoteFile
+from liquidgen.hub.repository import Place
 from liquidgen.hub.session import BACKOFF, bounded_requests, pause, worth_another_try
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import file_sha256, locked
 
 SHA256_LENGTH = 64
 MUCH = 2**24  # bytes of a transfer, worth a look at its first file beforehand

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from liquidgen.errors import UserError
+from liquidgen.config.settings import validate
 from liquidgen.models.blocks import block_type
-from liquidgen.models.depthwise import DepthwiseConv2d
-from liquidgen.models.embeddings import ConditionEmbedding, PositionEmbedding
-from liquidgen.models.layers import NORM_GROUPS, PointwiseConv
-from liquidgen.settings import validate
+from liquidgen.models.layers.depthwise import DepthwiseConv2d
+from liquidgen.models.layers.embeddings import ConditionEmbedding, PositionEmbedding
+from liquidgen.models.layers.liquid import NORM_GROUPS, PointwiseConv
+from liquidgen.utils.errors import UserError
 
 
 class LiquidNet(ModelMixin, ConfigMixin):

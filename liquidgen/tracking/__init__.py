@@ -6,7 +6,7 @@ A run's journal holds everything that is known about it. What the store has not 
 later: while the run goes on, at its end, or when the next run of the checkout opens.
 """
 
-from liquidgen.tracking.opening import open_run
 from liquidgen.tracking.run import Run
+from liquidgen.tracking.start import open_run
 
 __all__ = ["Run", "open_run"]

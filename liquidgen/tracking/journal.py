@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel
 
-from liquidgen.files import atomic, write_json
+from liquidgen.utils.files import atomic, write_json
 
 Event = dict[str, Any]
 BATCH_EVENTS = 500

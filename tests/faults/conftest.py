@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
+from helpers.checkout import Checkout
+from helpers.faults.training import STEPS, state_of, train
 
-from liquidgen.checkpoint import checkpoints
-
-from .training import STEPS, state_of, train
+from liquidgen.stages.train.checkpoint import checkpoints
 
 FEW, THOROUGH = 4, 50
 

@@ -6,11 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import Checkout
+from helpers.checkout import Checkout
+from helpers.faults.training import ANEW, STEPS, beginning, contents, state_of, train, weights
 
-from liquidgen.checkpoint import checkpoints
-
-from .training import ANEW, STEPS, beginning, contents, state_of, train, weights
+from liquidgen.stages.train.checkpoint import checkpoints
 
 
 def flip_a_bit(data: bytes) -> bytes:
@@ -72,7 +71,7 @@ def test_state_of_another_format_is_left_alone_and_the_training_begins_anew(
 ):
     earlier = state_of(trained)
     before = contents(earlier)
-    code = trained.root / "liquidgen/training.py"
+    code = trained.root / "liquidgen/stages/train/run_state.py"
     other = code.read_text().replace("STATE_VERSION = 1", "STATE_VERSION = 0")
     assert other != code.read_text()
     code.write_text(other)

@@ -8,12 +8,11 @@ from subprocess import Popen
 
 import psutil
 import pytest
-from conftest import Checkout
+from helpers.checkout import Checkout
+from helpers.faults.kills import LONGEST, stage_of, struck
+from helpers.faults.training import ANEW, BARE, STEPS, refused, state_of, train, weights
 
-from liquidgen.checkpoint import checkpoints
-
-from .kills import LONGEST, stage_of, struck
-from .training import ANEW, BARE, STEPS, refused, state_of, train, weights
+from liquidgen.stages.train.checkpoint import checkpoints
 
 
 @contextmanager
@@ -36,7 +35,7 @@ def paused_in_training(trained: Checkout, *command: str) -> Iterator[Popen]:
 
 def impatient(trained: Checkout) -> None:
     """Let trainers of this checkout wait for each other for a second only."""
-    code = trained.root / "liquidgen/training.py"
+    code = trained.root / "liquidgen/stages/train/run_state.py"
     other = code.read_text().replace("PATIENCE = 30.0 ", "PATIENCE = 1.0 ")
     assert other != code.read_text()
     code.write_text(other)
@@ -76,7 +75,7 @@ def test_of_a_bare_trainer_and_dvc_one_is_refused_and_the_other_ends_as_ever(
 def test_two_dvc_at_once_train_once(trained: Checkout, finished: Checkout):
     with paused_in_training(trained, "dvc", "repro", *ANEW):
         listed = (trained.root / ".dvc/tmp/rwlock").read_bytes()
-        trained.run("python", "-m", "liquidgen.mend", check=True)  # even then
+        trained.run("python", "-m", "liquidgen.cli.repair", check=True)  # even then
         assert (trained.root / ".dvc/tmp/rwlock").read_bytes() == listed
         code, said = struck(trained, None, "train")
         assert code != 0

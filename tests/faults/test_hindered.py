@@ -9,12 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
-
-from liquidgen.checkpoint import checkpoints
-
-from .kills import struck
-from .training import (
+from helpers.checkout import Checkout
+from helpers.faults.kills import struck
+from helpers.faults.training import (
     ANEW,
     BARE,
     STEPS,
@@ -26,6 +23,8 @@ from .training import (
     train,
     weights,
 )
+
+from liquidgen.stages.train.checkpoint import checkpoints
 
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
 

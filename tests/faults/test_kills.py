@@ -1,14 +1,13 @@
 """A training that is killed again and again ends as one that nobody killed."""
 
 import pytest
-from conftest import Checkout
+from helpers.checkout import Checkout
+from helpers.faults.campaign import Campaign
+from helpers.faults.kills import InWrite, struck
+from helpers.faults.outcome import history
+from helpers.faults.training import train
 
-from liquidgen.runs import read_run
-
-from .campaign import Campaign
-from .kills import InWrite, struck
-from .outcome import history
-from .training import train
+from liquidgen.tracking.run_file import read_run
 
 
 def test_a_training_killed_at_any_moment_ends_bitwise_as_an_uninterrupted_one(

@@ -1,4 +1,4 @@
-"""What a killed DVC leaves half-written, and how `python -m liquidgen.mend` clears it away."""
+"""What a killed DVC leaves half-written, and how `liquidgen.cli.repair` clears it away."""
 
 import json
 import os
@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Checkout
-
-from .kills import struck
+from helpers.checkout import Checkout
+from helpers.faults.kills import struck
 
 
 @pytest.mark.usefixtures("thorough")
@@ -46,7 +45,7 @@ def leftovers(checkout: Checkout) -> list[tuple[str, bytes]]:
 
 
 def mend(checkout: Checkout) -> str:
-    done = checkout.run("python", "-m", "liquidgen.mend", check=True)
+    done = checkout.run("python", "-m", "liquidgen.cli.repair", check=True)
     assert done.stdout == ""
     return done.stderr
 

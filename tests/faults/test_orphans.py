@@ -6,13 +6,12 @@ import time
 
 import psutil
 import pytest
-from conftest import Checkout
+from helpers.checkout import Checkout
+from helpers.faults.kills import stage_of
+from helpers.faults.training import state_of
 
-from liquidgen.checkpoint import checkpoints
-from liquidgen.config import STAGES
-
-from .kills import stage_of
-from .training import state_of
+from liquidgen.config.params import STAGES
+from liquidgen.stages.train.checkpoint import checkpoints
 
 SECONDS = 30  # in which a stage must end
 LONG = {  # settings with which a stage takes minutes

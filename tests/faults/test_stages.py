@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
-
-from .kills import InWrite, struck
+from helpers.checkout import Checkout
+from helpers.faults.kills import InWrite, struck
 
 WRITTEN = {  # a late file of each stage
     "download": ".dataset.json.*.tmp",

@@ -8,7 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
-from liquidgen.errors import UserError
+from liquidgen.utils.errors import UserError
 
 BLOCK_TYPES = tuple(sorted(module.name for module in iter_modules(__path__)))
 

@@ -5,15 +5,15 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from liquidgen import settings as base
-from liquidgen.models.layers import (
+from liquidgen.config import settings as base
+from liquidgen.models.layers.liquid import (
     AdaptiveGroupNorm,
     ChannelMixMLP,
     GatedDepthwiseStimulusConv,
     LiquidTimeConstant,
     StimulusGate,
 )
-from liquidgen.models.zigzag import ZigzagScan1D
+from liquidgen.models.layers.zigzag import ZigzagScan1D
 
 
 class Settings(base.Settings):

@@ -1,1 +1,0 @@
-"""Where images come from, pixels, and the formats of raw images and latents."""

@@ -1,0 +1,238 @@
+"""The raw format: images in their original bytes, in Parquet files that `datasets` reads.
+
+A folder holds `<split>-<number>.parquet` with the columns `image{bytes, path}` and, in labelled
+data, `label`, and `dataset.json`. The samples of a model are written in it, too.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from liquidgen.images.raw_info import REMEDY, RawInfo, RawSplit, read_info, write_info
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import StoredFile
+
+GROUP = 64  # images a row group: what is read, decoded and held in memory at once
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image file as it is, the path that it had, and its class (None: unlabelled)."""
+
+    data: bytes
+    path: str
+    label: int | None
+
+
+class RawWriter:
+    """Writes records into a folder, split by split or mixed, in bounded memory.
+
+    Use as a context, then `finish` writes `dataset.json`. Equal records give equal bytes.
+    """
+
+    def __init__(self, folder: Path, classes: tuple[str, ...] | None, max_file_mb: int) -> None:
+        self._folder, self._classes = folder, classes
+        self._max_bytes = max_file_mb * 1_000_000
+        self._schema = _schema(classes)
+        self._splits: dict[str, _SplitWriter] = {}
+
+    def add(self, split: str, record: Record) -> None:
+        """Append an image to a split."""
+        if split not in self._splits:
+            self._splits[split] = _SplitWriter(self._folder, split, self._schema, self._max_bytes)
+        self._splits[split].add(record)
+
+    def counts(self, split: str) -> Counter:
+        """Images a label so far; the label is None in unlabelled data."""
+        return self._splits[split].counts if split in self._splits else Counter()
+
+    def finish(
+        self,
+        *,
+        license: str,
+        origin: str,
+        revision: str | None,
+        refused: dict[str, int],
+        sampling: dict[str, str | int | float] | None = None,
+    ) -> RawInfo:
+        """Close the files and describe them in `dataset.json`."""
+        splits = {name: writer.finish(self._classes) for name, writer in self._splits.items()}
+        info = RawInfo(
+            classes=self._classes,
+            license=license,
+            origin=origin,
+            revision=revision,
+            refused=dict(sorted(refused.items())),
+            sampling=sampling,
+            splits=dict(sorted(splits.items())),
+        )
+        return write_info(self._folder, info)
+
+    def __enter__(self) -> "RawWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for writer in self._splits.values():
+            writer.abandon()
+
+
+class _SplitWriter:
+    """Rolls the Parquet files of one split."""
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema, max_bytes: int) -> None:
+        self._folder, self._split, self._schema = folder, split, schema
+        self._max_bytes = max_bytes
+        self._file: pq.ParquetWriter | None = None
+        self._path: Path | None = None
+        self._in_file = self._bytes = 0
+        self._group: list[Record] = []
+        self._files: list[StoredFile] = []
+        self.counts: Counter = Counter()
+
+    def add(self, record: Record) -> None:
+        size = len(record.data) + len(record.path)
+        if self._in_file and self._bytes + size > self._max_bytes:
+            self.close()
+        self._group.append(record)
+        self._in_file += 1
+        self._bytes += size
+        self.counts[record.label] += 1
+        if len(self._group) == GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """End the current file; the next image starts another one."""
+        self._flush()
+        if self._file is not None:
+            self._file.close()
+            self._stream.close()
+            self._files.append(StoredFile.of(self._path, self._in_file))
+            self._file, self._in_file, self._bytes = None, 0, 0
+
+    def abandon(self) -> None:
+        """Let go of a file that was not ended; a no-op after `finish`."""
+        if self._file is not None:
+            # it would end the file: that fails again where the disk is full
+            with suppress(OSError, pa.ArrowException):
+                self._file.close()
+            with suppress(OSError):
+                self._stream.close()
+
+    def finish(self, classes: tuple[str, ...] | None) -> RawSplit:
+        self.close()
+        per_class = None
+        if classes is not None:
+            per_class = {name: self.counts[label] for label, name in enumerate(classes)}
+        return RawSplit(count=self.counts.total(), per_class=per_class, files=tuple(self._files))
+
+    def _flush(self) -> None:
+        if not self._group:
+            return
+        if self._file is None:
+            self._path = self._folder / f"{self._split}-{len(self._files):05d}.parquet"
+            self._stream = open(self._path, "wb")  # noqa: SIM115, closed by close()
+            self._file = pq.ParquetWriter(
+                self._stream,
+                self._schema,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=False,
+            )
+        columns = {"image": [{"bytes": r.data, "path": r.path} for r in self._group]}
+        if "label" in self._schema.names:
+            columns["label"] = [r.label for r in self._group]
+        self._file.write_table(pa.table(columns, schema=self._schema))
+        self._group = []
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group of a raw file: `count` images, the first of which is number `start`."""
+
+    path: str
+    sha256: str
+    index: int
+    start: int
+    count: int
+
+    def read(self) -> list[Record]:
+        """The records of the group."""
+        table = _open(self.path, self.sha256).read_row_group(self.index, use_threads=False)
+        images = table.column("image").to_pylist()
+        labels = [None] * len(images)
+        if "label" in table.column_names:
+            labels = table.column("label").to_pylist()
+        return [
+            Record(image["bytes"], image["path"], label)
+            for image, label in zip(images, labels, strict=True)
+        ]
+
+
+class RawDataset:
+    """Reads a folder in the raw format.
+
+    Raises:
+        UserError: `dataset.json` is missing or of another format, or a file has another size.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.info = read_info(folder)
+        self.classes = self.info.classes
+        self.counts = {name: split.count for name, split in self.info.splits.items()}
+        for file in self._files():
+            file.verify_size(folder, REMEDY)
+
+    def verify(self) -> None:
+        """Refuse files that are not those of `dataset.json`, byte by byte."""
+        for file in self._files():
+            file.verify(self.folder, REMEDY)
+
+    def groups(self, split: str) -> Iterator[Group]:
+        """The split in pieces that can be read by themselves, in order."""
+        start = 0
+        for file in self._split(split).files:
+            path = str(self.folder / file.name)
+            metadata = _open(path, file.sha256).metadata
+            for index in range(metadata.num_row_groups):
+                count = metadata.row_group(index).num_rows
+                yield Group(path, file.sha256, index, start, count)
+                start += count
+
+    def records(self, split: str) -> Iterator[Record]:
+        """All images of a split, in order, read as they are asked for."""
+        for group in self.groups(split):
+            yield from group.read()
+
+    def _split(self, name: str) -> RawSplit:
+        if name not in self.info.splits:
+            known = ", ".join(self.info.splits)
+            raise UserError(f"{self.folder}: no split {name!r}; there are: {known}")
+        return self.info.splits[name]
+
+    def _files(self) -> list[StoredFile]:
+        return [file for split in self.info.splits.values() for file in split.files]
+
+
+@lru_cache(maxsize=4)
+def _open(path: str, sha256: str) -> pq.ParquetFile:
+    # the digest is part of the key: another file may take the same path
+    return pq.ParquetFile(path, memory_map=True)
+
+
+def _schema(classes: tuple[str, ...] | None) -> pa.Schema:
+    """Columns with the metadata by which `datasets` knows Image and ClassLabel."""
+    fields = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
+    features: dict = {"image": {"_type": "Image"}}
+    if classes is not None:
+        fields.append(("label", pa.int64()))
+        features["label"] = {"names": list(classes), "_type": "ClassLabel"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema(fields, metadata=metadata)

@@ -1,0 +1,117 @@
+"""Fingerprints of code: is what was computed earlier still what this code would compute?
+
+One rule for every place that asks (the state of a training, a half-finished encode, the cache of
+calls from Python; a test holds dvc.yaml to the same modules): what counts is the code that is
+really imported, directly or not. Comments, docstrings, type-only imports and formatting do not
+count, and neither does `NO_EFFECT`.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "liquidgen"
+# Packages and modules that cannot change the bytes of any output. They say which settings were
+# read (settings have no defaults: every value is in params.yaml), how a process starts and stops,
+# what is recorded, what an error message says. Everything else counts, also if it is new.
+NO_EFFECT = (
+    "liquidgen.cli",
+    "liquidgen.config",
+    "liquidgen.hub",
+    "liquidgen.runtime",
+    "liquidgen.tracking",
+    "liquidgen.stages.train.preview",  # draws for MLflow what `sample` would draw
+)
+ROOT = Path(__file__).parents[1]
+
+
+@cache
+def fingerprint(*modules: str) -> str:
+    """Compute the digest of modules and of all that they import from this package.
+
+    Args:
+        modules: Full names, such as `liquidgen.stages.train.trainer`.
+
+    Returns:
+        A SHA-256 digest, hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(imported(*modules).items()):
+        tree = _without_docstrings(ast.parse(path.read_text()))
+        digest.update(f"{name}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def imported(*modules: str) -> dict[str, Path]:
+    """Find the modules of this package that an import of `modules` leads to, themselves included.
+
+    Imports inside functions count. The root package and `NO_EFFECT` are left out, with what only
+    they import.
+
+    Args:
+        modules: Full names of modules or packages.
+
+    Returns:
+        Paths of the files by full name of the module.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name)
+        if path is None or name in found or _has_no_effect(name):
+            continue
+        found[name] = path
+        waiting += name.rpartition(".")[:1]  # an import also runs the packages around a module
+        waiting += _imports(path, name)
+    return found
+
+
+def _has_no_effect(name: str) -> bool:
+    return name == PACKAGE or any(name == one or name.startswith(f"{one}.") for one in NO_EFFECT)
+
+
+def _file_of(name: str) -> Path | None:
+    """Path of a module's file; None if the name is no module of this package."""
+    package, *inside = name.split(".")
+    if package != PACKAGE:
+        return None
+    path = ROOT.joinpath(*inside)
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _imports(path: Path, name: str) -> Iterator[str]:
+    """Yield full names of what a file imports; of `from a import b` also a.b."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in _nodes(ast.parse(path.read_text())):
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom():
+                around = package.split(".")[: -node.level + 1 or None] if node.level else []
+                module = ".".join([*around, *filter(None, [node.module])])
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, but not into `if TYPE_CHECKING`."""
+    yield node
+    children = ast.iter_child_nodes(node)
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        children = iter(node.orelse)
+    for child in children:
+        yield from _nodes(child)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Module(body=[ast.Expr(value=ast.Constant(value=str())), *_]):
+                node.body.pop(0)
+            case ast.ClassDef() | ast.FunctionDef() if ast.get_docstring(node) is not None:
+                node.body.pop(0)
+    return tree

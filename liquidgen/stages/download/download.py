@@ -1,0 +1,113 @@
+"""The stage download: images of the selected source, as they are, into train and holdout."""
+
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from liquidgen.config.settings import DatasetSettings, DownloadSettings
+from liquidgen.images.raw import RawWriter
+from liquidgen.images.raw_info import RawInfo
+from liquidgen.stages.download.sources import SOURCES
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import new_folder
+
+EMPTY = "empty_file"
+
+
+def download(
+    dataset: DatasetSettings, settings: DownloadSettings, folder: Path, *, num_workers: int
+) -> RawInfo:
+    """Stream the images of a dataset block into a folder in the raw format.
+
+    The folder is replaced at the end, so that a failure leaves the earlier one as it was.
+
+    Raises:
+        UserError: no images, a class with one image only, or no holdout wanted.
+    """
+    if dataset.holdout_fraction == 0:
+        raise UserError(
+            "holdout_fraction: 0 leaves no images to validate with; set more, such as 0.1"
+        )
+    source = SOURCES[dataset.kind](dataset, num_workers)
+    choice = HoldoutChoice(dataset.holdout_fraction, settings.split_seed)
+    with (
+        # a traceback keeps the source, whose stream would keep out the next download
+        closing(source.records) as records,
+        new_folder(folder) as temporary,
+        RawWriter(temporary, source.classes, settings.max_file_mb) as writer,
+    ):
+        size, bar = 0, tqdm(records, desc="download", total=source.total, unit="img")
+        for record in bar:
+            size += len(record.data)
+            bar.set_postfix_str(tqdm.format_sizeof(size, "B"), refresh=False)
+            if record.data:
+                writer.add("holdout" if choice(record.label) else "train", record)
+            else:
+                source.refused[EMPTY] += 1
+        _check(choice.seen, source.classes, source.refused, source.origin)
+        info = writer.finish(
+            license=source.license,
+            origin=source.origin,
+            revision=source.revision,
+            refused=+source.refused,
+        )
+    source.release()
+    return info
+
+
+class HoldoutChoice:
+    """Says of each image of a stream whether it is held out, evenly within each class.
+
+    The fate of a class's k-th image depends on the seed, the class and k alone. Of the first k
+    images, floor(offset + fraction k) are held out (systematic sampling with a random offset),
+    but of the first two exactly one, and of more always at least one and never all.
+    """
+
+    def __init__(self, fraction: float, seed: int) -> None:
+        self._fraction, self._seed = fraction, seed
+        self._offsets: dict[int | None, tuple[float, bool]] = {}
+        self.seen: Counter = Counter()
+
+    def __call__(self, label: int | None) -> bool:
+        """Whether the next image of this class is held out."""
+        k = self.seen[label]
+        self.seen[label] += 1
+        return self._held_out(label, k + 1) > self._held_out(label, k)
+
+    def _held_out(self, label: int | None, k: int) -> int:
+        """How many of the first k images of a class are held out."""
+        if label not in self._offsets:
+            rng = np.random.default_rng([self._seed, 0 if label is None else label])
+            self._offsets[label] = (rng.random(), bool(rng.integers(2)))
+        offset, first = self._offsets[label]
+        if k < 2:
+            return int(first and k == 1)
+        return min(max(int(offset + self._fraction * k), 1), k - 1)
+
+
+def _check(seen: Counter, classes: tuple[str, ...] | None, refused: Counter, origin: str) -> None:
+    if not seen:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted((+refused).items()))
+        raise UserError(
+            f"{origin}: no usable image ({reasons or 'nothing there'}); add images or correct "
+            "the dataset's block"
+        )
+    empty = [name for label, name in enumerate(classes or ()) if label not in seen]
+    if empty:
+        names = ", ".join(map(repr, empty))
+        raise UserError(
+            f"{origin}: no image of class {names}; a model cannot learn what it never sees: add "
+            "images, raise max_images, or remove the class"
+        )
+    single = [label for label, count in sorted(seen.items()) if count == 1]
+    if single and classes is not None:
+        names = ", ".join(repr(classes[label]) for label in single)
+        raise UserError(
+            f"{origin}: one image only in class {names}; a class needs one to train and one to "
+            "hold out: add images, or remove the class"
+        )
+    if single:
+        raise UserError(f"{origin}: one image only; at least two are needed, one to hold out")

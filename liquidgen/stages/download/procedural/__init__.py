@@ -1,0 +1,48 @@
+"""The embedded dataset: paintings in ten styles, each drawn from a seed."""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from liquidgen.utils.errors import UserError
+
+from .abstract import colour_fields, concentric_circles, marble, neoplastic_grid
+from .canvas import Canvas
+from .dots import pointillism
+from .landscapes import hills, seascape
+from .night import skyline, starry_night
+from .still_life import bouquet
+
+STYLES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
+    style.__name__: style
+    for style in (
+        hills,
+        seascape,
+        colour_fields,
+        neoplastic_grid,
+        concentric_circles,
+        starry_night,
+        pointillism,
+        bouquet,
+        skyline,
+        marble,
+    )
+}
+
+
+def draw(style: str, size: int, seed: int) -> Image.Image:
+    """A painting (size x size, RGB): the same arguments give the same picture in any process.
+
+    The same seed at another size gives the same composition. Raises UserError for a style
+    that is not in STYLES.
+    """
+    if style not in STYLES:
+        raise UserError(f"style {style!r}: no such painting; choose one of {', '.join(STYLES)}")
+    # hash() of a text differs from process to process; a digest does not
+    digest = int.from_bytes(hashlib.sha256(style.encode()).digest()[:8], "little")
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, digest])))
+    canvas = Canvas(size, rng)
+    STYLES[style](canvas, rng)
+    return canvas.image()

@@ -1,0 +1,20 @@
+"""Where images come from: `SOURCES[kind](settings, num_workers)` opens a source.
+
+A new kind is a function of the dataset block and the number of worker processes, which returns a
+`Source`, and a line here.
+"""
+
+from liquidgen.stages.download.sources.base import Source
+from liquidgen.stages.download.sources.folder import open_folder
+from liquidgen.stages.download.sources.hub import open_hub
+from liquidgen.stages.download.sources.parquet import open_parquet
+from liquidgen.stages.download.sources.procedural import open_procedural
+
+SOURCES = {
+    "procedural": open_procedural,
+    "folder": open_folder,
+    "parquet": open_parquet,
+    "hub": open_hub,
+}
+
+__all__ = ["SOURCES", "Source"]

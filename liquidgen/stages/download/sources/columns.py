@@ -1,0 +1,111 @@
+"""The columns of Parquet files that hold images and classes, and what their values mean."""
+
+import json
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import pyarrow as pa
+
+from liquidgen.images.raw import Record
+from liquidgen.utils.errors import UserError
+
+Rows = Generator[tuple, None, None]  # of (image, value of the label column or None)
+NO_BYTES = "no_bytes"
+NO_LABEL = "no_label"
+LABELS = {
+    "integers": (pa.types.is_integer,),
+    "text": (pa.types.is_string, pa.types.is_large_string),
+    "booleans": (pa.types.is_boolean,),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns; `label` None: the images are unlabelled."""
+
+    image: str
+    label: str | None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns to read."""
+        return [self.image, *([] if self.label is None else [self.label])]
+
+    def check(self, place: object, schema: pa.Schema) -> None:
+        """Refuse a file whose columns are missing or of another type; `place` names it."""
+        for key, column in (("image_column", self.image), ("label_column", self.label)):
+            if column is not None and column not in schema.names:
+                known = ", ".join(schema.names)
+                raise UserError(f"{place}: {key}: no column {column!r}; there are: {known}")
+        kind = schema.field(self.image).type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise UserError(
+                f"{place}: image_column: {self.image!r} is {kind}; it must be "
+                "struct{bytes, path} or binary"
+            )
+        if self.label is not None and self._label_kind(schema) is None:
+            raise UserError(
+                f"{place}: label_column: {self.label!r} is {schema.field(self.label).type}; it "
+                "must hold integers, text or booleans, or be null for unlabelled images"
+            )
+
+    def check_labels(self, place: object, schema: pa.Schema, first: object, its: pa.Schema) -> None:
+        """Refuse a file whose labels mean others than those of the first file, of schema `its`."""
+        if self.label is None:
+            return
+        kind, expected = self._label_kind(schema), self._label_kind(its)
+        names = zip_longest(self.label_names(schema) or (), self.label_names(its) or ())
+        if kind != expected:
+            difference = f"holds {kind}, but {expected} in {first}"
+        elif differing := [(i, *pair) for i, pair in enumerate(names) if pair[0] != pair[1]]:
+            label, name, other = differing[0]
+            difference = f"label {label} is {name!r}, but {other!r} in {first}"
+        else:
+            return
+        raise UserError(
+            f"{place}: label_column: {self.label!r} {difference}; files of one dataset must agree: "
+            "leave one out, or set `label_column: null`"
+        )
+
+    def _label_kind(self, schema: pa.Schema) -> str | None:
+        label = schema.field(self.label).type
+        plain = label.value_type if pa.types.is_dictionary(label) else label
+        return next((k for k, checks in LABELS.items() if any(is_(plain) for is_ in checks)), None)
+
+    def label_names(self, schema: pa.Schema) -> list[str] | None:
+        """Names of the labels 0, 1, ... by the Hugging Face metadata of a file; None: none."""
+        metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
+        features = json.loads(metadata).get("info", {}).get("features", {})
+        return features.get(self.label, {}).get("names") or None
+
+    def rows(self, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple]:
+        """(image, value of the label column or None), row by row."""
+        images = batch.column(self.image).to_pylist()
+        values = [None] * len(images)
+        if self.label is not None:
+            values = batch.column(self.label).to_pylist()
+        return zip(images, values, strict=True)
+
+
+def records(
+    rows: Rows, class_of: dict[Any, int] | None, refused: Counter
+) -> Generator[Record, None, None]:
+    """Images of rows; `class_of` maps values of the label column, None: unlabelled."""
+    with closing(rows):
+        for number, (image, value) in enumerate(rows):
+            data, path = image, ""
+            if isinstance(image, dict):
+                data, path = image["bytes"], image.get("path")
+            if not data:
+                refused[NO_BYTES] += 1
+            elif class_of is not None and value not in class_of:
+                refused[NO_LABEL] += 1
+            else:
+                label = None if class_of is None else class_of[value]
+                yield Record(data, path or f"{number:07d}", label)

@@ -1,0 +1,104 @@
+"""The end of encode: finished parts to permuted shards, a contract and a manifest."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liquidgen.config.settings import EncodeSettings
+from liquidgen.images.raw import RawDataset
+from liquidgen.images.row_groups import Account
+from liquidgen.latents.contract import LatentContract
+from liquidgen.latents.manifest import Manifest, Split, write_manifest
+from liquidgen.latents.shards import gather, samples_a_shard, write_shard
+from liquidgen.stages.encode.parts import Part, PartStore
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import new_folder
+
+
+def assemble(
+    folder: Path,
+    raw: RawDataset,
+    parts: list[Part],
+    store: PartStore,
+    facts: dict[str, Any],
+    settings: EncodeSettings,
+) -> Manifest:
+    """Write shards and manifest; `facts` are the fields of the contract that the caller knows.
+
+    Raises:
+        UserError: no image of a split was usable, or all images are the same.
+    """
+    loaded: dict[str, list] = {}
+    for part in parts:
+        loaded.setdefault(part.split, []).append(store.load(part))
+    for split, results in loaded.items():
+        _check_some(raw.folder, split, _total(results))
+    contract = LatentContract(dtype="float16", **facts, **_moments(loaded["train"], raw.folder))
+    splits = {}
+    with new_folder(folder) as temporary:
+        for number, (name, results) in enumerate(loaded.items()):
+            splits[name] = _write_split(
+                temporary, name, results, seed=(settings.seed, number), shard_mb=settings.shard_mb
+            )
+        return write_manifest(
+            temporary,
+            Manifest(
+                dataset=raw.folder.name,
+                dataset_digest=raw.info.digest,
+                license=raw.info.license,
+                classes=raw.classes,
+                contract=contract,
+                splits=splits,
+            ),
+        )
+
+
+def _write_split(
+    folder: Path, name: str, results: list, *, seed: tuple[int, ...], shard_mb: int
+) -> Split:
+    arrays = [latents for latents, _, _ in results]
+    labels = np.concatenate([labels for _, labels, _ in results])
+    order = np.random.default_rng(seed).permutation(len(labels))
+    size = samples_a_shard(arrays[0].shape[1:], shard_mb)
+    shards = [
+        write_shard(folder / f"{name}-{i:05d}.tar", gather(arrays, chosen), labels[chosen])
+        for i, chosen in enumerate(np.split(order, range(size, len(order), size)))
+    ]
+    account = _total(results)
+    return Split(
+        count=len(labels),
+        images=account.images,
+        encoded=account.encoded,
+        skipped=dict(sorted(account.skipped.items())),
+        notes=dict(sorted(account.notes.items())),
+        shards=tuple(shards),
+    )
+
+
+def _total(results: list) -> Account:
+    return sum((account for _, _, account in results), Account())
+
+
+def _check_some(folder: Path, split: str, account: Account) -> None:
+    if account.encoded == 0:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(account.skipped.items()))
+        raise UserError(
+            f"{folder}: split {split}: no image can be encoded ({reasons}); lower image_size, "
+            "relax the limits in the section encode, or use other images"
+        )
+
+
+def _moments(results: list, folder: Path) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all samples and places."""
+    count, total, squares = 0, 0.0, 0.0
+    for latents, _, _ in results:
+        values = latents.astype(np.float64)
+        count += latents.size // latents.shape[1]
+        total += values.sum((0, 2, 3))
+        squares += (values**2).sum((0, 2, 3))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    if not std.all():
+        raise UserError(f"{folder}: split train: all latents are equal; use images that differ")
+    return {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}

@@ -1,0 +1,43 @@
+"""What the stage evaluate does, recorded: scores of the samples."""
+
+from functools import partial
+from pathlib import Path
+
+from liquidgen.compute.distributed import joined
+from liquidgen.config.params import Params
+from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
+from liquidgen.tracking import open_run
+from liquidgen.tracking.run_file import read_run
+
+
+def main(params: Params, root: Path) -> str | None:
+    """Fill metrics/evaluate.json and data/evaluation/<run>."""
+    with joined(params.machine.device) as (world, device):
+        work = partial(
+            evaluate,
+            params.samples_folder,
+            params.raw_folder,
+            params.latents_folder,
+            params.evaluation_folder,
+            settings=params.evaluate,
+            device=device,
+            world=world,
+        )
+        if not world.first:
+            return work()
+        with open_run(
+            root,
+            params.tracking.experiment,
+            "evaluate",
+            name=f"evaluate {params.run_name}",
+            params=params.flat("sample", "evaluate"),
+            parent=read_run(params.model_folder),
+        ) as run:
+            scores = work()
+            write_scores(params.metrics_folder / "evaluate.json", scores)
+            figures = scores.figures()
+            run.log_metrics(figures, step=0)
+            run.copy_to_parent(figures)
+            for picture in sorted(params.evaluation_folder.glob("*.png")):
+                run.log_artifact(picture)
+    return f"evaluate: {scores.summary()} in {params.metrics_folder / 'evaluate.json'}"

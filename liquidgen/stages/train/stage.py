@@ -1,0 +1,53 @@
+"""What the stage train does, recorded: latents to a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from liquidgen.compute.distributed import joined
+from liquidgen.config.params import Params
+from liquidgen.stages.train.callbacks import Log, Unrecorded, Watched
+from liquidgen.stages.train.export import export, train_scores
+from liquidgen.stages.train.run_state import prepare_training
+from liquidgen.stages.train.trainer import Trainer
+from liquidgen.tracking import open_run
+
+
+def main(params: Params, root: Path, onlookers: Sequence[Log] = ()) -> str | None:
+    """Fill data/models/<run> and write the training's scores; onlookers see points and pictures."""
+    with joined(params.machine.device) as (world, device):
+        training = prepare_training(
+            params.latents_folder,
+            root / "work/train",
+            model=params.model,
+            block=params.selectors.block,
+            block_settings=params.block,
+            settings=params.train,
+        )
+        if not world.first:
+            return Trainer(training, device, world).run(Unrecorded())
+        with training.locked():
+            trainer = Trainer(training, device, world)
+            with open_run(
+                root,
+                params.tracking.experiment,
+                "train",
+                name=params.run_name,
+                params=params.flat(),
+                resume=training.run_id(),
+                journal=training.tracking_folder / "metrics.jsonl",
+                earlier=sorted(training.folder.glob("**/metrics.jsonl")),
+                start_step=trainer.learner.step,
+            ) as run:
+                training.remember_run(run.run_id)
+                latents, digest = params.latents_folder, training.dataset.manifest.digest
+                run.log_dataset(latents.name, digest[:16], str(latents))
+                trainer.run(Watched(run, onlookers))
+                run.log_metrics(train_scores(trainer), trainer.learner.step)
+                export(
+                    trainer,
+                    params.model_folder,
+                    params.metrics_folder,
+                    name=params.run_name,
+                    run_id=run.run_id,
+                )
+    return trainer.summary(params.model_folder)

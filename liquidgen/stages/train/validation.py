@@ -1,0 +1,51 @@
+"""Validation loss: the same noise and the same times at every measurement."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from liquidgen.latents.shards import LatentDataset
+from liquidgen.stages.train.learner import Learner, generator_for
+
+TIME_BINS = 4
+MOST_SAMPLES = 4096  # of the holdout; more would only cost time
+
+
+class Validation:
+    """Loss on held-out latents with fixed noise and stratified t, also in bins of t."""
+
+    def __init__(self, holdout: LatentDataset, learner: Learner) -> None:
+        count = min(len(holdout), MOST_SAMPLES)
+        generator = generator_for(0, 0)  # all experiments are asked the same questions
+        latents, self.labels = holdout.batch(range(count))
+        self.latents = holdout.contract.standardise(latents)
+        self.noise = torch.randn(latents.shape, generator=generator)
+        strata = (torch.arange(count) + 0.5) / count
+        self.t = strata[torch.randperm(count, generator=generator)]
+
+    def measure(self, learner: Learner, check: Callable[[], None]) -> dict[str, float]:
+        """Mean loss of the averaged weights, over all t and in each bin of t.
+
+        `check` is called before each batch, as often in each process, and may raise to leave.
+        """
+        own = map(learner.world.share, (self.latents, self.labels, self.noise, self.t))
+        batches = math.ceil(len(self.t) / learner.settings.batch_size)
+        found = []
+        with learner.averaged():
+            for part in zip(*(tensor.tensor_split(batches) for tensor in own), strict=True):
+                check()
+                found.append(learner.losses(*part))
+        losses = torch.zeros(len(self.t))
+        learner.world.share(losses).copy_(torch.cat(found))
+        losses = learner.world.sum(losses)
+        return {"validation_loss": losses.mean().item(), **self._in_bins(losses)}
+
+    def _in_bins(self, losses: Tensor) -> dict[str, float]:
+        bins = (self.t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+        return {
+            f"validation_loss_t{i / TIME_BINS:.2f}-{(i + 1) / TIME_BINS:.2f}": value.mean().item()
+            for i in range(TIME_BINS)
+            if len(value := losses[bins == i])
+        }

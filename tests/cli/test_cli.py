@@ -1,0 +1,293 @@
+"""The command `liquidgen`: images in files, a table of presets, findings with remedies."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.checkout import PROJECT, read_params
+from helpers.small_model import CLASSES, IMAGE_SIZE
+from helpers.standin import StandInHub
+from PIL import Image
+
+from liquidgen import LiquidGenPipeline
+from liquidgen.cli import COMMANDS, checks, main
+from liquidgen.config.params import BLOCKS
+
+RAW = read_params(PROJECT / "params.yaml")
+# of diffusers, which hands a tensor to NumPy
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
+    """Run the command in an empty folder; what it printed, or the line with which it failed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(one) for one in arguments])
+        out = capsys.readouterr().out
+        return out if ended.value.code in (0, 1) else str(ended.value.code)
+
+    return call
+
+
+def images(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_images_are_those_of_the_pipeline_in_files_that_say_their_class(run: Run, model: Path):
+    options = ["--count", 4, "--seed", 3, "--steps", 2, "--guidance", 2, "--solver", "heun"]
+    classes = ["--class", "dots", "--class", 0]  # as one list, or one by one
+    printed = run("sample", "--model", model, *classes, *options, "--out", "own/new")
+    assert printed == "sample: 4 images in own/new\n"
+    pipe = LiquidGenPipeline.from_pretrained(model)
+    settings = {"num_steps": 2, "guidance_scale": 2, "solver": "heun"}
+    expected = pipe(["dots", "hills"], 4, seed=3, **settings).images
+    found = images(Path("own/new"))
+    assert [*found] == ["0000-dots.png", "0001-hills.png", "0002-dots.png", "0003-hills.png"]
+    for image, pixels in zip(expected, found.values(), strict=True):
+        assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_without_options_there_is_one_image_a_class(run: Run, model: Path):
+    run("sample", "--model", model, "--steps", 1)
+    assert [*images(Path("samples"))] == [f"000{i}-{name}.png" for i, name in enumerate(CLASSES)]
+
+
+def test_a_model_without_classes_is_sampled(run: Run, unconditional: Path):
+    run("sample", "--model", unconditional, "--count", 2, "--steps", 1)
+    found = images(Path("samples"))
+    assert [*found] == ["0000-image.png", "0001-image.png"]
+    assert found["0000-image.png"].shape == (IMAGE_SIZE, IMAGE_SIZE, 3)
+
+
+def test_files_that_are_there_are_not_replaced(run: Run, model: Path):
+    Path("samples").mkdir()
+    Path("samples/0001-marble.png").write_text("mine")
+    message = run("sample", "--model", model, "--steps", 1)
+    assert message.startswith("error: samples/0001-marble.png: is there already; name another")
+    assert [path.name for path in Path("samples").iterdir()] == ["0001-marble.png"]
+    assert Path("samples/0001-marble.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--class", "cubism"], "error: class 'cubism': not known; choose 0 to 2"),
+        (["--class", "3"], "error: class 3: not known"),
+        (["--count", "0"], "error: 0 images of 3 classes; ask for at least one"),
+        (["--solver", "eular"], "error: solver: no solver 'eular'"),
+        (["--seed", "-1"], "error: seed: -1; must be at least 0"),
+        (["--guidance", "nan"], "error: guidance_scale: nan; must be at least 1"),
+        (["--device", "gpu"], "error: device 'gpu': not known; use auto, cpu, cuda or cuda:1"),
+        (["--device", "meta"], "error: device 'meta': not known"),
+        (["--device", "cuda:9"], "error: machine.device: 'cuda:9', but there are"),
+        (["--out", "file"], "error: file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(run: Run, model: Path, options: list, rule: str):
+    Path("file").write_text("mine")
+    message = run("sample", "--model", model, "--steps", 1, *options)
+    assert message.startswith(rule)
+    assert "\n" not in message
+    assert [path.name for path in Path().iterdir()] == ["file"]
+
+
+def test_without_a_trained_model_the_place_is_named(run: Run):
+    folder = f"data/models/{'-'.join(str(RAW[key]) for key in ('dataset', 'image_size'))}"
+    assert run("sample").startswith(f"error: {folder}")
+
+
+@pytest.mark.parametrize(("selector", "group"), BLOCKS.items())
+def test_every_preset_is_listed_with_its_licence_and_the_chosen_one_marked(
+    run: Run, selector: str, group: str
+):
+    table = run("presets").split(f"{selector}: (a block of")[1].split("\n\n")[0].splitlines()[2:]
+    assert [line.split()[line.startswith("*")] for line in table] == [*RAW[group]]
+    assert [line.split()[1] for line in table if line.startswith("*")] == [RAW[selector]]
+    for line, block in zip(table, RAW[group].values(), strict=True):
+        assert block.get("license", "") in line
+
+
+def test_presets_say_what_params_yaml_says_of_them(run: Run):
+    printed = run("presets")
+    assert "paintings in 10 styles, drawn from a seed: no download" in printed
+    assert "1.7 M: a CPU demo at 64 px" in printed
+    (line,) = (line for line in printed.splitlines() if " procedural " in line)
+    assert "CC0-1.0" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("dataset: procedural", "dataset: procedurel", "dataset: no block 'procedurel' in"),
+        ("image_size: 64", "image_size: 65", "image_size: 65 is not a multiple of 16"),
+        ("\nmodel: nano", "\nmodle: nano", "modle: unknown key in params.yaml; did you"),
+        ("learning_rate: 4", "lerning_rate: 4", "train.lerning_rate: unknown key; did you mean"),
+    ],
+)
+def test_what_can_be_chosen_is_listed_where_the_choice_is_wrong(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    before: str,
+    after: str,
+    complaint: str,
+):
+    text = (PROJECT / "params.yaml").read_text()
+    assert before in text
+    (tmp_path / "params.yaml").write_text(text.replace(before, after, 1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["presets"])
+    listed = capsys.readouterr().out.split()
+    assert all(name in listed for group in BLOCKS.values() for name in RAW[group])
+    assert str(ended.value.code).startswith(f"error: {complaint}")
+    assert "\n" not in ended.value.code
+
+
+def test_blocks_without_comments_are_listed(run: Run):
+    Path("params.yaml").write_text(json.dumps(RAW))  # which is YAML, too
+    assert "* liquid" in " ".join(run("presets").split())
+
+
+def findings(printed: str) -> dict[str, tuple[str, str]]:
+    """Level and text by what was looked at."""
+    rows = [line.split(maxsplit=2) for line in printed.splitlines()[:-1]]
+    return {about: (level, text) for level, about, text in rows}
+
+
+def test_the_doctor_finds_nothing_wrong_in_an_empty_folder(run: Run, hub: StandInHub):
+    printed = run("doctor")
+    found = findings(printed)
+    assert [*found] == ["python", "packages", "settings", "dvc", "device", "tracking", "hub"]
+    assert "wrong" not in {level for level, _ in found.values()}
+    assert f"torch {metadata.version('torch')}" in found["packages"][1]
+    assert found["hub"] == (
+        "ok",
+        f"{hub.url} answers, without a token: HF_TOKEN opens gated repositories",
+    )
+    assert "made by the first run" in found["tracking"][1]
+    assert not list(Path().iterdir())
+    assert printed.endswith("doctor: nothing is wrong\n")
+
+
+def test_a_hub_that_is_not_reached_is_noted_with_a_remedy(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    level, text = findings(run("doctor"))["hub"]
+    assert level == "note"
+    assert "http://127.0.0.1:9 not reached" in text
+    assert "the builtin default does not" in text
+
+
+def test_a_hub_whose_name_is_not_found_in_time_is_noted(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import constants
+
+    told = threading.Event()
+
+    def hanging(*arguments: object, **options: object) -> list:
+        told.wait(60)
+        raise OSError("too late")
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://no-such-host.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setattr(checks, "HUB_PATIENCE", 0.2)
+    level, text = findings(run("doctor"))["hub"]
+    told.set()
+    assert level == "note"
+    assert "http://no-such-host.invalid not reached (no answer within 0.2 s)" in text
+
+
+def test_wrong_settings_and_a_broken_store_are_found(run: Run, hub: StandInHub):
+    Path("params.yaml").write_text("train: 1\n")
+    Path("mlflow.db").write_text("no database at all " * 100)
+    printed = run("doctor")
+    found = findings(printed)
+    assert found["settings"][0] == "wrong"
+    assert "missing key in params.yaml" in found["settings"][1]
+    assert found["tracking"][0] == "wrong"
+    assert "does not open" in found["tracking"][1]
+    assert printed.endswith("doctor: to mend: 2\n")
+
+
+NO_DVC = {"pid": os.getppid(), "cmd": "dvc repro"}
+LOCKS = {
+    "none": (None, "ok", "no locks are held"),
+    "free": ({"write": {}, "read": {}}, "ok", "no locks are held"),
+    "dead": ({"write": {"a": {"pid": 2**22 + 1, "cmd": "dvc"}}, "read": {}}, "ok", "no locks"),
+    "recycled": (
+        {"write": {}, "read": {"a": [NO_DVC]}},
+        "wrong",
+        "is another's now; `make mend`",
+    ),
+    "damaged": ("{", "wrong", "rwlock is damaged; `make mend`"),
+    "odd": ([], "wrong", "rwlock is damaged; `make mend`"),
+}
+
+
+@pytest.mark.parametrize("kind", LOCKS)
+def test_locks_that_a_killed_dvc_left_are_told_from_those_that_are_free(
+    run: Run, hub: StandInHub, kind: str
+):
+    content, level, text = LOCKS[kind]
+    Path(".dvc/tmp").mkdir(parents=True)
+    if content is not None:
+        written = content if isinstance(content, str) else json.dumps(content)
+        Path(".dvc/tmp/rwlock").write_text(written)
+    found = findings(run("doctor"))["dvc"]
+    assert found[0] == level
+    assert text in found[1]
+
+
+def test_a_dvc_lock_that_a_killed_dvc_cut_is_found(run: Run, hub: StandInHub):
+    Path(".dvc").mkdir()
+    Path("dvc.lock").write_text("sche")
+    assert findings(run("doctor"))["dvc"] == ("wrong", "dvc.lock is damaged; `make mend`")
+
+
+def test_a_dvc_at_work_is_no_leftover(run: Run, hub: StandInHub):
+    Path(".dvc/tmp").mkdir(parents=True)
+    code = "import sys; sys.stdin.read()"
+    command = [sys.executable, "-c", code, "dvc", "repro"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        entry = {"pid": process.pid, "cmd": "dvc repro"}
+        Path(".dvc/tmp/rwlock").write_text(json.dumps({"write": {"a": entry}, "read": {}}))
+        level, text = findings(run("doctor"))["dvc"]
+        process.stdin.close()
+    assert (level, text) == (
+        "note",
+        f"at work here (process {process.pid}); wait for it, or end it",
+    )
+
+
+def test_a_missing_package_is_found_with_the_command_that_mends_it(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metadata, "requires", lambda name: ["torch>=99", "no-such-library>=1"])
+    printed = run("doctor")
+    assert "but LiquidGen needs torch>=99; `pip install 'torch>=99'`" in printed
+    assert "no-such-library is missing, but LiquidGen needs" in printed
+
+
+def test_the_command_is_quick_to_explain_itself():
+    command = [sys.executable, "-X", "importtime", "-m", "liquidgen", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert all(name in done.stdout for name in COMMANDS)
+    assert not any(f" {name}\n" in done.stderr for name in ("torch", "diffusers", "mlflow"))

@@ -1,0 +1,68 @@
+"""Pixels to pictures, and the layout of the grid."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from liquidgen.figures.grid import GAP, class_grid, to_images
+
+SIDE = 24
+
+
+def plain(level, side=SIDE):
+    return Image.new("RGB", (side, side), (level, 0, 255 - level))
+
+
+def test_every_level_survives_the_way_to_pixels_and_back():
+    levels = np.arange(768, dtype=np.int64).reshape(16, 16, 3) % 256
+    pixels = torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    (image,) = to_images(pixels)
+    assert np.array_equal(np.asarray(image), levels)
+
+
+@pytest.mark.parametrize(("value", "level"), [(-1, 0), (1, 255), (-1.5, 0), (1.5, 255), (0, 128)])
+def test_pixels_are_rounded_and_cut_at_their_range(value, level):
+    (image,) = to_images(torch.full((1, 3, 4, 6), float(value)))
+    assert image.size == (6, 4)
+    assert image.getcolors() == [(24, (level,) * 3)]
+
+
+def test_rows_and_columns_are_where_they_were_given():
+    rows = [[plain(10 * i + j) for j in range(3)] for i in range(4)]
+    grid = class_grid(rows, ())
+    step = SIDE + GAP
+    assert grid.size == (3 * step - GAP, 4 * step - GAP)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            box = (j * step, i * step, j * step + SIDE, i * step + SIDE)
+            assert grid.crop(box).tobytes() == image.tobytes()
+
+
+def test_names_stand_left_of_their_rows_and_cover_no_image():
+    rows = [[plain(10 * i + j) for j in range(2)] for i in range(3)]
+    bare, named = class_grid(rows, ()), class_grid(rows, ("hills", "", "a much longer name"))
+    margin = named.width - bare.width
+    assert named.crop((margin, 0, *named.size)).tobytes() == bare.tobytes()
+    step, white = SIDE + GAP, {(255, 255, 255)}
+    for i, name in enumerate(("hills", "", "a much longer name")):
+        beside = named.crop((0, i * step, margin, i * step + SIDE))
+        assert ({color for _, color in beside.getcolors()} != white) == bool(name)
+        edge = named.crop((0, i * step, 1, i * step + SIDE))
+        assert {color for _, color in edge.getcolors()} == white  # no name is cut
+
+
+def test_a_shorter_row_ends_in_white():
+    grid = class_grid([[plain(1), plain(2)], [plain(3)]], ())
+    last = grid.crop((SIDE, SIDE + GAP, *grid.size))
+    assert last.getcolors() == [(last.width * last.height, (255, 255, 255))]
+
+
+def test_images_smaller_than_a_line_of_text_leave_each_name_its_line():
+    rows = [[plain(i, side=4)] for i in range(3)]
+    grid = class_grid(rows, ("one", "two", "three"))
+    step = (grid.height + GAP) // 3
+    assert step >= 14
+    for i, (image,) in enumerate(rows):
+        box = (grid.width - 4, i * step, grid.width, i * step + 4)
+        assert grid.crop(box).tobytes() == image.tobytes()

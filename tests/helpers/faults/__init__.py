@@ -1,0 +1,1 @@
+"""Real `dvc repro` processes, killed, starved and fed with damage."""

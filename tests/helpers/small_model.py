@@ -1,0 +1,54 @@
+"""A small model with random weights, as the stage train leaves one: quick to draw from."""
+
+from pathlib import Path
+
+import torch
+
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.latents.autoencoder import load_autoencoder
+from liquidgen.latents.contract import LatentContract
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.models.model_folder import ModelFacts, save_model
+
+CLASSES = ("hills", "marble", "dots")
+IMAGE_SIZE = 32
+BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
+LIQUID = load_params().raw["blocks"]["liquid"]
+
+
+def facts(classes: tuple[str, ...] | None, **contract: object) -> ModelFacts:
+    """Facts of a model that saw a few images of three classes, or of none."""
+    agreed = {"autoencoder": BUILTIN, "autoencoder_digest": load_autoencoder(BUILTIN, "cpu").digest}
+    agreed |= {"image_size": IMAGE_SIZE, "crop": "center", "crop_seed": 0, "flip": False}
+    agreed |= {"max_upscale": 1.5, "max_pixels": 10**6, "dtype": "float16"}
+    agreed |= {"mean": (0.1,) * 16, "std": (0.6,) * 16}
+    return ModelFacts(
+        name="dots-32",
+        classes=classes,
+        contract=LatentContract(**agreed | contract),
+        dataset="dots",
+        license="CC-BY-4.0",
+        recipe={"batch_size": 32, "label_dropout": 0.1},
+        latents_digest="0123456789abcdef",
+        num_epochs=1,
+        num_steps=1,
+        parameters=1,
+    )
+
+
+def network(num_classes: int) -> LiquidNet:
+    """A small network away from its start, where every class would get its noise back."""
+    torch.manual_seed(0)
+    model = LiquidNet(16, IMAGE_SIZE // 8, num_classes, 32, 2, 32, 1, "liquid", LIQUID)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        model.condition.label.weight *= 20  # classes that differ clearly
+    return model
+
+
+def save(folder: Path, classes: tuple[str, ...] | None) -> Path:
+    """Write the folder of a model; returns it."""
+    save_model(folder, network(len(classes or ())), facts(classes), "run")
+    return folder

@@ -1,0 +1,217 @@
+"""Latents on disk: exact, deterministic, readable by WebDataset; every damage is named."""
+
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.latents.contract import LatentContract
+from liquidgen.latents.manifest import MANIFEST, Manifest, Split, write_manifest
+from liquidgen.latents.shards import (
+    LatentDataset,
+    epoch_order,
+    samples_a_shard,
+    verify,
+    write_shard,
+)
+from liquidgen.utils.errors import UserError
+
+SHAPE = (4, 8, 8)
+
+
+def contract(channels=4, side=8, **changes):
+    block = {"kind": "dc", "path": None, "channels": channels, "downscale": 8}
+    block |= {"sha256": None, "license": "MIT", "precision": "fp32"}
+    fields = {
+        "autoencoder": AutoencoderSettings(**block, scale=1.0, shift=0.0),
+        "autoencoder_digest": "0123456789abcdef",
+        "image_size": side * 8,
+        "crop": "center",
+        "crop_seed": 0,
+        "flip": False,
+        "max_upscale": 1.5,
+        "max_pixels": 10**6,
+        "dtype": "float16",
+        "mean": [0.25 * i for i in range(channels)],
+        "std": [0.5 + i for i in range(channels)],
+    }
+    return LatentContract(**{**fields, **changes})
+
+
+def samples(count, shape=SHAPE, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, *shape)).astype(np.float16), rng.integers(0, 12, count)
+
+
+def write(folder, counts=(30, 20), shape=SHAPE):
+    """Shards of a train split; the latents and labels in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    latents, labels = samples(sum(counts), shape)
+    cuts = np.cumsum(counts)[:-1]
+    pieces = zip(np.split(latents, cuts), np.split(labels, cuts), strict=True)
+    shards = [write_shard(folder / f"train-{i:05d}.tar", *p) for i, p in enumerate(pieces)]
+    total = sum(counts)
+    split = Split(
+        count=total, images=total, encoded=total, skipped={}, notes={}, shards=tuple(shards)
+    )
+    manifest = Manifest(
+        dataset="test",
+        dataset_digest="d",
+        license="CC0",
+        classes=tuple("abcdefghijkl"),
+        contract=contract(shape[0], shape[1]),
+        splits={"train": split},
+    )
+    write_manifest(folder, manifest)
+    return latents, labels
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (16, 2, 2), (3, 8, 8), (1, 1, 1), (32, 16, 16)])
+def test_what_was_written_is_read_in_any_order(tmp_path, shape):
+    latents, labels = write(tmp_path, shape=shape)
+    dataset = LatentDataset(tmp_path, "train")
+    order = epoch_order(50, seed=1, epoch=0)
+    found, classes = dataset.batch(order)
+    assert found.dtype == torch.float32
+    assert classes.dtype == torch.int64
+    assert np.array_equal(found.numpy(), latents[order].astype(np.float32))
+    assert classes.tolist() == labels[order].tolist() == dataset.labels[order].tolist()
+    assert (len(dataset), dataset.num_classes) == (50, 12)
+
+
+def test_any_webdataset_reader_finds_the_same_samples(tmp_path):
+    latents, labels = write(tmp_path)
+    found = []
+    for name in ("train-00000.tar", "train-00001.tar"):
+        with open(tmp_path / name, "rb") as stream:  # its own opener leaves files open
+            files = tar_file_expander([{"url": name, "stream": stream}])
+            found += list(group_by_keys(files))
+    arrays = [np.load(io.BytesIO(sample["npy"]), allow_pickle=False) for sample in found]
+    assert np.array_equal(np.stack(arrays), latents)
+    assert [int(sample["cls"]) for sample in found] == labels.tolist()
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (3, 8, 8)])
+def test_a_shard_has_the_bytes_that_webdataset_writes(tmp_path, shape):
+    latents, labels = samples(30, shape)
+    write_shard(tmp_path / "ours.tar", latents, labels)
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar"), mtime=0, encoder=False) as tar:
+        for i, (sample, label) in enumerate(zip(latents, labels, strict=True)):
+            npy = io.BytesIO()
+            np.save(npy, sample)
+            tar.write({"__key__": f"{i:08d}", "npy": npy.getvalue(), "cls": b"%d" % label})
+    assert (tmp_path / "ours.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path):
+    write(tmp_path / "one")
+    time.sleep(1.1)  # tar keeps times in seconds
+    write(tmp_path / "two")
+    for name in ("train-00000.tar", "train-00001.tar", MANIFEST):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_shards_are_filled_up_to_their_size():
+    count = samples_a_shard((16, 32, 32), shard_mb=1)
+    assert 25 <= count <= 30
+    assert samples_a_shard((16, 512, 512), shard_mb=1) == 1
+
+
+def test_whole_shards_pass(tmp_path):
+    write(tmp_path)
+    assert verify(tmp_path).splits["train"].count == 50
+
+
+@pytest.mark.parametrize("place", [0, 600, 5_000, 60_000, -1])
+def test_one_flipped_bit_is_found_and_named(tmp_path, place):
+    write(tmp_path)
+    path = tmp_path / "train-00001.tar"
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"train-00001\.tar: damaged"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 511, 512, 20_480])
+def test_a_cut_shard_is_found_and_named(tmp_path, left):
+    write(tmp_path)
+    path = tmp_path / "train-00000.tar"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(UserError, match=rf"train-00000\.tar: has {left} bytes instead of"):
+        verify(tmp_path)
+    with pytest.raises(UserError, match=r"train-00000\.tar"):
+        LatentDataset(tmp_path, "train")
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train-00001.tar").unlink()
+    with pytest.raises(UserError, match=r"train-00001\.tar: missing; run"):
+        verify(tmp_path)
+
+
+def test_an_extra_shard_is_named(tmp_path):
+    write(tmp_path)
+    write_shard(tmp_path / "train-00002.tar", *samples(3))
+    with pytest.raises(UserError, match=r"train-00002\.tar: not in the manifest"):
+        verify(tmp_path)
+
+
+def test_an_altered_manifest_is_refused(tmp_path):
+    write(tmp_path)
+    path = tmp_path / MANIFEST
+    content = json.loads(path.read_text())
+    content["contract"]["mean"][0] = 0.5
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="does not match its digest"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": 2}'])
+def test_a_manifest_of_another_kind_is_refused(tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json: .*; run"):
+        verify(tmp_path)
+
+
+def test_a_folder_without_manifest_says_which_stage_makes_it(tmp_path):
+    with pytest.raises(UserError, match=r"manifest\.json: missing; run .*`dvc repro -f encode`"):
+        LatentDataset(tmp_path, "train")
+
+
+def test_an_unknown_split_is_refused(tmp_path):
+    write(tmp_path)
+    with pytest.raises(UserError, match="no split 'test'; there are: train"):
+        LatentDataset(tmp_path, "test")
+
+
+def test_epochs_are_exact_permutations_and_differ():
+    orders = [epoch_order(1000, seed=3, epoch=epoch) for epoch in range(3)]
+    assert all(sorted(order.tolist()) == list(range(1000)) for order in orders)
+    assert len({order.tobytes() for order in orders}) == 3
+    assert np.array_equal(orders[1], epoch_order(1000, seed=3, epoch=1))
+    assert not np.array_equal(orders[1], epoch_order(1000, seed=4, epoch=1))
+
+
+def test_restore_undoes_standardise():
+    latents = torch.from_numpy(samples(5)[0]).float()
+    standard = contract().standardise(latents)
+    assert torch.allclose(standard[:, 2], (latents[:, 2] - 0.5) / 2.5)
+    assert torch.allclose(contract().restore(standard), latents, atol=1e-6)
+
+
+def test_a_contract_survives_json():
+    assert LatentContract.model_validate_json(contract().model_dump_json()) == contract()
+
+
+def test_other_weights_are_refused():
+    contract().check_autoencoder("0123456789abcdef")
+    with pytest.raises(UserError, match="weights have digest fedcba"):
+        contract().check_autoencoder("fedcba9876543210")

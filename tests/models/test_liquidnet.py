@@ -1,0 +1,291 @@
+"""LiquidNet: shapes, sizes, start, storage, and that it attends to nothing."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.profiler import profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from liquidgen.config.params import load_params
+from liquidgen.models.blocks import BLOCK_TYPES, block_type
+from liquidgen.models.layers.liquid import LiquidTimeConstant
+from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.utils.errors import UserError
+
+PARAMS = load_params().raw
+MODELS, BLOCKS = PARAMS["models"], PARAMS["blocks"]
+LIQUID = BLOCKS["liquid"]
+SIZES_IN_MILLIONS = {"small": 55, "base": 140, "large": 280}
+WIKIART = {"in_channels": 16, "sample_size": 32, "num_classes": 27}
+ATTENTION = re.compile("attention|attn|softmax|bmm|baddbmm|einsum", re.IGNORECASE)
+
+
+def network(**changes):
+    """A small network as it starts."""
+    small = {"in_channels": 4, "sample_size": 8, "num_classes": 3, "width": 32, "depth": 4}
+    small |= {"cond_dim": 24, "patch_size": 1, "block": "liquid", "block_settings": LIQUID}
+    torch.manual_seed(0)
+    return LiquidNet(**small | changes)
+
+
+def moved(**changes):
+    """A small network away from its start, where gates and velocity are zero."""
+    model = network(**changes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def inputs(batch=3, height=8, width=8, channels=4, device="cpu"):
+    torch.manual_seed(1)
+    x_t = torch.randn(batch, channels, height, width, device=device)
+    labels = torch.arange(batch, device=device) % 3
+    return x_t, torch.linspace(0.1, 0.9, batch, device=device), labels
+
+
+def gradients(model, *arguments):
+    model.zero_grad()
+    model(*arguments).square().mean().backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def test_every_block_of_the_settings_has_a_file_and_every_file_its_settings():
+    assert set(BLOCK_TYPES) == set(BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("size", MODELS)
+def test_every_size_and_block_of_the_settings_keeps_the_shape_of_latents(size, block):
+    with torch.device("meta"):
+        settings = {"block": block, "block_settings": BLOCKS[block]}
+        model = LiquidNet(**WIKIART, **MODELS[size], **settings)
+        for height, width in ((32, 32), (16, 16), (24, 40)):
+            x_t, t, labels = inputs(2, height, width, channels=16, device="meta")
+            assert model(x_t, t, labels).shape == x_t.shape
+
+
+@pytest.mark.parametrize("size", SIZES_IN_MILLIONS)
+def test_a_size_has_the_parameters_that_its_name_promises(size):
+    with torch.device("meta"):
+        model = LiquidNet(**WIKIART, **MODELS[size], block="liquid", block_settings=LIQUID)
+    millions = model.num_parameters() / 1e6
+    assert millions == pytest.approx(SIZES_IN_MILLIONS[size], rel=0.03)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("patch_size", [1, 2, 4])
+@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (1, 1), (3, 5), (1, 7), (4, 2)])
+def test_any_side_that_the_patch_divides_is_taken(block, patch_size, rows, columns):
+    model = moved(patch_size=patch_size, block=block, block_settings=BLOCKS[block])
+    x_t, t, labels = inputs(2, rows * patch_size, columns * patch_size)
+    velocity = model(x_t, t, labels)
+    assert velocity.shape == x_t.shape
+    assert velocity.isfinite().all()
+
+
+def test_a_new_model_predicts_no_velocity():
+    assert torch.equal(network()(*inputs()), torch.zeros(3, 4, 8, 8))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.9, 0.98])
+def test_a_new_block_is_a_pure_decay_of_its_state(alpha):
+    model = network(block_settings=LIQUID | {"alpha_init": alpha})
+    x, cond = torch.randn(2, 32, 8, 8), torch.randn(2, 24)
+    for block in model.blocks:
+        torch.testing.assert_close(block(x, cond), alpha**2 * x)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_model_starts_near_identity(block):
+    model = network(block=block, block_settings=BLOCKS[block])
+    x, cond = torch.randn(2, 32, 8, 8), torch.randn(2, 24)
+    for layer in model.blocks:
+        assert F.cosine_similarity(layer(x, cond).flatten(1), x.flatten(1)).min() > 0.99
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_parameter_learns_once_the_start_is_left(block):
+    model = moved(block=block, block_settings=BLOCKS[block])
+    for name, gradient in gradients(model, *inputs()).items():
+        assert gradient.isfinite().all(), name
+        assert gradient.abs().sum() > 0, name
+
+
+def test_a_liquid_step_is_the_closed_form():
+    step = LiquidTimeConstant(5, 0.9)
+    torch.testing.assert_close(step.alpha, torch.full((5,), 0.9))
+    with torch.no_grad():
+        step.rho.copy_(torch.tensor([-3.0, -1, 0, 1, 3]))
+    alpha = torch.tensor([math.exp(-math.log1p(math.exp(rho))) for rho in (-3, -1, 0, 1, 3)])
+    assert alpha[2].item() == pytest.approx(0.5)
+    state, stimulus = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    gate = torch.randn(2, 5, 1, 1)
+    share = alpha[:, None, None]
+    expected = share * state + (1 - share) * gate * stimulus
+    torch.testing.assert_close(step(state, stimulus, gate), expected)
+
+
+def test_the_second_half_adds_what_the_first_half_kept_mirrored():
+    model, seen = moved(depth=6), []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    model(*inputs())
+    for i in range(3):
+        before, kept = seen[2 + i][1], seen[2 - i][1]
+        torch.testing.assert_close(seen[3 + i][0], before + kept)
+
+
+def test_every_position_has_a_path_to_every_other():
+    model = moved()
+    x_t, t, labels = inputs(1)
+    x_t.requires_grad_()
+    model(x_t, t, labels)[0, :, 7, 7].sum().backward()
+    assert (x_t.grad.abs().sum(dim=1) > 0).all()
+
+
+def test_the_null_label_is_taken_and_knows_no_class():
+    model = moved()
+    x_t, t, labels = inputs()
+    nulls = torch.full_like(labels, model.null_label)
+    null, conditional = model(x_t, t, nulls), model(x_t, t, labels)
+    assert not torch.allclose(null, conditional, atol=1e-3)
+    with torch.no_grad():
+        model.condition.label.weight[: model.null_label] = 0
+    assert torch.equal(model(x_t, t, nulls), null)
+    assert not torch.allclose(model(x_t, t, labels), conditional, atol=1e-3)
+
+
+def test_a_model_without_classes_takes_the_null_label_alone():
+    model = moved(num_classes=0)
+    x_t, t, _ = inputs()
+    assert model.null_label == 0
+    assert model(x_t, t, torch.zeros(3, dtype=torch.long)).shape == x_t.shape
+    with pytest.raises(IndexError):
+        model(x_t, t, torch.ones(3, dtype=torch.long))
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    model, (x_t, t, labels) = moved(), inputs(4)
+    together = model(x_t, t, labels)
+    for i in range(4):
+        one = slice(i, i + 1)
+        torch.testing.assert_close(model(x_t[one], t[one], labels[one]), together[one])
+
+
+def test_the_time_changes_the_velocity():
+    model, (x_t, t, labels) = moved(), inputs()
+    assert not torch.allclose(model(x_t, t, labels), model(x_t, t / 2, labels), atol=1e-3)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_saved_model_comes_back_exactly(tmp_path, block):
+    model = moved(patch_size=2, block=block, block_settings=BLOCKS[block])
+    model.save_pretrained(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    again = LiquidNet.from_pretrained(tmp_path, use_safetensors=True, low_cpu_mem_usage=False)
+    assert {key: again.config[key] for key in model.config} == dict(model.config)
+    assert torch.equal(again(*inputs()), model(*inputs()))
+
+
+def test_gradient_checkpointing_runs_blocks_twice_for_the_same_gradients():
+    model, runs = moved(), []
+    model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
+    arguments = inputs()
+    plain = gradients(model, *arguments)
+    assert len(runs) == 1
+    model.checkpoint_blocks = True
+    torch.testing.assert_close(gradients(model, *arguments), plain, rtol=0, atol=0)
+    assert len(runs) == 3
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_channels_last_gives_the_same_output_and_stays_so_inside(patch_size):
+    model = moved(patch_size=patch_size)
+    arguments = inputs()
+    expected = model(*arguments)
+    model = model.to(memory_format=torch.channels_last)
+    strides = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, args, output: strides.append(output.stride(1)))
+    torch.testing.assert_close(model(*arguments), expected)
+    assert strides == [1] * 4
+
+
+def test_bfloat16_stays_close_to_full_precision():
+    model, arguments = moved(), inputs()
+    expected = model(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        velocity = model(*arguments)
+    assert velocity.dtype == torch.bfloat16
+    assert F.mse_loss(velocity.float(), expected) < 1e-3 * expected.square().mean()
+
+
+def test_a_compiled_model_is_one_graph_with_the_same_output():
+    model, arguments = moved(depth=2), inputs()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), model(*arguments))
+
+
+def operations(model, *arguments):
+    """Names of the modules of a model, and of the operators that a forward pass runs."""
+    with profile() as record:
+        model(*arguments)
+    names = {type(module).__name__ for module in model.modules()}
+    return names | {event.key for event in record.key_averages()}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_there_is_no_attention_anywhere(block):
+    model = moved(block=block, block_settings=BLOCKS[block])
+    assert not list(filter(ATTENTION.search, operations(model, *inputs())))
+
+
+def test_attention_would_be_noticed():
+    x = torch.randn(2, 3, 8)
+    found = set(filter(ATTENTION.search, operations(nn.MultiheadAttention(8, 2), x, x, x)))
+    assert {"MultiheadAttention", "aten::softmax"} <= found
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_cost_is_linear_in_the_number_of_pixels(block):
+    def cost(side):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            model = network(block=block, block_settings=BLOCKS[block])
+            model(*inputs(1, side, side, device="meta"))
+        return counter.get_total_flops()
+
+    first, second, third = cost(16), cost(32), cost(64)
+    assert third - second == 4 * (second - first) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"width": 40}, "width 40: must be a multiple of 16"),
+        ({"depth": 3}, "depth 3: must be even"),
+        ({"sample_size": 9, "patch_size": 2}, "side 9: .* multiple of patch_size 2; .*image_size"),
+        ({"block": "liqiud"}, "no block type 'liqiud'; choose one of .*liquid"),
+        (
+            {"block_settings": LIQUID | {"kernel_sise": 5}},
+            r"blocks\.liquid\.kernel_sise: unknown key; did you mean blocks\.liquid\.kernel_size",
+        ),
+        ({"block_settings": LIQUID | {"kernel_size": 4}}, r"liquid\.kernel_size: must be odd"),
+        ({"block_settings": LIQUID | {"alpha_init": 1.0}}, r"liquid\.alpha_init: .* less than 1"),
+        ({"block_settings": LIQUID | {"mlp_ratio": "4"}}, r"liquid\.mlp_ratio: .* valid integer"),
+        ({"block_settings": {}}, r"blocks\.liquid\.kernel_size: missing key"),
+    ],
+)
+def test_unfit_settings_are_refused_in_one_line(changes, rule):
+    with pytest.raises(UserError, match=rule) as refusal:
+        network(**changes)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_block_type_offers_what_the_registry_promises():
+    for name in BLOCK_TYPES:
+        assert {"Settings", "Block"} <= vars(block_type(name)).keys()

@@ -1,0 +1,390 @@
+"""LiquidGenPipeline: the pictures of the stage sample, saved, published, and loaded again."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from helpers.checkout import PROJECT
+from helpers.small_model import CLASSES, IMAGE_SIZE, facts, network
+from helpers.standin import StandInHub
+from huggingface_hub import ModelCard, constants, hf_api
+from PIL import Image
+from safetensors.torch import load_file
+
+from liquidgen import LiquidGenPipeline, pipeline
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import SampleSettings
+from liquidgen.flow.solvers import SOLVERS
+from liquidgen.images.raw import RawDataset
+from liquidgen.models.model_folder import load_model, save_model
+from liquidgen.pipeline import hub_io
+from liquidgen.pipeline.card import model_card, read_scores
+from liquidgen.stages.sample.sample import sample
+from liquidgen.utils.errors import UserError
+
+NUM = 7
+# of diffusers, which hands a tensor to NumPy
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def load(folder: Path | str) -> LiquidGenPipeline:
+    pipe = LiquidGenPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe(model: Path) -> LiquidGenPipeline:
+    return load(model)
+
+
+@pytest.fixture(scope="module")
+def saved(pipe: LiquidGenPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "pipeline"
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def drawn(pipe: LiquidGenPipeline, *arguments: object, **options: object) -> np.ndarray:
+    """Pictures (N, S, S, 3) in few steps."""
+    images = pipe(*arguments, **{"num_steps": 2} | options).images
+    return np.stack([np.asarray(image) for image in images]).astype(int)
+
+
+def staged(model: Path, folder: Path, **changes: object) -> np.ndarray:
+    """Pictures of the stage sample."""
+    few = {"num_images": NUM, "batch_size": 3, "solver": "euler", "num_steps": 2, "seed": 0}
+    settings = SampleSettings(**few | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
+    sample(model, folder, settings=settings, device=torch.device("cpu"))
+    records = RawDataset(folder).records("samples")
+    return np.stack([np.asarray(Image.open(io.BytesIO(one.data))) for one in records]).astype(int)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_pictures_are_those_of_the_stage_sample(pipe, model, tmp_path, solver):
+    stage = staged(model, tmp_path / "samples", solver=solver)
+    options = {"guidance_scale": 2.0, "solver": solver, "batch_size": 3}
+    assert np.array_equal(drawn(pipe, num_images=NUM, **options), stage)
+
+
+def test_the_pictures_of_a_model_without_classes_are_those_of_the_stage(unconditional, tmp_path):
+    stage = staged(unconditional, tmp_path / "samples", batch_size=NUM)
+    found = drawn(load(unconditional), num_images=NUM)
+    assert np.array_equal(found, stage)
+
+
+def test_a_saved_pipeline_draws_the_same(pipe, saved):
+    loaded = load(saved)
+    assert loaded.classes == CLASSES
+    assert np.array_equal(drawn(loaded, seed=5), drawn(pipe, seed=5))
+
+
+def test_a_pipeline_is_saved_without_pickle_and_without_paths_of_this_machine(model, saved):
+    names = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
+    assert names == {
+        "README.md",
+        "model_index.json",
+        "autoencoder/config.json",
+        "autoencoder/diffusion_pytorch_model.safetensors",
+        "liquidnet/config.json",
+        "liquidnet/diffusion_pytorch_model.safetensors",
+        "scheduler/scheduler_config.json",
+    }
+    for name in names - {name for name in names if name.endswith("safetensors")}:
+        text = (saved / name).read_text()
+        assert str(model.parent) not in text
+        assert str(PROJECT) not in text
+        assert str(Path.home()) not in text
+
+
+def test_a_pipeline_saved_twice_is_the_same(saved, tmp_path):
+    load(saved).save_pretrained(tmp_path / "again")
+    for path in saved.rglob("*.safetensors"):
+        again = load_file(tmp_path / "again" / path.relative_to(saved))
+        assert all(torch.equal(again[name], value) for name, value in load_file(path).items())
+    for name in ("model_index.json", "README.md"):
+        assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
+
+
+def test_a_pipeline_is_loaded_where_only_the_library_is(saved, tmp_path):
+    """In a new process, through the class's name in model_index.json alone."""
+    code = f"import liquidgen; print(liquidgen.LiquidGenPipeline.from_pretrained({str(saved)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PROJECT), "PATH": "", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "LiquidNet" in done.stdout
+
+
+def test_a_pipeline_that_has_drawn_in_half_precision_saves_the_weights_that_were_loaded(
+    saved, tmp_path, monkeypatch
+):
+    pipe = load(saved)
+    monkeypatch.setattr(pipeline, "working_dtype", lambda precision, device: torch.bfloat16)
+    in_half = drawn(pipe, seed=5)
+    monkeypatch.undo()
+    assert not np.array_equal(in_half, drawn(pipe, seed=5))
+    pipe.save_pretrained(tmp_path / "again")
+    for path in saved.rglob("*.safetensors"):
+        again = load_file(tmp_path / "again" / path.relative_to(saved))
+        assert all(torch.equal(again[name], value) for name, value in load_file(path).items())
+
+
+def test_classes_are_asked_for_by_name_or_id(pipe):
+    named = drawn(pipe, ["dots", "hills"])
+    assert np.array_equal(named, drawn(pipe, [2, 0]))
+    assert np.array_equal(named, drawn(pipe, ["dots", 0]))
+    assert not np.array_equal(named[0], named[1])
+
+
+def test_one_class_is_drawn_as_often_as_asked(pipe):
+    images = drawn(pipe, "marble", num_images=3)
+    assert images.shape == (3, IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert len({image.tobytes() for image in images}) == 3
+    assert drawn(pipe).shape[0] == len(CLASSES)
+
+
+def test_each_image_has_a_seed_of_its_own(pipe):
+    many = drawn(pipe, "hills", num_images=4, seed=9)
+    one = drawn(pipe, "hills", num_images=1, seed=[(9, 2)])
+    assert abs(one[0] - many[2]).max() <= 1  # another batch size may round otherwise
+    chosen = drawn(pipe, "hills", num_images=2, seed=[9, (9, 1)])
+    assert abs(chosen - many[:2]).max() <= 1
+    assert abs(drawn(pipe, "hills", seed=10) - many[:1]).max() > 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_an_image_is_the_same_at_any_batch_size(pipe, batch_size):
+    found = drawn(pipe, num_images=NUM, batch_size=batch_size)
+    assert abs(found - drawn(pipe, num_images=NUM)).max() <= 1
+
+
+def test_the_scheduler_may_be_exchanged_as_in_any_pipeline_of_diffusers(pipe, model):
+    other = load(model)
+    other.scheduler = SOLVERS["dpm"]()
+    assert isinstance(other.scheduler, DPMSolverMultistepScheduler)
+    assert np.array_equal(drawn(other, seed=1), drawn(pipe, seed=1, solver="dpm"))
+
+
+def test_the_bar_counts_the_calls_of_the_model(model, capsys):
+    LiquidGenPipeline.from_pretrained(model)(num_images=4, num_steps=3, batch_size=2, solver="heun")
+    assert "10/10" in capsys.readouterr().err  # two batches, twice each step but the last
+
+
+def test_defaults_are_those_of_params_yaml():
+    section = load_params(PROJECT / "params.yaml").sample
+    defaults = (pipeline.SOLVER, pipeline.NUM_STEPS, pipeline.GUIDANCE_SCALE)
+    assert defaults == (section.solver, section.num_steps, section.guidance_scale)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"classes": "cubism"}, "class 'cubism': not known; choose 0 to 2, or one of hills, "),
+        ({"classes": [0, 3]}, "class 3: not known"),
+        ({"classes": -1}, "class -1: not known"),
+        ({"classes": []}, "0 images of 0 classes; ask for at least one"),
+        ({"num_images": 0}, "ask for at least one"),
+        ({"seed": [1, 2]}, "seed: 2 of them for 3 images"),
+        ({"solver": "eular"}, "solver: no solver 'eular'"),
+        ({"num_steps": 0}, "num_steps: 0; must be at least 1"),
+        ({"batch_size": 0}, "batch_size: 0; must be at least 1"),
+        ({"guidance_scale": 0.5}, "guidance_scale: 0.5; must be at least 1"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: nan; must be at least 1"),
+        ({"guidance_scale": float("inf")}, "guidance_scale: inf; must be finite"),
+        ({"seed": -1}, "seed: -1; must be at least 0"),
+        ({"seed": [0, (3, -1), 0]}, "seed: (3, -1); must be at least 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(pipe, arguments, rule):
+    with pytest.raises(UserError, match=re.escape(rule)) as refused:
+        pipe(**arguments)
+    assert "\n" not in str(refused.value)
+
+
+def test_classes_of_a_model_that_has_none_are_refused(unconditional):
+    with pytest.raises(UserError, match="'hills', but the model has no classes"):
+        load(unconditional)("hills")
+
+
+def test_a_model_without_null_labels_draws_unguided_unless_guidance_is_asked_for(tmp_path):
+    untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
+    save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
+    pipe = load(tmp_path / "model")
+    assert np.array_equal(drawn(pipe), drawn(pipe, guidance_scale=1))
+    with pytest.raises(UserError, match="nothing to guide away from"):
+        pipe(guidance_scale=2.0)
+
+
+def test_half_precision_is_refused(model):
+    half = load(model)
+    half.liquidnet.half()
+    with pytest.raises(UserError, match=r"in torch.float16; use `.to\(torch.float32\)`"):
+        half()
+
+
+def test_a_damaged_model_folder_is_refused(model, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    next((tmp_path / "model").rglob("*.safetensors")).write_bytes(b"")
+    with pytest.raises(UserError, match="has 0 bytes instead of"):
+        load(tmp_path / "model")
+
+
+SCORES = {
+    "fd": 6.1321,
+    "protocol": {"num_compared": 500, "num_reference": 513, "sampling": {"solver": "euler"}},
+}
+
+
+def test_the_card_tells_training_scores_and_the_licence_of_the_images(saved):
+    card = ModelCard.load(saved / "README.md")
+    assert card.data.library_name == "diffusers"
+    assert card.data.license == "cc-by-4.0"
+    assert "carry the licence of the training images: CC-BY-4.0" in card.text
+    assert "| optimizer steps | 1 |" in card.text
+    assert "| batch_size | 32 |" in card.text
+    assert "Classes: hills, marble, dots." in card.text
+    assert "Not evaluated." in card.text
+
+
+def test_a_licence_that_the_hub_does_not_know_is_told_by_its_name():
+    known = facts(None).model_copy(update={"license": "mixed (for testing only)"})
+    card = model_card(known, SCORES)
+    assert card.data.license == "other"
+    assert card.text.rstrip().endswith("mixed (for testing only).")
+    assert "| fd | 6.132 |" in card.text
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_scores_go_on_the_card_if_they_are_of_these_weights(model, tmp_path, same):
+    folder = tmp_path / "data/models/run"
+    shutil.copytree(model, folder)
+    digest = load_model(folder)[1].weights.sha256 if same else "0" * 64
+    scores = {**SCORES, "protocol": SCORES["protocol"] | {"sampling": {"weights_digest": digest}}}
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/evaluate.json").write_text(json.dumps(scores))
+    load(folder).save_pretrained(tmp_path / "saved")
+    text = (tmp_path / "saved/README.md").read_text()
+    assert ("| fd | 6.132 |" in text) == same
+    assert ("Not evaluated." in text) != same
+    load(tmp_path / "saved").save_pretrained(tmp_path / "again")  # scores travel
+    assert (tmp_path / "again/README.md").read_text() == text
+
+
+def test_a_model_folder_near_the_root_has_no_scores():
+    assert read_scores(Path("/content/model"), "0" * 64) is None
+    assert read_scores(Path("/"), "0" * 64) is None
+
+
+def test_a_pushed_pipeline_is_drawn_from_by_its_name_on_the_hub(hub: StandInHub, pipe, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    url = pipe.push_to_hub("people/liquid")
+    assert url.startswith(f"{hub.url}/people/liquid/")
+    assert "CC-BY-4.0" in ModelCard.load("people/liquid").text
+    loaded = load("people/liquid")
+    assert np.array_equal(drawn(loaded, seed=2), drawn(pipe, seed=2))
+    pipe.push_to_hub("people/liquid")  # into the repository that is there
+
+
+def test_pushing_without_a_token_is_refused_in_one_line(hub: StandInHub, pipe):
+    with pytest.raises(UserError, match=r"people/liquid: .* set HF_TOKEN to a token that") as no:
+        pipe.push_to_hub("people/liquid")
+    assert "\n" not in str(no.value)
+    assert not hub.repositories
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"),
+    [
+        ({"status": 403, "message": "not yours"}, r"not yours.*set HF_TOKEN to a token that may"),
+        ({"status": 429, "headers": {"Retry-After": "400"}}, "limits the rate of requests .*wait"),
+        ({"status": 500}, "the hub is in trouble .status 500.; later, run it again"),
+    ],
+)
+def test_a_push_that_the_hub_refuses_is_told_in_one_line(
+    hub: StandInHub, pipe, monkeypatch, answer, rule
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    refused = pytest.raises(UserError, match=f"people/liquid: .*{rule}")
+    with hub.fault("api/repos/create", **answer), refused as no:
+        pipe.push_to_hub("people/liquid")
+    assert "\n" not in str(no.value)
+    assert ("HF_TOKEN" in str(no.value)) == (answer["status"] != 500)
+
+
+def test_a_push_to_a_hub_that_is_away_is_told_in_one_line(hub: StandInHub, pipe, monkeypatch):
+    monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"the hub cannot be reached .*run it again") as no:
+        pipe.push_to_hub("people/liquid", token="hf_secret")
+    assert "\n" not in str(no.value)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="people/liquid: HF_HUB_OFFLINE is set; unset it") as no:
+        pipe.push_to_hub("people/liquid", token="hf_secret")
+    assert "\n" not in str(no.value)
+
+
+def test_a_push_to_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, pipe, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(hub_io, "SILENCE", 0.5)
+    refused = pytest.raises(UserError, match=r"the hub cannot be reached .*timed out.*run it again")
+    with hub.fault("api/repos/create", stall=True), refused as no:
+        pipe.push_to_hub("people/liquid")
+    assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "bad name", ""])
+def test_a_name_that_no_repository_can_have_is_refused_in_one_line(hub: StandInHub, pipe, name):
+    with pytest.raises(UserError, match=f"'{name}': no name of a repository; .*owner/name") as no:
+        pipe.push_to_hub(name, token="hf_secret")
+    assert "\n" not in str(no.value)
+
+
+def test_no_code_and_no_pickle_of_a_repository_is_downloaded(
+    hub: StandInHub, saved, tmp_path, monkeypatch
+):
+    shutil.copytree(saved, tmp_path / "served")
+    (tmp_path / "served/pipeline.py").write_text("raise SystemExit")
+    (tmp_path / "served/liquidnet/diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    hub.model("people/liquid", tmp_path / "served")
+    load("people/liquid")
+    assert not hub.asked("GET", "pipeline.py")
+    assert not hub.asked("GET", ".bin")
+
+
+@pytest.mark.parametrize("effect", [{"stall": True}, {"silent": True, "after": 10}])
+def test_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, saved, monkeypatch, effect: dict):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    hub.model("people/liquid", saved)
+    with hub.fault("/revision/", **effect), pytest.raises(UserError, match="timed out") as refused:
+        load("people/liquid")
+    assert "people/liquid: no such folder, and the hub does not give it" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["people/none", "no/such/folder", "nothing here"])
+def test_a_name_that_is_neither_here_nor_on_the_hub_is_refused_in_one_line(
+    hub: StandInHub, name: str
+):
+    with pytest.raises(UserError, match=f"{name}: no such folder, and the hub .*; corr") as refused:
+        load(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_of_another_pipeline_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no LiquidGen model, but neither"):
+        load(tmp_path)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(UserError, match="no LiquidGen model, but FluxPipeline; give another"):
+        load(tmp_path)

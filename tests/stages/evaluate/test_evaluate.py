@@ -1,0 +1,187 @@
+"""The stage evaluate on small real data: procedural paintings, encoded and judged."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from helpers.checkout import encoded
+from PIL import Image
+
+from liquidgen.config.params import load_params
+from liquidgen.config.settings import (
+    AutoencoderSettings,
+    DownloadSettings,
+    EvaluateSettings,
+    FolderSettings,
+    ProceduralSettings,
+)
+from liquidgen.figures.grid import to_images
+from liquidgen.images.raw import RawDataset, RawWriter, Record
+from liquidgen.latents.autoencoder import load_autoencoder
+from liquidgen.latents.manifest import read_manifest
+from liquidgen.latents.shards import LatentDataset
+from liquidgen.stages.download.download import download
+from liquidgen.stages.download.procedural import STYLES, draw
+from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import new_folder
+
+SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
+CLASSES = tuple(STYLES)
+SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
+BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
+DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
+SETTINGS = EvaluateSettings(batch_size=64, neighbours=3, kid_subset_size=30, kid_subsets=20, seed=0)
+
+
+def prepare(folder, dataset):
+    """Raw images and latents of a dataset."""
+    download(dataset, DOWNLOAD, folder / "raw", num_workers=0)
+    encoded(folder / "raw", folder / "latents", SIDE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    dataset = ProceduralSettings(
+        kind="procedural",
+        num_images=NUM_IMAGES,
+        render_size=SIDE,
+        seed=0,
+        holdout_fraction=0.2,
+    )
+    return prepare(tmp_path_factory.mktemp("labelled"), dataset)
+
+
+def write_samples(folder, images, labels, classes=CLASSES):
+    """Images as the stage sample writes them."""
+    with new_folder(folder) as temporary, RawWriter(temporary, classes, 256) as writer:
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            stream = io.BytesIO()
+            image.save(stream, "png")
+            writer.add("samples", Record(stream.getvalue(), f"{i}.png", label))
+        facts = {"license": "", "origin": "model m", "revision": None, "refused": {}}
+        digest = read_manifest(folder.parent / "latents").digest
+        writer.finish(**facts, sampling=SAMPLING | {"latents_digest": digest})
+    return folder
+
+
+def decoded(pixels_of):
+    """Images as the autoencoder gives them back."""
+    autoencoder = load_autoencoder(BUILTIN, "cpu")
+    return to_images(autoencoder.decode(pixels_of(autoencoder)))
+
+
+def judge(data, samples, settings=SETTINGS):
+    folder = samples.parent / f"{samples.name}-evaluation"
+    scores = evaluate(
+        samples, data / "raw", data / "latents", folder, settings=settings, device="cpu"
+    )
+    return scores, folder
+
+
+@pytest.fixture(scope="module")
+def copies(labelled):
+    """Scores of training images in the place of samples."""
+    latents, labels = LatentDataset(labelled / "latents", "train").batch(range(NUM_SAMPLES))
+    images = decoded(lambda autoencoder: latents)
+    samples = write_samples(labelled / "copies", images, labels.tolist())
+    return judge(labelled, samples)
+
+
+@pytest.fixture(scope="module")
+def noise(labelled):
+    """Scores of decoded noise in the place of samples."""
+    latents, labels = LatentDataset(labelled / "latents", "train").batch(range(NUM_SAMPLES))
+    shuffled = latents.flatten(2)[:, :, np.random.default_rng(0).permutation(64)]
+    images = decoded(lambda autoencoder: shuffled.view_as(latents))
+    return judge(labelled, write_samples(labelled / "noise", images, labels.tolist()))
+
+
+def test_real_images_score_as_their_floor(copies):
+    values = copies[0].values
+    assert values["fd"] == pytest.approx(values["train_fd"], rel=0.5)
+    assert values["kid"] == pytest.approx(values["train_kid"], abs=3 * values["kid_std"])
+    assert values["reconstruction_fd"] < values["fd"]
+
+
+def test_scrambled_images_score_worse_than_real_ones(copies, noise):
+    real, bad = copies[0].values, noise[0].values
+    assert bad["fd"] > 2 * real["fd"]
+    assert bad["kid"] > real["kid"]
+    assert bad["precision"] < real["precision"]
+    assert bad["coverage"] < real["coverage"]
+
+
+def test_the_probe_knows_real_images_and_is_not_fooled_by_scrambled_ones(copies, noise):
+    assert copies[0].values["probe_accuracy"] >= 0.98
+    assert copies[0].values["probe_scrambled_accepted"] <= 0.05
+    assert copies[0].values["class_accuracy"] >= 0.98
+    assert noise[0].values["class_accuracy"] <= 0.1
+
+
+def test_copies_of_training_images_are_found_out(copies):
+    assert copies[0].values["memorised_share"] == 1
+
+
+def test_scores_carry_their_protocol(copies, tmp_path):
+    write_scores(tmp_path / "metrics" / "evaluate.json", copies[0])
+    written = json.loads((tmp_path / "metrics" / "evaluate.json").read_bytes())
+    protocol = written.pop("protocol")
+    assert SAMPLING.items() <= protocol["sampling"].items()
+    assert protocol["reference_split"] == "holdout"
+    assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 60)
+    assert protocol["feature_network"] == "builtin"
+    assert all(isinstance(value, float) for value in written.values())
+
+
+def test_accuracy_by_class_and_pictures_are_left(copies):
+    _, folder = copies
+    rows = list(csv.DictReader((folder / "classes.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == list(CLASSES)
+    for name in ("classes.png", "neighbours.png"):
+        with Image.open(folder / name) as image:
+            image.verify()
+
+
+def test_the_same_samples_get_the_same_scores(labelled, copies):
+    again, _ = judge(labelled, labelled / "copies")
+    assert again == copies[0]
+
+
+def test_too_few_samples_are_refused_by_key_before_anything_slow(labelled):
+    large = SETTINGS.model_copy(update={"kid_subset_size": 61, "neighbours": 60})
+    both = r"kid_subset_size is 61, .* at most 60; evaluate\.neighbours is 60, .* at most 59"
+    with pytest.raises(UserError, match=both):
+        judge(labelled, labelled / "copies", large)
+
+
+def test_samples_of_other_classes_are_refused(labelled):
+    image = draw("hills", SIDE, 0)
+    samples = write_samples(labelled / "other", [image], [0], classes=("hills",))
+    with pytest.raises(UserError, match="other classes"):
+        judge(labelled, samples)
+
+
+def test_unconditional_data_have_no_class_scores(tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(120):
+        draw(CLASSES[i % 10], SIDE, i).save(tmp_path / "images" / f"{i}.png")
+    dataset = FolderSettings(
+        kind="folder",
+        path=str(tmp_path / "images"),
+        labels="none",
+        max_images=None,
+        holdout_fraction=0.5,
+        license="unknown",
+    )
+    data = prepare(tmp_path, dataset)
+    images = [draw(CLASSES[i % 10], SIDE, 1000 + i) for i in range(60)]
+    samples = write_samples(tmp_path / "samples", images, [None] * 60, classes=None)
+    scores, folder = judge(data, samples)
+    assert RawDataset(data / "raw").classes is None
+    assert not {"class_accuracy", "probe_accuracy"} & scores.values.keys()
+    assert {"fd", "kid", "memorised_share"} <= scores.values.keys()
+    assert not (folder / "classes.csv").exists()

@@ -1,0 +1,118 @@
+"""The feature network sees what matters: distances grow with every kind of damage."""
+
+import io
+from itertools import pairwise
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.checkout import PROJECT
+from PIL import Image, ImageFilter
+
+from liquidgen.stages.download.procedural import STYLES, draw
+from liquidgen.stages.evaluate.feature_network import ASSETS, load_features
+from liquidgen.stages.evaluate.metrics import frechet_distance
+
+REAL = PROJECT.parent / "shared" / "data"
+SIDE, NUM_REAL, NUM_DRAWN, NUM_DAMAGED = 64, 800, 300, 100
+DATA = ("procedural", "wikiart7_128", "flowers5_128", "noto_emoji_128")
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_features("cpu")
+
+
+def features_of(network, images):
+    pixels = torch.from_numpy(np.stack([np.asarray(i) for i in images])).permute(0, 3, 1, 2)
+    batches = (pixels / 127.5 - 1).split(128)
+    return torch.cat([network(batch) for batch in batches])
+
+
+@pytest.fixture(scope="module", params=DATA)
+def pictures(request):
+    """Pictures of SIDE px and their classes, in a fixed random order."""
+    if request.param == "procedural":
+        rows = [(draw(s, SIDE, 10**9 + i), s) for i in range(NUM_DRAWN // 10) for s in STYLES]
+    else:
+        folder = REAL / request.param
+        if not folder.is_dir():
+            pytest.skip(f"needs real pictures: {folder} is absent")
+        table = pq.read_table(folder, columns=["image", "label"]).to_pylist()
+        images = (Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in table)
+        small = [i.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for i in images]
+        rows = list(zip(small, [row["label"] for row in table], strict=True))
+    order = np.random.default_rng(0).permutation(len(rows))[:NUM_REAL]
+    return [rows[i][0] for i in order], np.array([rows[i][1] for i in order])
+
+
+@pytest.fixture(scope="module")
+def halves(network, pictures):
+    """Two disjoint halves of the pictures: (images, features, classes) each."""
+    images, classes = pictures
+    features, half = features_of(network, images), len(images) // 2
+    first = (images[:half], features[:half], classes[:half])
+    return first, (images[half:], features[half:], classes[half:])
+
+
+def blurred(image, strength):
+    return image.filter(ImageFilter.GaussianBlur(0.5 * strength))
+
+
+def noisy(image, strength):
+    white = np.random.default_rng(0).normal(size=(SIDE, SIDE, 3))
+    return Image.fromarray((np.asarray(image) + 8 * strength * white).clip(0, 255).astype("uint8"))
+
+
+def assert_grows(distances):
+    assert all(b > a for a, b in pairwise(distances)), distances
+
+
+@pytest.mark.parametrize("damage", [blurred, noisy])
+def test_the_distance_grows_with_damage(network, halves, damage):
+    (_, reference, _), (images, intact, _) = halves
+    some = images[:NUM_DAMAGED]
+    damaged = [features_of(network, [damage(i, s) for i in some]) for s in (1, 2, 3, 4)]
+    assert_grows([frechet_distance(f, reference) for f in (intact[:NUM_DAMAGED], *damaged)])
+
+
+def test_the_distance_grows_as_other_classes_are_mixed_in(halves):
+    (_, reference, of_reference), (_, features, classes) = halves
+    kinds = sorted(set(classes))
+    first = kinds[: len(kinds) // 2]
+    own, other = features[np.isin(classes, first)], features[~np.isin(classes, first)]
+    reference, count = reference[np.isin(of_reference, first)], min(len(own), len(other))
+    taken = [int(share * count) for share in (0, 0.25, 0.5, 0.75, 1)]
+    mixed = [torch.cat([own[: count - n], other[:n]]) for n in taken]
+    assert_grows([frechet_distance(f, reference) for f in mixed])
+
+
+def test_the_distance_grows_as_modes_are_lost(halves):
+    (_, reference, _), (_, features, classes) = halves
+    kinds = sorted(set(classes))
+    kept = [kinds[: round(share * len(kinds))] for share in (1, 0.8, 0.6, 0.4, 0.2)]
+    left = [np.flatnonzero(np.isin(classes, kind)) for kind in kept]
+    repeated = [features[np.resize(rows, len(features))] for rows in left]
+    assert_grows([frechet_distance(f, reference) for f in repeated])
+
+
+def test_pictures_of_any_size_are_taken(network):
+    pixels = torch.rand(2, 3, 40, 96) * 2 - 1
+    assert network(pixels).shape == (2, network.num_features)
+
+
+def test_a_picture_looks_alike_at_other_resolutions(network):
+    images = [draw(style, 256, 10**9) for style in STYLES]
+    large = features_of(network, images)
+    small = features_of(network, [i.resize((64, 64), Image.Resampling.LANCZOS) for i in images])
+    assert (torch.cdist(large, small).argmin(1) == torch.arange(len(images))).all()
+
+
+def test_a_score_can_name_its_network(network):
+    assert network.name == "builtin"
+    assert len(network.digest) == 64
+
+
+def test_the_shipped_weights_are_small():
+    assert (ASSETS / "features.safetensors").stat().st_size <= 1_000_000

@@ -1,0 +1,312 @@
+"""The stage sample: images from numbered noise, whole folders only, damage refused in one line."""
+
+import io
+import json
+import shutil
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers.small_model import CLASSES, IMAGE_SIZE, facts, network
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from liquidgen.config.settings import SampleSettings
+from liquidgen.flow.draw import noise_of
+from liquidgen.flow.solvers import SOLVERS
+from liquidgen.images.raw import RawDataset
+from liquidgen.latents.autoencoder import Autoencoder
+from liquidgen.models.model_folder import MODEL, NETWORK, load_model, save_model
+from liquidgen.stages.sample.sample import GRID, SINGLES, sample
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import StoredFile
+
+CPU = torch.device("cpu")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+# of diffusers, which hands a tensor to NumPy
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def settings(**changes):
+    few = {"num_images": 7, "batch_size": 3, "solver": "euler", "num_steps": 2, "seed": 0}
+    return SampleSettings(**few | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
+
+
+def drawn(model, folder, **changes):
+    """Images and labels of a new folder of samples."""
+    sample(model, folder, settings=settings(**changes), device=CPU)
+    records = list(RawDataset(folder).records("samples"))
+    images = [np.asarray(Image.open(io.BytesIO(record.data))) for record in records]
+    return np.stack(images).astype(int), [record.label for record in records]
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def some(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples") / "some"
+    return folder, *drawn(model, folder)
+
+
+def test_samples_are_a_whole_raw_dataset_of_the_models_classes(model, some):
+    folder, images, _ = some
+    dataset = RawDataset(folder)
+    dataset.verify()
+    assert dataset.classes == CLASSES
+    assert images.shape == (7, IMAGE_SIZE, IMAGE_SIZE, 3)
+    assert dataset.info.splits["samples"].per_class == {"hills": 3, "marble": 2, "dots": 2}
+    assert dataset.info.sampling == {
+        "solver": "euler",
+        "num_steps": 2,
+        "guidance_scale": 2.0,
+        "seed": 0,
+        "latents_digest": "0123456789abcdef",
+        "weights_digest": load_model(model)[1].weights.sha256,
+    }
+    assert dataset.info.license == "CC-BY-4.0"
+
+
+def test_labels_cycle_over_the_classes(some):
+    assert some[2] == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_the_first_images_lie_beside_as_single_files(some):
+    folder, images, _ = some
+    names = sorted(path.name for path in folder.glob("0*.png"))
+    assert names == [f"{number:06d}.png" for number in range(SINGLES)]
+    for name, image in zip(names, images, strict=False):
+        assert np.array_equal(np.asarray(Image.open(folder / name)), image)
+
+
+def test_the_grid_has_classes_as_rows(model, some, tmp_path):
+    grid = sample(model, tmp_path / "samples", settings=settings(), device=CPU)
+    step = (grid.height - IMAGE_SIZE) // 2
+    for number, image in enumerate(some[1][:6]):
+        row, column = number % 3, number // 3
+        left = grid.width - IMAGE_SIZE - (1 - column) * step
+        box = (left, row * step, left + IMAGE_SIZE, row * step + IMAGE_SIZE)
+        assert np.array_equal(np.asarray(grid.crop(box)), image)
+    with Image.open(tmp_path / "samples" / GRID) as written:
+        assert written.tobytes() == grid.tobytes()
+
+
+def test_the_same_settings_give_the_same_bytes(model, some, tmp_path):
+    drawn(model, tmp_path / "again")
+    assert content(tmp_path / "again") == content(some[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+def test_an_image_is_the_same_at_any_batch_size(model, some, tmp_path, batch_size):
+    images, labels = drawn(model, tmp_path / "other", batch_size=batch_size)
+    assert labels == some[2]
+    # products of other sizes may round otherwise, which moves a pixel by a level at most
+    assert abs(images - some[1]).max() <= 1
+    assert (images != some[1]).mean() < 0.001
+
+
+def test_more_images_leave_the_first_ones_as_they_were(model, some, tmp_path):
+    images, _ = drawn(model, tmp_path / "more", num_images=9)
+    assert abs(images[:7] - some[1]).max() <= 1
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"guidance_scale": 1.0}, {"num_steps": 3}])
+def test_other_settings_give_other_images(model, some, tmp_path, change):
+    images, _ = drawn(model, tmp_path / "other", **change)
+    assert (abs(images - some[1]).max(axis=(1, 2, 3)) > 1).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_draws(model, tmp_path, solver):
+    images, _ = drawn(model, tmp_path / "samples", solver=solver, num_images=2)
+    assert images.std() > 1
+
+
+def test_noise_belongs_to_seed_and_number_alone():
+    seeds = [*((3, n) for n in range(4)), *((4, n) for n in range(4)), (2**40, 0)]
+    noise = noise_of(seeds, (16, 8, 8))
+    assert torch.equal(noise_of([(3, 2)], (16, 8, 8)), noise[2:3])
+    correlation = torch.corrcoef(noise.flatten(1)) - torch.eye(9)
+    assert correlation.abs().max() < 0.2  # 6 deviations of independent noise
+    assert noise.mean().item() == pytest.approx(0, abs=0.05)
+    assert noise.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_fewer_images_than_classes_make_fewer_rows(model, tmp_path):
+    _, labels = drawn(model, tmp_path / "samples", num_images=2)
+    assert labels == [0, 1]
+    with Image.open(tmp_path / "samples" / GRID) as grid:
+        assert IMAGE_SIZE * 2 < grid.height < IMAGE_SIZE * 3
+
+
+def test_a_model_without_classes_draws_without_guidance(unconditional, tmp_path):
+    images, labels = drawn(unconditional, tmp_path / "samples")
+    plain, _ = drawn(unconditional, tmp_path / "plain", guidance_scale=1.0)
+    info = RawDataset(tmp_path / "samples").info
+    assert labels == [None] * 7
+    assert info.classes is None
+    assert info.sampling["guidance_scale"] == 1
+    assert np.array_equal(images, plain)
+
+
+def test_a_model_comes_back_as_it_was_saved(model):
+    loaded, found = load_model(model)
+    assert facts(CLASSES).model_dump().items() <= found.model_dump().items()
+    assert not loaded.training
+    for name, parameter in network(len(CLASSES)).named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter)
+
+
+def cut(model):
+    weights = model / NETWORK / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def emptied(model):
+    (model / NETWORK / WEIGHTS).write_bytes(b"")
+
+
+def scribbled(model):
+    weights = model / NETWORK / WEIGHTS
+    weights.write_bytes(b"\xff" * 20 + weights.read_bytes()[20:])
+
+
+def flipped(model):
+    weights = model / NETWORK / WEIGHTS
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(data)
+
+
+def without_weights(model):
+    (model / NETWORK / WEIGHTS).unlink()
+
+
+def without_network(model):
+    shutil.rmtree(model / NETWORK)
+
+
+def without_facts(model):
+    (model / MODEL).unlink()
+
+
+def cut_facts(model):
+    (model / MODEL).write_bytes((model / MODEL).read_bytes()[:-20])
+
+
+def cut_config(model):
+    config = model / NETWORK / "config.json"
+    config.write_bytes(config.read_bytes()[:-20])
+
+
+def configured(**changes):
+    def change(model):
+        path = model / NETWORK / "config.json"
+        config = json.loads(path.read_bytes()) | changes
+        path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+    return change
+
+
+def reweighted(change):
+    def rewrite(model):
+        tensors = load_file(model / NETWORK / WEIGHTS)
+        change(tensors)
+        save_file(tensors, model / NETWORK / WEIGHTS, {"format": "pt"})
+        weights = StoredFile.of(model / NETWORK / WEIGHTS, 0).model_dump()
+        saved = json.loads((model / MODEL).read_bytes()) | {"weights": weights}
+        (model / MODEL).write_text(json.dumps(saved))
+
+    return rewrite
+
+
+DAMAGES = {
+    "cut": (cut, "has [0-9]+ bytes instead of"),
+    "emptied": (emptied, "has 0 bytes instead of"),
+    "scribbled": (scribbled, "damaged, its sha256"),
+    "one bit flipped": (flipped, "damaged, its sha256"),
+    "no weights": (without_weights, r"safetensors: missing"),
+    "no network": (without_network, r"liquidnet/config\.json: missing"),
+    "no facts": (without_facts, r"model\.json: missing"),
+    "cut facts": (cut_facts, r"model\.json: content: .*JSON"),
+    "cut config": (cut_config, "unreadable weights .*not a valid JSON"),
+    "wider": (configured(width=48), "unreadable weights .*size mismatch"),
+    "no width": (configured(width=None), "unreadable weights .*'width'"),
+    "deeper": (configured(depth=4), "[0-9]+ missing weights, such as blocks"),
+    "one missing": (reweighted(lambda t: t.pop("out_mix.bias")), "1 missing .*out_mix.bias"),
+    "one more": (
+        reweighted(lambda t: t.update(other=torch.zeros(1))),
+        "1 unexpected weights, such as other",
+    ),
+    "not a number": (
+        reweighted(lambda t: t["out_mix.bias"].fill_(torch.nan)),
+        "latents are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_refused_in_one_line_and_earlier_samples_stay(
+    model, some, tmp_path, capfd, damage
+):
+    change, rule = DAMAGES[damage]
+    shutil.copytree(model, tmp_path / "model")
+    shutil.copytree(some[0], tmp_path / "samples")
+    change(tmp_path / "model")
+    capfd.readouterr()
+    with pytest.raises(UserError, match=rf"{rule}.*; run `dvc repro train`") as refusal:
+        sample(tmp_path / "model", tmp_path / "samples", settings=settings(), device=CPU)
+    assert "\n" not in str(refusal.value)
+    assert "newly initialized" not in "".join(capfd.readouterr())
+    assert content(tmp_path / "samples") == content(some[0])
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "samples"}
+
+
+def test_another_autoencoder_than_that_of_the_latents_is_refused(some, tmp_path):
+    other = facts(CLASSES, autoencoder_digest="f" * 64)
+    save_model(tmp_path / "model", network(len(CLASSES)), other, "run")
+    shutil.copytree(some[0], tmp_path / "samples")
+    with pytest.raises(UserError, match="the latents were made with ffffffffffff; run"):
+        sample(tmp_path / "model", tmp_path / "samples", settings=settings(), device=CPU)
+    assert content(tmp_path / "samples") == content(some[0])
+
+
+def test_guidance_of_a_model_that_knows_no_null_label_is_refused(some, tmp_path):
+    untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
+    save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
+    shutil.copytree(some[0], tmp_path / "samples")
+    with pytest.raises(UserError, match=r"guidance_scale: 2\.0, .*; set it to 1"):
+        drawn(tmp_path / "model", tmp_path / "samples")
+    assert content(tmp_path / "samples") == content(some[0])
+    images, _ = drawn(tmp_path / "model", tmp_path / "samples", guidance_scale=1.0)
+    assert len(images) == 7
+
+
+def test_params_may_name_every_solver_and_no_other():
+    assert set(get_args(SampleSettings.model_fields["solver"].annotation)) == set(SOLVERS)
+
+
+def test_samples_that_are_interrupted_leave_the_earlier_ones(model, some, tmp_path, monkeypatch):
+    shutil.copytree(some[0], tmp_path / "samples")
+    decode, calls = Autoencoder.decode, []
+
+    def interrupted(self, latents):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return decode(self, latents)
+
+    monkeypatch.setattr(Autoencoder, "decode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(model, tmp_path / "samples", seed=1)
+    assert content(tmp_path / "samples") == content(some[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["samples"]
+
+
+def test_new_samples_replace_the_earlier_ones(model, some, tmp_path):
+    shutil.copytree(some[0], tmp_path / "samples")
+    images, _ = drawn(model, tmp_path / "samples", num_images=2)
+    assert len(images) == 2
+    assert len(list((tmp_path / "samples").glob("0*.png"))) == 2

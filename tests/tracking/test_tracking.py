@@ -1,0 +1,453 @@
+"""Runs in MLflow: their structure, interruptions, outages, and two processes at once."""
+
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
+from PIL import Image
+
+from liquidgen.config.paths import project_root
+from liquidgen.tracking import open_run, relay, start
+from liquidgen.tracking.store import OUR_ID, Store
+from liquidgen.utils.errors import UserError
+
+PARAMS = {"dataset": "emoji", "train.seed": 0, "sample.guidance_scale": 2.0}
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    root = tmp_path_factory.mktemp("store")
+    Store(root)
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with an empty store."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(database, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def dead_server(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store that refuses connections, set as MLFLOW_TRACKING_URI."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
+
+
+def opened(root: Path, stage: str = "train", **arguments):
+    arguments = {"name": stage, "params": PARAMS} | arguments
+    return open_run(root, "test", stage, **arguments)
+
+
+def trained(root: Path, steps: range, *, epochs: int = 1, **arguments) -> str:
+    """Log one loss a step, as that length of a training does."""
+    folder = root / "work/train/key"
+    journal, earlier = folder / f"epochs-{epochs}/metrics.jsonl", folder.glob("**/metrics.jsonl")
+    with opened(root, journal=journal, earlier=sorted(earlier), **arguments) as run:
+        for step in steps:
+            run.log_metrics({"loss": 1.0 / (step + 1)}, step)
+    return run.run_id
+
+
+def logged_steps(root: Path, run_id: str) -> list[int]:
+    history = Store(root).client.get_metric_history(run_id, "train/loss")
+    return sorted(point.step for point in history)
+
+
+def stored(root: Path, run_id: str):
+    return Store(root).client.get_run(run_id)
+
+
+def theirs_of(root: Path, ours: str) -> str:
+    """MLflow's id of the one run that stands for one of ours."""
+    (experiment,) = [e for e in Store(root).client.search_experiments() if e.name == "test"]
+    query = f"tags.`{OUR_ID}` = '{ours}'"
+    (run,) = Store(root).client.search_runs([experiment.experiment_id], query)
+    return run.info.run_id
+
+
+def test_children_hang_below_their_parent_which_shows_the_latest_scores(root: Path):
+    parent = trained(root, range(3))
+    for guidance, fd in [(2.0, 12.0), (3.0, 15.0)]:
+        params = PARAMS | {"sample.guidance_scale": guidance}
+        with opened(root, "evaluate", parent=parent, params=params) as child:
+            child.log_metrics({"fd": fd}, step=0)
+            child.copy_to_parent({"fd": fd})
+        assert stored(root, child.run_id).data.tags["mlflow.parentRunId"] == parent
+        assert stored(root, child.run_id).data.params["sample.guidance_scale"] == str(guidance)
+    run = stored(root, parent)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["evaluate/fd"] == 15.0
+    assert run.data.params == {"dataset": "emoji", "train.seed": "0"}
+    assert run.data.tags["sample.guidance_scale"] == "3.0"
+
+
+def test_pictures_files_datasets_and_tags_arrive_at_the_run_or_its_parent(root: Path):
+    file = root / "facts.txt"
+    file.write_text("12")
+    with opened(root) as parent:
+        parent.log_dataset("emoji-64", "abc123", "data/latents/emoji-64")
+        parent.log_artifact(file, "notes")
+        parent.set_tags({"epochs": 3})
+        parent.log_image(Image.new("RGB", (8, 8)), "train/preview", 10)
+    with opened(root, "sample", parent=parent.run_id) as child:
+        child.log_image(Image.new("RGB", (8, 8)), "samples", 0, on_parent=True)
+    client, run = Store(root).client, stored(root, parent.run_id)
+    assert run.inputs.dataset_inputs[0].dataset.digest == "abc123"
+    assert run.data.tags["epochs"] == "3"
+    assert client.list_artifacts(run.info.run_id, "notes")[0].path == "notes/facts.txt"
+    names = [artifact.path for artifact in client.list_artifacts(run.info.run_id, "images")]
+    assert sum(name.endswith(".png") for name in names) == 2
+    assert not list(root.glob("work/tracking/*/"))  # nothing is kept that was sent
+
+
+def test_data_stages_have_an_experiment_of_their_own(root: Path):
+    with opened(root, "encode") as run:
+        pass
+    experiment = Store(root).client.get_experiment(stored(root, run.run_id).info.experiment_id)
+    assert experiment.name == "test-data"
+
+
+def test_a_continued_run_has_neither_gaps_nor_doubled_points(root: Path):
+    first = trained(root, range(8))
+    again = trained(root, range(5, 12), resume=first)  # from a checkpoint at step 5
+    assert again == first
+    assert logged_steps(root, first) == list(range(12))
+
+
+def test_a_run_keeps_what_was_logged_under_the_id_that_it_was_begun_with(root: Path):
+    ours = "0123456789abcdef0123456789abcdef"
+    theirs = trained(root, range(3), resume=ours)
+    assert trained(root, range(3, 5), resume=ours) == theirs  # killed before it noted theirs
+    assert trained(root, range(5, 7), resume=theirs) == theirs
+    assert logged_steps(root, theirs) == list(range(7))
+
+
+def test_a_changed_parameter_of_a_continued_run_becomes_a_tag(root: Path):
+    first = trained(root, range(2))
+    trained(root, range(2, 3), resume=first, params=PARAMS | {"train.seed": 1})
+    run = stored(root, first)
+    assert run.data.params["train.seed"] == "0"
+    assert run.data.tags["continued.train.seed"] == "1"
+
+
+def test_a_new_run_inherits_the_curve_up_to_its_start(root: Path):
+    first = trained(root, range(8))
+    longer = trained(root, range(6, 12), epochs=2, start_step=5)
+    assert longer != first
+    assert logged_steps(root, longer) == list(range(12))
+    assert logged_steps(root, first) == list(range(8))
+
+
+def test_another_length_leaves_what_is_owed_of_the_first_to_be_sent(
+    root: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch
+):
+    shorter = trained(root, range(8), epochs=2)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    longer = trained(root, range(8, 12), epochs=3, start_step=7)
+    assert logged_steps(root, theirs_of(root, shorter)) == list(range(8))
+    assert stored(root, theirs_of(root, shorter)).info.status == "FINISHED"
+    assert logged_steps(root, longer) == list(range(12))
+
+
+def test_a_length_that_is_come_back_to_has_neither_gaps_nor_doubled_points(
+    root: Path, monkeypatch: pytest.MonkeyPatch, dead_server: str
+):
+    with monkeypatch.context() as live:
+        live.delenv("MLFLOW_TRACKING_URI")
+        longer = trained(root, range(8), epochs=4)
+    assert trained(root, range(8, 12), epochs=4, resume=longer) == longer
+    trained(root, range(8, 10), epochs=3, start_step=7)
+    trained(root, range(12, 16), epochs=4, resume=longer, start_step=11)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with opened(root, "sample"):  # the next stage sends what is owed
+        pass
+    assert logged_steps(root, longer) == list(range(16))
+
+
+def test_a_kill_while_another_length_opens_costs_neither_a_point(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(_):
+        raise SystemExit
+
+    shorter = trained(root, range(8))
+    with monkeypatch.context() as kill:
+        kill.setattr(relay.Relay, "open", killed)
+        with pytest.raises(SystemExit):
+            trained(root, range(0), epochs=2, start_step=3)
+    assert trained(root, range(8, 10), resume=shorter) == shorter
+    longer = trained(root, range(10, 12), epochs=2, start_step=9)
+    assert logged_steps(root, shorter) == list(range(10))
+    assert logged_steps(root, longer) == list(range(12))
+
+
+def test_a_length_that_is_come_back_to_inherits_what_it_lacks(root: Path):
+    longer = trained(root, range(6), epochs=4)
+    trained(root, range(6, 9), epochs=3, start_step=5)
+    assert trained(root, range(9, 12), epochs=4, resume=longer, start_step=8) == longer
+    assert logged_steps(root, longer) == list(range(12))
+
+
+def test_a_new_run_inherits_pictures_as_far_as_they_are_there(root: Path):
+    folder = root / "work/train/key"
+    first, second = (folder / f"epochs-{epochs}/metrics.jsonl" for epochs in (1, 2))
+    with opened(root, journal=first) as run:
+        for step in range(3):
+            run.log_image(Image.new("RGB", (8, 8)), "preview", step)
+    next(first.parent.rglob("preview-0.png")).unlink()
+    with opened(root, journal=second, earlier=[first], start_step=1) as run:
+        pass
+    pictures = Store(root).client.list_artifacts(run.run_id, "images")
+    assert len([p for p in pictures if p.path.endswith(".png")]) == 1
+
+
+@pytest.mark.parametrize("noted", [None, "0123456789abcdef0123456789abcdef"])
+def test_a_training_that_lost_the_name_of_its_run_continues_it(root: Path, noted: str | None):
+    first = trained(root, range(4))
+    assert trained(root, range(4, 6), resume=noted) == first
+    assert logged_steps(root, first) == list(range(6))
+
+
+def test_a_record_that_is_older_than_its_state_is_taken_up(root: Path):
+    first = trained(root, range(4))
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:2]))
+    trained(root, range(2, 8), resume=first)
+    assert set(logged_steps(root, first)) == set(range(8))
+
+
+def test_a_damaged_state_is_one_warning_and_the_run_goes_on(
+    root: Path, caplog: pytest.LogCaptureFixture
+):
+    first = trained(root, range(4))
+    state = root / "work/train/key/epochs-1/metrics.state.json"
+    state.write_bytes(state.read_bytes()[:20])
+    with opened(root, "sample"):  # it cannot know the run, and leaves it
+        pass
+    assert len(caplog.messages) == 1
+    assert f"{state}: damaged" in caplog.text
+    caplog.clear()
+    assert trained(root, range(4, 6), resume=first) == first
+    assert len(caplog.messages) == 1
+    assert json.loads(state.read_bytes())["ended"]
+    assert logged_steps(root, first) == list(range(6))
+
+
+def test_a_full_disk_costs_only_what_it_did_not_take(root: Path):
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(root, journal=journal) as run:
+        run.log_metrics({"loss": 1.0}, 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 20, limits[1]))
+        try:
+            run.log_metrics({"loss": 0.5}, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        run.log_metrics({"loss": 0.3}, 2)
+    assert logged_steps(root, run.run_id) == [0, 2]
+
+
+def test_a_line_cut_by_a_kill_costs_only_itself(root: Path):
+    first = trained(root, range(4))
+    with open(root / "work/train/key/epochs-1/metrics.jsonl", "a") as file:
+        file.write('{"metrics": {"train/lo')
+    trained(root, range(4, 6), resume=first)
+    assert logged_steps(root, first) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [(ValueError, "FAILED"), (SystemExit, "KILLED"), (KeyboardInterrupt, "KILLED")],
+)
+def test_the_status_tells_how_a_run_ended(root: Path, end: type[BaseException], status: str):
+    with pytest.raises(end), opened(root) as run:
+        raise end
+    assert stored(root, run.run_id).info.status == status
+
+
+def test_a_dead_server_is_one_warning_and_the_run_is_sent_later(
+    root: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    ours = trained(root, range(4))
+    assert len(caplog.messages) == 1
+    assert dead_server in caplog.text
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with opened(root, "evaluate", parent=ours) as child:  # the next stage sends what is owed
+        child.copy_to_parent({"fd": 9.0})
+    theirs = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
+    assert trained(root, range(4, 6), resume=ours) == theirs
+    run = stored(root, theirs)
+    assert (run.info.run_name, run.info.status) == (f"{theirs[:4]} train", "FINISHED")
+    assert run.data.tags[OUR_ID] == ours
+    assert run.data.params["dataset"] == "emoji"
+    assert run.data.metrics["evaluate/fd"] == 9.0
+    assert logged_steps(root, theirs) == list(range(6))
+
+
+def test_a_run_that_began_without_a_server_keeps_its_start(
+    root: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch
+):
+    ours = trained(root, range(2))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    trained(root, range(2, 4), resume=ours)
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    first = json.loads(journal.read_text().splitlines()[0])
+    theirs = json.loads(journal.with_suffix(".state.json").read_text())["mlflow_id"]
+    assert stored(root, theirs).info.start_time <= first["time"]
+
+
+@pytest.mark.parametrize("error", [MlflowException("API request timed out"), OSError("reset")])
+def test_a_server_that_dies_meanwhile_loses_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def dies(*_):
+        raise error
+
+    with monkeypatch.context() as outage, opened(root) as run:
+        outage.setattr(Store, "write", dies)
+        run.log_metrics({"loss": 1.0}, 0)
+    with opened(root, "sample"):
+        pass
+    assert logged_steps(root, run.run_id) == [0]
+
+
+def test_a_damaged_line_of_the_record_costs_that_line(root: Path, caplog):
+    ours = trained(root, range(4))
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], b"\0" * (len(lines[2]) - 1) + b"\n", *lines[3:]]))
+    assert trained(root, range(4, 6), resume=ours) == ours
+    assert "a damaged line is left out" in caplog.text
+    assert set(logged_steps(root, ours)) >= {4, 5}
+
+
+def test_an_unknown_parent_gets_one_stand_in(root: Path):
+    elsewhere = "0123456789abcdef0123456789abcdef"
+    parents = set()
+    for _ in range(2):
+        with opened(root, "evaluate", parent=elsewhere) as child:
+            child.copy_to_parent({"fd": 1.0})
+        parents.add(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
+    (stand_in,) = parents
+    assert stored(root, stand_in).data.metrics == {"evaluate/fd": 1.0}
+
+
+def test_nothing_that_goes_wrong_reaches_the_loop(root: Path, caplog: pytest.LogCaptureFixture):
+    with opened(root) as run:
+        run.log_metrics({"loss": "not a number"}, 0)
+        run.log_metrics({"name!": 1.0}, 0)  # MLflow refuses it
+        run.log_image("not a picture", "train/preview", 0)
+        run.log_artifact(root / "missing.png")
+        run.log_dataset()
+        run.set_tags(None)
+        run.copy_to_parent({"fd": 1.0})  # it has none
+        run.log_metrics({"loss": 1.0, "other": float("nan")}, 1)
+    assert logged_steps(root, run.run_id) == [1]
+    assert caplog.text.count("left out") == 1
+    assert caplog.text.count("failed") == 6
+
+
+def test_a_journal_is_written_by_one_process_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(start, "OPENING_PATIENCE", 0.1)
+    journal = root / "work/train/key/epochs-1/metrics.jsonl"
+    with (
+        opened(root, journal=journal),
+        pytest.raises(UserError, match="another process"),
+        opened(root, journal=journal),
+    ):
+        pass
+
+
+def test_a_temporary_workspace_of_dvc_records_in_the_real_checkout(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    workspace = root / ".dvc/tmp/exps/tmp1234"
+    workspace.mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("DVC_EXP_NAME", "wide-hat")
+    with opened(project_root()) as run:
+        run.log_image(Image.new("RGB", (8, 8)), "train/preview", 0)
+    assert stored(root, run.run_id).data.tags["dvc.experiment"] == "wide-hat"
+    assert list(root.glob("mlruns/**/*.png"))
+    assert not list(workspace.iterdir())
+
+
+PROCESS = """
+import os, sys
+from pathlib import Path
+from liquidgen.tracking import open_run
+with open_run(Path(sys.argv[1]), "test", "train", name="train", params={}) as run:
+    print(run.run_id, flush=True)
+    run.log_metrics({"loss": 1.0}, 0)
+    if sys.argv[2] == "dies":
+        os._exit(9)
+"""
+
+
+def test_two_processes_may_create_the_store_and_one_may_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path), how],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for how in ("ends", "dies")
+    ]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 9]
+    assert [errors for _, errors in answers] == ["", ""]
+    ended, killed = (output.strip() for output, _ in answers)
+    relay.replay(Store(tmp_path), tmp_path)
+    assert stored(tmp_path, ended).info.status == "FINISHED"
+    assert stored(tmp_path, killed).info.status == "KILLED"
+    assert logged_steps(tmp_path, killed) == [0]
+
+
+def test_a_point_is_on_the_disk_before_logging_returns(root: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[str] = []
+    journal, fsync = root / "work/train/key/epochs-1/metrics.jsonl", os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    with opened(root, journal=journal) as run:
+        monkeypatch.setattr(os, "fsync", noted)
+        run.log_metrics({"loss": 1.0}, 0)
+        assert str(journal) in synced
+
+
+def test_the_journal_is_plain_lines_of_json(root: Path):
+    trained(root, range(2))
+    lines = (root / "work/train/key/epochs-1/metrics.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event.get("metrics") for event in events[:2]] == [
+        {"train/loss": 1.0},
+        {"train/loss": 0.5},
+    ]
+
+
+def test_an_empty_address_is_none(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    store = Store(root)
+    experiment = store.client.get_experiment(store.experiment("pictures"))
+    assert experiment.artifact_location == (root / "mlruns/pictures").as_uri()

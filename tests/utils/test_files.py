@@ -1,0 +1,131 @@
+"""A folder that is made anew: the earlier one or the whole new one, and one process at a time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import atomic, locked, new_folder
+
+HOLD = """
+import sys
+from pathlib import Path
+from liquidgen.utils.files import new_folder
+
+with new_folder(Path(sys.argv[1])) as temporary:
+    (temporary / "theirs").touch()
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with earlier content."""
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "earlier").touch()
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_folder_replaces_the_earlier_one_and_leaves_nothing_else(folder: Path):
+    with new_folder(folder) as temporary:
+        (temporary / "new").touch()
+        assert names(folder) == ["earlier"]
+    assert names(folder) == ["new"]
+    assert names(folder.parent) == ["out"]
+
+
+def test_a_folder_may_be_the_first_below_new_parents(tmp_path: Path):
+    with new_folder(tmp_path / "a" / "b" / "out") as temporary:
+        (temporary / "new").touch()
+    assert names(tmp_path / "a" / "b") == ["out"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_failed_replacement_leaves_the_earlier_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: type[BaseException]
+):
+    replace, calls = os.replace, []
+
+    def fails_once(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == failing:
+            raise error("as asked")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_once)
+    with pytest.raises(error, match="as asked"), new_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert names(folder) == ["earlier"]
+    assert names(folder.parent) == ["out"]
+
+
+def test_what_a_kill_between_the_replacements_left_is_put_back(folder: Path):
+    folder.rename(folder.with_name(".out.old"))
+    folder.with_name(".out.tmp").mkdir()
+    folder.with_name(".out.lock").touch()
+    with new_folder(folder) as temporary:
+        assert names(folder) == ["earlier"]
+        (temporary / "new").touch()
+    assert names(folder) == ["new"]
+    assert names(folder.parent) == ["out"]
+
+
+def test_two_processes_do_not_fill_the_same_folder(folder: Path):
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
+        with (
+            pytest.raises(UserError, match="out: another process fills this folder; wait for it"),
+            new_folder(folder),
+        ):
+            pass
+        process.communicate("\n")
+    assert process.returncode == 0
+    assert names(folder) == ["theirs"]
+    assert names(folder.parent) == ["out"]
+
+
+def test_a_lock_lets_errors_of_the_work_through(tmp_path: Path):
+    with pytest.raises(Timeout, match="another"), locked(tmp_path / "out", "works here"):
+        raise Timeout("another")
+    assert names(tmp_path) == []
+
+
+def test_content_and_then_the_name_reach_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append(f"fsync {os.readlink(f'/proc/self/fd/{descriptor}')}")
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        calls.append(f"{source} -> {target}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with atomic(folder / "file") as file:
+        file.write(b"x")
+        temporary = file.name
+    assert calls == [f"fsync {temporary}", f"{temporary} -> {folder}/file", f"fsync {folder}"]
+    calls.clear()
+    with new_folder(folder) as temporary:
+        (temporary / "below").mkdir()
+        (temporary / "below/file").write_bytes(b"x")
+    *synced, _, renamed, named = calls
+    inside = [temporary / "below", temporary / "below/file", temporary]
+    assert sorted(synced) == sorted(f"fsync {path}" for path in inside)
+    assert (renamed, named) == (f"{temporary} -> {folder}", f"fsync {folder.parent}")

@@ -29,7 +29,7 @@ from liquidgen.config.params import load_params
 from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import GroupDecoder
-from liquidgen.latents.autoencoder import images_at_once
+from liquidgen.latents.autoencoder import images_per_call
 from liquidgen.stages.download.download import download
 from liquidgen.stages.encode.encode import encode
 
@@ -119,7 +119,7 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
     pixels = [torch.from_numpy(a).permute(0, 3, 1, 2).float() / 127.5 - 1 for a in arrays]
     count = len(pixels[0])
     decoding = cost(lambda: decoder(raw[0]), count)
-    few = pixels[0][: images_at_once(options.size**2, torch.device("cpu"))]
+    few = pixels[0][: images_per_call(options.size**2, torch.device("cpu"))]
     encoding = cost(lambda: autoencoder.encode(few), len(few))
     before = bare(autoencoder, pixels, options.images)
     autoencoder.time = None

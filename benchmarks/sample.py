@@ -24,7 +24,7 @@ from liquidgen.config.params import load_params
 from liquidgen.config.settings import SampleSettings
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import ModelFacts, load_model, save_model
+from liquidgen.models.model_folder import ModelMetadata, load_model, save_model
 
 
 class TimedAutoencoder:
@@ -53,7 +53,7 @@ def make_model(folder: Path, params: object) -> Path:
     """A model folder with a network that has learnt nothing; it costs what a trained one does."""
     training = prepare(folder, make_latents(folder, params, 200), params, 1)
     model = LiquidNet(**training.network)
-    facts = ModelFacts(
+    facts = ModelMetadata(
         name="benchmark",
         classes=training.dataset.classes,
         contract=training.dataset.contract,

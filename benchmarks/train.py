@@ -72,7 +72,7 @@ class Bare:
     def _ready(self, training: Training, number: int) -> tuple[torch.Tensor, ...]:
         start = number * self.settings.batch_size % (len(training.dataset) // 2)
         latents, labels = training.dataset.batch(range(start, start + self.settings.batch_size))
-        latents = training.dataset.contract.standardise(latents)
+        latents = training.dataset.contract.normalize(latents)
         noise, t = torch.randn_like(latents), torch.rand(len(latents))
         batch = (interpolate(latents, noise, t), t, labels, noise - latents)
         return tuple(tensor.to(self.device) for tensor in batch)

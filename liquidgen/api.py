@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from liquidgen.cache import Note
 from liquidgen.config.params import PARAMS, Params, load_params, project_root
-from liquidgen.runtime.launch import inside
+from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from liquidgen.stages.train.callbacks import Log
+    from liquidgen.stages.train.callbacks import TrainingLogger
 
 HERE = Path(__file__).parent
 KEYS = {
@@ -61,26 +61,26 @@ def params_file() -> Path:
     return next(place for place in places if place.is_file())
 
 
-def train(config: TrainConfig, *, onlookers: "Sequence[Log]" = ()) -> Path:
+def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) -> Path:
     """Download, encode and train in the current folder; returns the folder of the model.
 
     What an earlier call made from the same settings is kept. An interrupted training goes on, and
-    more epochs continue one. Onlookers see the points and pictures that are recorded.
+    more epochs continue one. Callbacks see the points and pictures that are recorded.
 
     Raises UserError for mistakes in the settings or data; KeyboardInterrupt when told to stop.
     """
     params, root = config.params(), project_root()
-    if params.machine.num_processes > 1 or inside():
+    if params.machine.num_processes > 1 or is_worker():
         raise UserError(
             "machine.num_processes: more than one, but a call from Python is one process; set it "
             "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
-    for line in _stages(params, root, onlookers):
+    for line in _stages(params, root, callbacks):
         print(line, flush=True)
     return params.model_folder
 
 
-def _stages(params: Params, root: Path, onlookers: "Sequence[Log]") -> Iterator[str]:
+def _stages(params: Params, root: Path, callbacks: "Sequence[TrainingLogger]") -> Iterator[str]:
     """Closing lines of the stages."""
     # not at the top: torch takes seconds, and settings can be wrong
     from liquidgen.stages.download import stage as download
@@ -97,7 +97,7 @@ def _stages(params: Params, root: Path, onlookers: "Sequence[Log]") -> Iterator[
         else:
             yield main(params, root)
             note.write()
-    yield train.main(params, root, onlookers)
+    yield train.main(params, root, callbacks)
 
 
 def _raw_note(params: Params, path: Path) -> Note:

@@ -104,11 +104,11 @@ def scramble(pixels, side, generator):
 
 def appearance(pixels):
     """Targets (B, 272) read off the picture: its thumbnail, and energies of edges by place."""
-    grey = pixels.mean(1, keepdim=True)
+    gray = pixels.mean(1, keepdim=True)
     thumbnail = avg_pool2d(pixels, pixels.shape[-1] // 8)
-    across, down = grey[..., 1:, 1:] - grey[..., 1:, :-1], grey[..., 1:, 1:] - grey[..., :-1, 1:]
+    across, down = gray[..., 1:, 1:] - gray[..., 1:, :-1], gray[..., 1:, 1:] - gray[..., :-1, 1:]
     rising, falling = across + down, across - down
-    coarse = interpolate(grey, scale_factor=0.25, mode="area")
+    coarse = interpolate(gray, scale_factor=0.25, mode="area")
     coarse = coarse - avg_pool2d(coarse, 3, 1, 1)
     energies = torch.cat([across.abs(), down.abs(), rising.abs(), falling.abs()], 1)
     maps = [avg_pool2d(energies, energies.shape[-1] // 4), avg_pool2d(coarse.abs(), 4)]

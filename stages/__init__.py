@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from liquidgen.runtime.launch import inside
+from liquidgen.runtime.launch import is_worker
 from liquidgen.runtime.signals import outlived_dvc, signal_at_parents_death
 
 # before anything slow is imported: a killed DVC would leave its stage running beside the next one
 signal_at_parents_death(signal.SIGTERM)
-if not inside() and outlived_dvc():  # it died before the kernel was asked
+if not is_worker() and outlived_dvc():  # it died before the kernel was asked
     sys.exit("stopped: the `dvc repro` that started this stage is gone")

@@ -37,7 +37,7 @@ FIELDS = {
 }
 
 
-class Onlooker:
+class Callback:
     """Remembers what it was shown."""
 
     def __init__(self) -> None:
@@ -60,18 +60,18 @@ def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.fixture(scope="module")
-def onlooker() -> Onlooker:
-    return Onlooker()
+def callback() -> Callback:
+    return Callback()
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, onlooker: Onlooker) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, callback: Callback) -> Path:
     """The folder, empty before, in which a model was trained from Python."""
     folder = tmp_path_factory.mktemp("python")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        model = train(TrainConfig(**FIELDS, settings=SMALL), onlookers=[onlooker])
+        model = train(TrainConfig(**FIELDS, settings=SMALL), callbacks=[callback])
     assert model == Path("data/models/procedural-32-builtin-nano-liquid")
     return folder
 
@@ -174,9 +174,9 @@ def test_a_trained_model_draws(trained: Path):
     assert pipe("hills", num_steps=2).images[0].size == (32, 32)
 
 
-def test_an_onlooker_sees_points_and_pictures(trained: Path, onlooker: Onlooker):
-    assert sorted(set(onlooker.points)) == [1, 2, 3, 4, 5]
-    ((image, key, step),) = onlooker.images
+def test_an_onlooker_sees_points_and_pictures(trained: Path, callback: Callback):
+    assert sorted(set(callback.points)) == [1, 2, 3, 4, 5]
+    ((image, key, step),) = callback.images
     assert (key, step) == ("preview", 5)
     assert image.width > 32
 

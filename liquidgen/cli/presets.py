@@ -1,4 +1,4 @@
-"""List the blocks that the selectors of params.yaml can name: what they are, and their licences."""
+"""List the blocks that the selectors of params.yaml can name: what they are, and their licenses."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from liquidgen.api import params_file
 from liquidgen.config.params import BLOCKS, load_choices, load_params
 
 HELP = "list what params.yaml can choose from"
-HEADER = ("", "name", "licence", "what")
+HEADER = ("", "name", "license", "what")
 UNKNOWN = "-"
 
 
@@ -48,7 +48,7 @@ def _license(group: str, block: Any) -> str:
         return block.license
     if group != "datasets":
         return UNKNOWN
-    # a kind of dataset without the key knows its licence; its images are not looked at
+    # a kind of dataset without the key knows its license; its images are not looked at
     from liquidgen.stages.download.sources import SOURCES
 
     return SOURCES[block.kind](block, 0).license

@@ -33,7 +33,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def give_back(device: torch.device) -> None:
+def empty_cache(device: torch.device) -> None:
     """Return a GPU's memory of what nobody refers to any more, so that others can have it."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

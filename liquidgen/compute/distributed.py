@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from liquidgen.compute.device import resolve_device
-from liquidgen.runtime.launch import inside
+from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
 
 # for what the first process does alone (checkpoints, sample grids, scores); a dead process is
@@ -29,11 +29,11 @@ class World:
     size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
 
-    def share(self, whole: Part) -> Part:
+    def shard(self, whole: Part) -> Part:
         """This process's part of a sequence: contiguous, as long as the others' or one more."""
         start, stop = (len(whole) * rank // self.size for rank in (self.rank, self.rank + 1))
         return whole[start:stop]
@@ -49,7 +49,7 @@ class World:
         """Whether the flag is set in some process."""
         return bool(self.sum(torch.tensor(int(flag))))
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes are here."""
         if self.size > 1:
             dist.barrier()
@@ -58,23 +58,23 @@ class World:
         """The parts of all processes in order of rank; None except in the first process."""
         if self.size == 1:
             return [part]
-        parts = [None] * self.size if self.first else None
+        parts = [None] * self.size if self.is_main else None
         dist.gather_object(part, parts)
         return parts
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 @contextmanager
-def joined(device_name: str) -> Iterator[tuple[World, torch.device]]:
+def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
     """The world that this process was started in, and the device that it works on.
 
     Raises:
         UserError: there are fewer GPUs than processes, or another process of the world ended.
     """
-    if not inside():
-        yield ALONE, resolve_device(device_name)
+    if not is_worker():
+        yield SINGLE_PROCESS, resolve_device(device_name)
         return
     device = _own_device(device_name, int(os.environ["LOCAL_RANK"]))
     # gloo carries what lies in main memory, also beside GPUs
@@ -83,7 +83,7 @@ def joined(device_name: str) -> Iterator[tuple[World, torch.device]]:
         dist.init_process_group(backend, timeout=PATIENCE)
         world = World(dist.get_rank(), dist.get_world_size())
         yield world, device
-        world.meet()  # who leaves early takes along what the first has not yet received
+        world.barrier()  # who leaves early takes along what the first has not yet received
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

@@ -192,7 +192,7 @@ class EvaluateSettings(Settings):
     """Stage evaluate."""
 
     batch_size: Count
-    neighbours: Count
+    neighbors: Count
     kid_subset_size: Annotated[int, Field(ge=2)]
     kid_subsets: Count
     seed: Seed

@@ -12,7 +12,7 @@ from liquidgen.flow.matching import guided
 from liquidgen.flow.solvers import solve
 from liquidgen.latents.autoencoder import Autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import REMEDY, ModelFacts
+from liquidgen.models.model_folder import REMEDY, ModelMetadata
 from liquidgen.utils.errors import UserError
 
 Seed = tuple[int, int]  # of one image: (seed of the drawing, number of the image in it)
@@ -25,13 +25,13 @@ def noise_of(seeds: Sequence[Seed], shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.stack(drawn))
 
 
-def labels_of(facts: ModelFacts, numbers: Sequence[int]) -> list[int]:
+def labels_of(facts: ModelMetadata, numbers: Sequence[int]) -> list[int]:
     """Labels of numbered images, which cycle over the classes; null labels where there are none."""
     count = len(facts.classes or ())
     return [number % count if count else 0 for number in numbers]
 
 
-def usable_guidance(facts: ModelFacts, guidance_scale: float) -> float:
+def usable_guidance(facts: ModelMetadata, guidance_scale: float) -> float:
     """The guidance scale that a model draws with: 1, off, where it has no classes.
 
     Raises UserError for guidance of a model that was trained without null labels.
@@ -49,7 +49,7 @@ def usable_guidance(facts: ModelFacts, guidance_scale: float) -> float:
 def draw(
     model: LiquidNet,
     autoencoder: Autoencoder,
-    facts: ModelFacts,
+    facts: ModelMetadata,
     labels: Sequence[int],
     seeds: Sequence[Seed],
     *,
@@ -72,4 +72,4 @@ def draw(
     )
     if not latents.isfinite().all():  # they would become black images
         raise UserError(f"model {facts.name}: its latents are not finite; {REMEDY}")
-    return to_images(autoencoder.decode(facts.contract.restore(latents)))
+    return to_images(autoencoder.decode(facts.contract.denormalize(latents)))

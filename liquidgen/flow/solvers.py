@@ -50,7 +50,7 @@ def scheduler_of(solver: str):
     return SOLVERS[solver]()
 
 
-def set_grid(scheduler: Any, num_steps: int, device: torch.device | str) -> None:
+def set_timesteps(scheduler: Any, num_steps: int, device: torch.device | str) -> None:
     """Let a scheduler go from noise to data in so many steps; it lists its calls of the model.
 
     Raises UserError for a scheduler of diffusers that does not solve flows.
@@ -85,7 +85,7 @@ def solve(
 
     `after_step` is called once for each call of the model, for progress bars.
     """
-    set_grid(scheduler, num_steps, noise.device)
+    set_timesteps(scheduler, num_steps, noise.device)
     scheduler.set_begin_index(0)  # rounded timesteps may repeat and not tell where to begin
     x = noise
     for i, timestep in enumerate(scheduler.timesteps):

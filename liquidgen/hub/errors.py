@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from liquidgen.hub.repository import TOKENS, Place
+from liquidgen.hub.repository import TOKENS, HubRepo
 from liquidgen.utils.errors import UserError
 
 AGAIN = "run it again: what has arrived is kept"
@@ -19,7 +19,7 @@ class Unreachable(UserError):
 
 
 @contextmanager
-def explained(place: Place) -> Iterator[None]:
+def explained(place: HubRepo) -> Iterator[None]:
     """Turn errors of the hub's clients into one line.
 
     Raises:
@@ -49,7 +49,7 @@ def unreachable(reason: str) -> Unreachable:
     )
 
 
-def offline(place: Place) -> Unreachable:
+def offline(place: HubRepo) -> Unreachable:
     """The error for what is wanted in offline mode and is not there."""
     return Unreachable(
         f"{place}: HF_HUB_OFFLINE is set",
@@ -58,7 +58,7 @@ def offline(place: Place) -> Unreachable:
     )
 
 
-def _refused(place: Place, error: Exception) -> str:
+def _refused(place: HubRepo, error: Exception) -> str:
     from huggingface_hub import errors, get_token
 
     status = error.response.status_code

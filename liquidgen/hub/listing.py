@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from liquidgen.hub.errors import explained, offline
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import BACKOFF, bounded_requests, pause, within, worth_another_try
 from liquidgen.utils.errors import UserError
 
@@ -38,7 +38,7 @@ class Listing:
     commit: str
     files: tuple[RemoteFile, ...]
 
-    def matching(self, patterns: list[str], place: Place) -> list[RemoteFile]:
+    def matching(self, patterns: list[str], place: HubRepo) -> list[RemoteFile]:
         """Files by pattern, in the order of the patterns and then of names; `*` crosses folders.
 
         Raises:
@@ -52,7 +52,7 @@ class Listing:
             found |= {file.path: file for file in fitting}
         return [*found.values()]
 
-    def _nothing_fits(self, pattern: str, place: Place) -> str:
+    def _nothing_fits(self, pattern: str, place: HubRepo) -> str:
         names = [file.path for file in self.files]
         parquet = [name for name in names if name.endswith(".parquet")]
         script = f"{place.repo.split('/')[-1]}.py"
@@ -71,7 +71,7 @@ class Listing:
         )
 
 
-def look_up(place: Place) -> Listing:
+def look_up(place: HubRepo) -> Listing:
     """Ask the hub for the commit and the files of a place; a few attempts, and a deadline.
 
     Raises:
@@ -97,7 +97,7 @@ def look_up(place: Place) -> Listing:
     return Listing(info.sha, tuple(sorted(files, key=lambda file: file.path)))
 
 
-def _ask(api: "HfApi", place: Place) -> "DatasetInfo | ModelInfo":
+def _ask(api: "HfApi", place: HubRepo) -> "DatasetInfo | ModelInfo":
     start = time.monotonic()
     for attempt in range(ATTEMPTS):
         left = DEADLINE - (time.monotonic() - start)

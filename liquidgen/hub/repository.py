@@ -15,7 +15,7 @@ TOKENS = "https://huggingface.co/settings/tokens"
 
 
 @dataclass(frozen=True)
-class Place:
+class HubRepo:
     """A repository at a revision: a branch, a tag, a ref such as refs/convert/parquet, a commit."""
 
     type: Literal["dataset", "model"]
@@ -40,7 +40,7 @@ class Place:
         return Path(os.path.expanduser(constants.HF_HUB_CACHE)).resolve() / name
 
 
-def model_folder(address: str) -> tuple[Place, str]:
+def model_folder(address: str) -> tuple[HubRepo, str]:
     """Place and folder ("" is the root) of an address hf://owner/name@revision/folder of a model.
 
     Raises:
@@ -51,5 +51,5 @@ def model_folder(address: str) -> tuple[Place, str]:
             f"path: {address!r} is no address of the form hf://owner/name@revision/folder, such as "
             "hf://madebyollin/taef1@main"
         )
-    place = Place("model", found["repo"], unquote(found["revision"]))
+    place = HubRepo("model", found["repo"], unquote(found["revision"]))
     return place, (found["folder"] or "").strip("/")

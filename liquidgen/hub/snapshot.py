@@ -10,7 +10,7 @@ from pathlib import Path
 
 from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.listing import Listing, RemoteFile, look_up
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.transfer import Look, bring
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import atomic, locked, write_json
@@ -28,7 +28,7 @@ class Snapshot:
     files: tuple[str, ...]  # below the folder
 
 
-def fetch(place: Place, patterns: list[str], look: Look | None = None) -> Snapshot:
+def fetch(place: HubRepo, patterns: list[str], look: Look | None = None) -> Snapshot:
     """The files that fit the patterns, as the hub has them now.
 
     A hub that cannot be reached is warned of if the cache holds all of them. `look` is for `bring`.
@@ -51,7 +51,7 @@ def fetch(place: Place, patterns: list[str], look: Look | None = None) -> Snapsh
     return Snapshot(listing.commit, folder, tuple(file.path for file in files))
 
 
-def cached(place: Place, patterns: list[str]) -> Snapshot | None:
+def cached(place: HubRepo, patterns: list[str]) -> Snapshot | None:
     """The files that fit the patterns if the cache holds all of them, without asking the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -71,7 +71,7 @@ def cached(place: Place, patterns: list[str]) -> Snapshot | None:
     return Snapshot(folder.name, folder, tuple(dict.fromkeys(names)))
 
 
-def _known(place: Place, commit: str) -> list[str] | None:
+def _known(place: HubRepo, commit: str) -> list[str] | None:
     """All files of a commit, as `fetch` or the hub's client noted them; None: neither did."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
@@ -85,7 +85,7 @@ def _known(place: Place, commit: str) -> list[str] | None:
     return sorted(entry.path for entry in tree)
 
 
-def _link(place: Place, listing: Listing, files: list[RemoteFile]) -> Path:
+def _link(place: HubRepo, listing: Listing, files: list[RemoteFile]) -> Path:
     """Make the commit's folder of the blobs, and note what `cached` must know.
 
     In the layout of the hub's client, but not by it: it asks the hub for every file once more,
@@ -118,5 +118,5 @@ def _link_file(blob: Path, link: Path) -> None:
             shutil.copyfileobj(source, target)
 
 
-def _note(place: Place, commit: str) -> Path:
+def _note(place: HubRepo, commit: str) -> Path:
     return place.cache / "liquidgen" / f"{commit}.json"

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.hub.errors import explained
 from liquidgen.hub.listing import RemoteFile
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import BACKOFF, bounded_requests, pause, worth_another_try
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import file_sha256, locked
@@ -20,7 +20,7 @@ PATIENCE = 3600  # seconds to wait for another process that brings the same file
 Look = Callable[[str, str], None]  # with a commit and a file's name; may refuse it
 
 
-def bring(place: Place, commit: str, files: list[RemoteFile], look: Look | None = None) -> None:
+def bring(place: HubRepo, commit: str, files: list[RemoteFile], look: Look | None = None) -> None:
     """Put the content of files into the cache's `blobs`, where the hub's own client looks first.
 
     That client starts a file anew after every kill and fails at once on a server error. Where
@@ -50,7 +50,7 @@ def bring(place: Place, commit: str, files: list[RemoteFile], look: Look | None 
                     _bring(place, commit, file, target, bar)
 
 
-def _bring(place: Place, commit: str, file: RemoteFile, target: Path, bar: tqdm) -> None:
+def _bring(place: HubRepo, commit: str, file: RemoteFile, target: Path, bar: tqdm) -> None:
     from huggingface_hub import hf_hub_url
 
     # at the commit: a branch may move between two attempts

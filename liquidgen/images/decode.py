@@ -174,15 +174,15 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bo
     if not profile:
         return image, True
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colours = image.convert("RGB") if alpha else image
+    colors = image.convert("RGB") if alpha else image
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        colours = ImageCms.profileToProfile(colours, source, _srgb(), outputMode="RGB")
+        colors = ImageCms.profileToProfile(colors, source, _srgb(), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image, False
     if alpha:
-        colours.putalpha(alpha)
-    return colours, True
+        colors.putalpha(alpha)
+    return colors, True
 
 
 @cache

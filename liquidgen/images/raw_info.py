@@ -1,4 +1,4 @@
-"""The description of a folder of raw images: classes, licence, origin, counts and files."""
+"""The description of a folder of raw images: classes, license, origin, counts and files."""
 
 from collections import Counter
 from pathlib import Path
@@ -39,7 +39,7 @@ class RawInfo(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Digest of images, labels and splits: another licence or path makes no other data."""
+        """Digest of images, labels and splits: another license or path makes no other data."""
         content = self.model_dump(mode="json", exclude={"license", "origin"})
         return sha256(canonical_json(content))
 
@@ -54,7 +54,7 @@ class RawInfo(BaseModel):
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.refused.items()))
         total = sum(self.refused.values())
         kinds = "unlabelled" if self.classes is None else f"in {len(self.classes)} classes"
-        return f"images {kinds}{self._balance()}: {counts}; licence {self.license}" + (
+        return f"images {kinds}{self._balance()}: {counts}; license {self.license}" + (
             f"; {total} files refused: {reasons}" if total else ""
         )
 

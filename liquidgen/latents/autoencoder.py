@@ -6,8 +6,8 @@ from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.latents.weights import KINDS, checked_folder, read_weights
 from liquidgen.utils.errors import UserError
 
-AT_ONCE = 2**19  # px: 8 images of 256 px, 128 of 64 px
-AT_ONCE_ON_CPU = 2**16  # px: what stays in a core's caches goes up to a quarter faster
+MAX_PIXELS_PER_CALL = 2**19  # px: 8 images of 256 px, 128 of 64 px
+MAX_PIXELS_PER_CALL_ON_CPU = 2**16  # px: what stays in a core's caches goes up to a quarter faster
 RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
 
 
@@ -20,7 +20,7 @@ class Autoencoder:
     | latents | (B, channels, H/downscale, W/downscale)   | about one on average |
 
     Pixels and latents are fp32, whatever the precision of the work between them. Batches go
-    through in slices, images whole: tiles would be normalised apart from one another, and show.
+    through in slices, images whole: tiles would be normalized apart from one another, and show.
     """
 
     def __init__(self, model: torch.nn.Module, settings: AutoencoderSettings, digest: str):
@@ -53,7 +53,7 @@ class Autoencoder:
         self._check_pixels(pixels)
         # in slices: activations of a large encoder over a whole batch would not fit on a card
         size = pixels.shape[2] * pixels.shape[3]
-        parts = pixels.split(images_at_once(size, self._model.device))
+        parts = pixels.split(images_per_call(size, self._model.device))
         return torch.cat([self._encode(part) for part in parts])
 
     @torch.inference_mode()
@@ -61,7 +61,7 @@ class Autoencoder:
         """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
         self._check_latents(latents)
         size = latents.shape[2] * latents.shape[3] * self.downscale**2
-        parts = latents.split(images_at_once(size, self._model.device))
+        parts = latents.split(images_per_call(size, self._model.device))
         return torch.cat([self._decode(part) for part in parts])
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -98,9 +98,11 @@ class Autoencoder:
             raise UserError(f"latents: shape {shape}; need (B, {self.channels}, h, w)")
 
 
-def images_at_once(pixels: int, device: torch.device) -> int:
+def images_per_call(pixels: int, device: torch.device) -> int:
     """How many images of so many pixels go through an autoencoder together."""
-    return max(1, (AT_ONCE_ON_CPU if device.type == "cpu" else AT_ONCE) // pixels)
+    return max(
+        1, (MAX_PIXELS_PER_CALL_ON_CPU if device.type == "cpu" else MAX_PIXELS_PER_CALL) // pixels
+    )
 
 
 def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:

@@ -44,14 +44,14 @@ class LatentContract(BaseModel):
         side = self.image_size // self.autoencoder.downscale
         return (self.autoencoder.channels, side, side)
 
-    def standardise(self, latents: "Tensor") -> "Tensor":
+    def normalize(self, latents: "Tensor") -> "Tensor":
         """Latents (B, C, h, w) with mean 0 and deviation 1 in each channel."""
         return (latents - self._per_channel(latents, self.mean)) / self._per_channel(
             latents, self.std
         )
 
-    def restore(self, latents: "Tensor") -> "Tensor":
-        """The inverse of `standardise`: latents that the autoencoder decodes."""
+    def denormalize(self, latents: "Tensor") -> "Tensor":
+        """The inverse of `normalize`: latents that the autoencoder decodes."""
         return latents * self._per_channel(latents, self.std) + self._per_channel(
             latents, self.mean
         )

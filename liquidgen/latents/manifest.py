@@ -46,7 +46,7 @@ class Manifest(Frozen):
 
     def sealed(self) -> "Manifest":
         """The manifest with its digest."""
-        # another licence makes no other latents, and no training start anew
+        # another license makes no other latents, and no training start anew
         content = self.model_dump(mode="json", exclude={"digest", "license"})
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
 
@@ -67,7 +67,7 @@ class Manifest(Frozen):
             skipped.update(split.skipped)
             noted.update(split.notes)
         return (
-            f"latents: {counts}; licence of the autoencoder {self.contract.autoencoder.license}"
+            f"latents: {counts}; license of the autoencoder {self.contract.autoencoder.license}"
             + (f"; {skipped.total()} images skipped: {_listed(skipped)}" if skipped else "")
             + (f"; {_listed(noted)}" if noted else "")
         )

@@ -45,7 +45,7 @@ def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> StoredFi
     return StoredFile.of(path, count)
 
 
-def samples_a_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
+def samples_per_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
     """How many samples fit into a shard, at least one."""
     return max(1, shard_mb * 1_000_000 // _record(latent_shape).itemsize)
 
@@ -70,7 +70,7 @@ def verify(folder: Path) -> Manifest:
 class LatentDataset:
     """One split of a folder of latents, read by index through memory maps.
 
-    `batch` gives the latents as stored: `contract.standardise` is the caller's.
+    `batch` gives the latents as stored: `contract.normalize` is the caller's.
     """
 
     def __init__(self, folder: Path, split: str) -> None:

@@ -17,12 +17,12 @@ NETWORK, MODEL = "liquidnet", "model.json"
 REMEDY = "run `dvc repro train`"
 
 
-class ModelFacts(BaseModel):
+class ModelMetadata(BaseModel):
     """What travels with the weights.
 
     | field | meaning |
     |---|---|
-    | dataset, license | name of the dataset's block; licence of its images |
+    | dataset, license | name of the dataset's block; license of its images |
     | recipe | the settings of the stage train that decide what is learnt |
     """
 
@@ -45,13 +45,13 @@ class ModelFacts(BaseModel):
         return self.recipe["label_dropout"]
 
 
-class SavedModel(ModelFacts):
+class SavedModel(ModelMetadata):
     """model.json: the facts, and the weights file as it was written."""
 
     weights: StoredFile
 
 
-def save_model(folder: Path, model: LiquidNet, facts: ModelFacts, run_id: str) -> None:
+def save_model(folder: Path, model: LiquidNet, facts: ModelMetadata, run_id: str) -> None:
     """Write weights (safetensors, diffusers layout), model.json and run.json as one folder."""
     with new_folder(folder) as temporary:
         model.save_config(temporary / NETWORK)

@@ -19,7 +19,7 @@ CLOCKS_DIFFER = 2.0  # seconds: network drives round times
 
 
 class Backup:
-    """Keeps a copy of a training's folder in another place; an onlooker of `train`.
+    """Keeps a copy of a training's folder in another place; a callback of `train`.
 
     When it is made it brings back what the workspace lacks: whole units, and of a training that is
     on both sides the later checkpoints. Network drives lock and sync unlike disks, so that nothing

@@ -11,7 +11,7 @@ CURVES = ("loss", "validation_loss")
 
 
 class LiveView:
-    """An onlooker of `train` for notebooks; needs IPython, which every notebook has."""
+    """A callback of `train` for notebooks; needs IPython, which every notebook has."""
 
     def __init__(self) -> None:
         from IPython.display import display

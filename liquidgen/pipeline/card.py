@@ -1,11 +1,11 @@
-"""The model card: what a published model was trained on and how, its scores, its licence."""
+"""The model card: what a published model was trained on and how, its scores, its license."""
 
 import json
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from liquidgen.models.model_folder import ModelFacts
+from liquidgen.models.model_folder import ModelMetadata
 
 SCORES = Path("metrics/evaluate.json")
 # that the hub knows by their identifiers; any other is told by its name
@@ -29,7 +29,7 @@ def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
     return scores if drawn_by == weights_digest else None
 
 
-def model_card(facts: ModelFacts, scores: dict | None) -> ModelCard:
+def model_card(facts: ModelMetadata, scores: dict | None) -> ModelCard:
     """The card of a model, with the hub's metadata."""
     known = facts.license.lower() if facts.license.lower() in HUB_LICENSES else None
     data = ModelCardData(
@@ -41,11 +41,11 @@ def model_card(facts: ModelFacts, scores: dict | None) -> ModelCard:
     )
     parts = [f"---\n{data.to_yaml()}\n---", f"# {facts.name}", _introduction(facts), "## Use"]
     parts += [_use(facts), "## Training", _table(_training(facts)), "## Scores", _scores(scores)]
-    parts += ["## Licence", _license(facts)]
+    parts += ["## License", _license(facts)]
     return ModelCard("\n\n".join(parts) + "\n")
 
 
-def _introduction(facts: ModelFacts) -> str:
+def _introduction(facts: ModelMetadata) -> str:
     kind = "unconditional" if facts.classes is None else f"class-conditional ({len(facts.classes)})"
     return (
         f"A LiquidGen model: a {kind} image generator of {facts.contract.image_size} px without "
@@ -54,21 +54,21 @@ def _introduction(facts: ModelFacts) -> str:
     )
 
 
-def _use(facts: ModelFacts) -> str:
+def _use(facts: ModelMetadata) -> str:
     example = f'"{facts.classes[0]}", ' if facts.classes else ""
     text = USE.format(source="<this repository or folder>", example=example)
     return text + (f"\n\nClasses: {', '.join(facts.classes)}." if facts.classes else "")
 
 
-def _training(facts: ModelFacts) -> dict[str, object]:
+def _training(facts: ModelMetadata) -> dict[str, object]:
     contract = facts.contract
     return {
         "dataset": facts.dataset,
-        "licence of the images": facts.license,
+        "license of the images": facts.license,
         "image size": f"{contract.image_size} px, crop: {contract.crop}",
         "latents": " x ".join(map(str, contract.latent_shape)),
         "weights of the autoencoder": f"sha256 {contract.autoencoder_digest}",
-        "licence of the autoencoder": contract.autoencoder.license,
+        "license of the autoencoder": contract.autoencoder.license,
         "digest of the latents": facts.latents_digest,
         "epochs": facts.num_epochs,
         "optimizer steps": facts.num_steps,
@@ -90,8 +90,8 @@ def _scores(scores: dict | None) -> str:
     )
 
 
-def _license(facts: ModelFacts) -> str:
-    return f"The model and what it draws carry the licence of the training images: {facts.license}."
+def _license(facts: ModelMetadata) -> str:
+    return f"The model and what it draws carry the license of the training images: {facts.license}."
 
 
 def _table(rows: dict[str, object]) -> str:

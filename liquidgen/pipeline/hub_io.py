@@ -12,7 +12,7 @@ from huggingface_hub import create_repo, is_offline_mode, snapshot_download, upl
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from liquidgen.hub.errors import explained
-from liquidgen.hub.repository import TOKENS, Place
+from liquidgen.hub.repository import TOKENS, HubRepo
 from liquidgen.hub.session import bounded_requests
 from liquidgen.utils.errors import UserError
 
@@ -51,7 +51,7 @@ def published(
     """
     if is_offline_mode():
         raise UserError(f"{repo_id}: HF_HUB_OFFLINE is set; unset it to publish")
-    place = Place("model", repo_id, "main")
+    place = HubRepo("model", repo_id, "main")
     with bounded_requests(SILENCE), explained(place), TemporaryDirectory() as folder:
         try:
             made = create_repo(repo_id, private=private, token=token, exist_ok=True)

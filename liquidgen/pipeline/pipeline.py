@@ -9,10 +9,10 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, Schedu
 from diffusers.configuration_utils import FrozenDict
 
 from liquidgen.flow.draw import Seed, draw, usable_guidance
-from liquidgen.flow.solvers import scheduler_of, set_grid
+from liquidgen.flow.solvers import scheduler_of, set_timesteps
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import MODEL, ModelFacts, load_model
+from liquidgen.models.model_folder import MODEL, ModelMetadata, load_model
 from liquidgen.pipeline.arguments import Class, check_counts, labels_of, seeds_of
 from liquidgen.pipeline.card import model_card, read_scores
 from liquidgen.pipeline.hub_io import check_index, downloaded, published
@@ -30,7 +30,7 @@ class LiquidGenPipeline(DiffusionPipeline):
     | liquidnet | the network with averaged weights |
     | autoencoder | of diffusers; the latent contract in `facts` says how it is used |
     | scheduler | any flow-matching scheduler; `solver` of a call takes another one by name |
-    | facts | `ModelFacts`: classes, latent contract, training |
+    | facts | `ModelMetadata`: classes, latent contract, training |
     | scores | of the stage evaluate for these weights, or None |
 
         pipe = LiquidGenPipeline.from_pretrained("data/models/<run>")
@@ -52,7 +52,7 @@ class LiquidGenPipeline(DiffusionPipeline):
             part.to(memory_format=torch.channels_last)
         self.register_modules(liquidnet=liquidnet, autoencoder=autoencoder, scheduler=scheduler)
         self.register_to_config(facts=_plain(facts), scores=_plain(scores))
-        self._facts = ModelFacts.model_validate(_plain(facts))
+        self._facts = ModelMetadata.model_validate(_plain(facts))
 
     @classmethod
     def from_pretrained(
@@ -130,7 +130,7 @@ class LiquidGenPipeline(DiffusionPipeline):
             guidance_scale = GUIDANCE_SCALE if self._facts.label_dropout else 1.0
         check_counts(num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale)
         scheduler = scheduler_of(solver) if solver else self.scheduler
-        set_grid(scheduler, num_steps, self.device)
+        set_timesteps(scheduler, num_steps, self.device)
         autoencoder = self._pixels_of_latents()
         images, starts = [], range(0, len(labels), batch_size)
         with self.progress_bar(total=len(scheduler.timesteps) * len(starts)) as bar:

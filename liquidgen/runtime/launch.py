@@ -18,12 +18,12 @@ GRACE = 30  # seconds that a process may take to save before it is killed
 HEAD_START = 2  # seconds
 
 
-def inside() -> bool:
+def is_worker() -> bool:
     """Whether torchrun, `accelerate launch` or `launch` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
-def give_way() -> None:
+def wait_for_rank_zero() -> None:
     """Let the first process speak before this one fails, because it may have the same to say."""
     if int(os.environ.get("RANK", 0)) > 0:
         time.sleep(HEAD_START)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from liquidgen.config.params import Params, load_params, project_root
-from liquidgen.runtime.launch import give_way, inside, launch
+from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.utils.errors import UserError
 
@@ -26,18 +26,19 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
 
     With `several`, in machine.num_processes processes, of which the first has the closing line.
     """
-    if not inside():  # several are stopped by their launcher, perhaps while they end by themselves
-        # raises KeyboardInterrupt: also the open run in MLflow hears that it was stopped
+    # workers are stopped by their launcher, perhaps while they end by themselves
+    if not is_worker():
+        # raises KeyboardInterrupt, so that the open run in MLflow is closed as stopped
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         params = load_params()
-        if several and params.machine.num_processes > 1 and not inside():
+        if several and params.machine.num_processes > 1 and not is_worker():
             sys.exit(launch(params.machine.num_processes))
         if line := main(params, project_root()):
             print(line, flush=True)
     except UserError as error:
-        give_way()
+        wait_for_rank_zero()
         sys.exit(f"error: {error}")
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""

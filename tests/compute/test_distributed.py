@@ -48,7 +48,7 @@ def pixels(checkout: Checkout) -> np.ndarray:
 @pytest.mark.parametrize("length", [0, 1, 5, 8])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_shares_are_all_of_it_and_differ_by_one_at_most(length, size):
-    shares = [World(rank, size).share(range(length)) for rank in range(size)]
+    shares = [World(rank, size).shard(range(length)) for rank in range(size)]
     assert [item for share in shares for item in share] == list(range(length))
     lengths = [len(share) for share in shares]
     assert max(lengths) - min(lengths) <= 1

@@ -13,7 +13,7 @@ WRITTEN = {  # a late file of each stage
     "sample": ".dataset.json.*.tmp",
     "evaluate": ".evaluate.json.*.tmp",
 }
-ALONE = ("--force", "--single-item")
+SINGLE_PROCESS = ("--force", "--single-item")
 
 
 def outputs(root: Path) -> dict[str, bytes]:
@@ -34,13 +34,13 @@ def test_a_killed_stage_leaves_the_others_and_ends_with_the_same_bytes(
 ):
     before = outputs(checkout.root)
     fault = InWrite(stage, 1, moment, ("dvc", "stage"), WRITTEN[stage])
-    code, said = struck(checkout, fault, *ALONE, stage)
+    code, said = struck(checkout, fault, *SINGLE_PROCESS, stage)
     assert code != 0, said
     left = outputs(checkout.root)
     assert all(before.get(name, data) == data for name, data in left.items())
     lost = {name.split("/")[1] for name in before.keys() - left.keys()}
     assert lost <= own_folders(stage)
-    code, said = struck(checkout, None, *ALONE, stage)
+    code, said = struck(checkout, None, *SINGLE_PROCESS, stage)
     assert code == 0, said
     assert outputs(checkout.root) == before
     assert list((checkout.root / "data").rglob(".*")) == []
@@ -59,8 +59,8 @@ def own_folders(stage: str) -> set[str]:
 @pytest.mark.usefixtures("thorough")
 def test_a_killed_encode_keeps_its_finished_parts(checkout: Checkout):
     second_part = InWrite("encode", 2, "before fsync", ("stage",), ".*.npy.*.tmp")
-    code, said = struck(checkout, second_part, *ALONE, "encode")
+    code, said = struck(checkout, second_part, *SINGLE_PROCESS, "encode")
     assert code != 0, said
     # the same fault finds no second part to make: of two, the first is kept
-    code, said = struck(checkout, second_part, *ALONE, "encode")
+    code, said = struck(checkout, second_part, *SINGLE_PROCESS, "encode")
     assert code == 0, said

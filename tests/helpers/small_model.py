@@ -9,7 +9,7 @@ from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.contract import LatentContract
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import ModelFacts, save_model
+from liquidgen.models.model_folder import ModelMetadata, save_model
 
 CLASSES = ("hills", "marble", "dots")
 IMAGE_SIZE = 32
@@ -17,13 +17,13 @@ BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 LIQUID = load_params().raw["blocks"]["liquid"]
 
 
-def facts(classes: tuple[str, ...] | None, **contract: object) -> ModelFacts:
+def facts(classes: tuple[str, ...] | None, **contract: object) -> ModelMetadata:
     """Facts of a model that saw a few images of three classes, or of none."""
     agreed = {"autoencoder": BUILTIN, "autoencoder_digest": load_autoencoder(BUILTIN, "cpu").digest}
     agreed |= {"image_size": IMAGE_SIZE, "crop": "center", "crop_seed": 0, "flip": False}
     agreed |= {"max_upscale": 1.5, "max_pixels": 10**6, "dtype": "float16"}
     agreed |= {"mean": (0.1,) * 16, "std": (0.6,) * 16}
-    return ModelFacts(
+    return ModelMetadata(
         name="dots-32",
         classes=classes,
         contract=LatentContract(**agreed | contract),

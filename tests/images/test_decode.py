@@ -47,14 +47,14 @@ def outcome(data):
 
 
 def halves(left, right, size=(64, 64), mode="RGB"):
-    """A picture of two colours, side by side."""
+    """A picture of two colors, side by side."""
     image = Image.new(mode, size, left)
     image.paste(Image.new(mode, (size[0] // 2, size[1]), right), (size[0] // 2, 0))
     return image
 
 
-def near(found, colour, tolerance=3):
-    return np.abs(np.asarray(found, int) - np.array(colour)).max() <= tolerance
+def near(found, color, tolerance=3):
+    return np.abs(np.asarray(found, int) - np.array(color)).max() <= tolerance
 
 
 def test_a_picture_of_the_right_size_keeps_every_pixel():
@@ -79,8 +79,8 @@ def test_every_format_shows_the_same_picture(kind):
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr"])
 def test_every_mode_shows_the_same_picture(mode):
-    grey = halves((0, 0, 0), WHITE).convert("L")
-    image = grey.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr") else grey.convert(mode)
+    gray = halves((0, 0, 0), WHITE).convert("L")
+    image = gray.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr") else gray.convert(mode)
     found = pixels(save(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"))
     assert near(found[:, :12], (0, 0, 0), 8)
     assert near(found[:, 20:], WHITE, 8)

@@ -70,7 +70,7 @@ def test_an_autoencoder_of_the_hub_encodes_as_a_stage_does(
     assert contract.autoencoder == block
     assert contract.autoencoder_digest == block.sha256
     assert contract.latent_shape == (block.channels, 8, 8)
-    assert manifest.summary().endswith(f"licence of the autoencoder {block.license}")
+    assert manifest.summary().endswith(f"license of the autoencoder {block.license}")
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
@@ -103,7 +103,7 @@ def test_paintings_of_the_hub_in_latents_of_flux_become_a_model_that_draws(
     hub.forget()
     again = LiquidGenPipeline.from_pretrained(tmp_path / "saved")("Ukiyo_e", num_steps=2).images[0]
     assert np.array_equal(drawn, again)
-    assert "licence of the images | CC-BY-4.0" in (tmp_path / "saved/README.md").read_text()
+    assert "license of the images | CC-BY-4.0" in (tmp_path / "saved/README.md").read_text()
 
 
 def test_latents_are_the_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_path: Path):
@@ -270,7 +270,7 @@ def test_large_batches_go_through_in_slices_with_the_same_result(
     autoencoder = load_autoencoder(served(hub, "flux", tmp_path / "served"), "cpu")
     pixels = torch.rand(5, 3, 64, 64) * 2 - 1
     whole = autoencoder.encode(pixels)
-    monkeypatch.setattr(liquidgen.latents.autoencoder, "AT_ONCE_ON_CPU", 2 * 64 * 64)
+    monkeypatch.setattr(liquidgen.latents.autoencoder, "MAX_PIXELS_PER_CALL_ON_CPU", 2 * 64 * 64)
     torch.testing.assert_close(autoencoder.encode(pixels), whole, rtol=1e-4, atol=1e-5)
 
 

@@ -16,7 +16,7 @@ from liquidgen.latents.manifest import MANIFEST, Manifest, Split, write_manifest
 from liquidgen.latents.shards import (
     LatentDataset,
     epoch_order,
-    samples_a_shard,
+    samples_per_shard,
     verify,
     write_shard,
 )
@@ -118,9 +118,9 @@ def test_the_same_samples_give_the_same_bytes(tmp_path):
 
 
 def test_shards_are_filled_up_to_their_size():
-    count = samples_a_shard((16, 32, 32), shard_mb=1)
+    count = samples_per_shard((16, 32, 32), shard_mb=1)
     assert 25 <= count <= 30
-    assert samples_a_shard((16, 512, 512), shard_mb=1) == 1
+    assert samples_per_shard((16, 512, 512), shard_mb=1) == 1
 
 
 def test_whole_shards_pass(tmp_path):
@@ -200,11 +200,11 @@ def test_epochs_are_exact_permutations_and_differ():
     assert not np.array_equal(orders[1], epoch_order(1000, seed=4, epoch=1))
 
 
-def test_restore_undoes_standardise():
+def test_denormalize_inverts_normalize():
     latents = torch.from_numpy(samples(5)[0]).float()
-    standard = contract().standardise(latents)
+    standard = contract().normalize(latents)
     assert torch.allclose(standard[:, 2], (latents[:, 2] - 0.5) / 2.5)
-    assert torch.allclose(contract().restore(standard), latents, atol=1e-6)
+    assert torch.allclose(contract().denormalize(standard), latents, atol=1e-6)
 
 
 def test_a_contract_survives_json():

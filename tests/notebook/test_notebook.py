@@ -108,8 +108,8 @@ def test_no_cell_warns_or_fails(executed: tuple[Notebook, Path]):
 
 
 def test_an_interrupted_training_is_backed_up(notebook: Notebook, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(config: object, onlookers: list) -> None:
-        assert backup in onlookers
+    def interrupted(config: object, callbacks: list) -> None:
+        assert backup in callbacks
         raise SystemExit("stopped at step 7")
 
     backup = Mock()

@@ -252,7 +252,7 @@ def test_the_card_tells_training_scores_and_the_licence_of_the_images(saved):
     card = ModelCard.load(saved / "README.md")
     assert card.data.library_name == "diffusers"
     assert card.data.license == "cc-by-4.0"
-    assert "carry the licence of the training images: CC-BY-4.0" in card.text
+    assert "carry the license of the training images: CC-BY-4.0" in card.text
     assert "| optimizer steps | 1 |" in card.text
     assert "| batch_size | 32 |" in card.text
     assert "Classes: hills, marble, dots." in card.text

@@ -10,7 +10,7 @@ from liquidgen.models.layers.liquid import PointwiseConv
 def serpentine_order(height: int, width: int, device: torch.device) -> Tensor:
     """Positions of a row-major grid along the serpentine: left to right, then right to left.
 
-    Each step moves to a neighbour in the image. The order is its own inverse, because it only
+    Each step moves to a neighbor in the image. The order is its own inverse, because it only
     mirrors every second row. Returns (height * width,) int64.
     """
     # made anew each time, within 1% of a forward: a cache would hand tensors of inference mode to
@@ -24,7 +24,7 @@ class ZigzagScan1D(nn.Module):
     """Stimulus along the serpentine: depthwise 1-D convolution, then mixed over channels.
 
     Unlike a raster scan (compare Hu et al. 2024, ZigMa) the end of a row continues at its
-    neighbour in the next row, not at the other side of the image.
+    neighbor in the next row, not at the other side of the image.
     """
 
     def __init__(self, width: int, kernel_size: int) -> None:

@@ -10,7 +10,7 @@ from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import Account
 from liquidgen.latents.contract import LatentContract
 from liquidgen.latents.manifest import Manifest, Split, write_manifest
-from liquidgen.latents.shards import gather, samples_a_shard, write_shard
+from liquidgen.latents.shards import gather, samples_per_shard, write_shard
 from liquidgen.stages.encode.parts import Part, PartStore
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
@@ -60,7 +60,7 @@ def _write_split(
     arrays = [latents for latents, _, _ in results]
     labels = np.concatenate([labels for _, labels, _ in results])
     order = np.random.default_rng(seed).permutation(len(labels))
-    size = samples_a_shard(arrays[0].shape[1:], shard_mb)
+    size = samples_per_shard(arrays[0].shape[1:], shard_mb)
     shards = [
         write_shard(folder / f"{name}-{i:05d}.tar", gather(arrays, chosen), labels[chosen])
         for i, chosen in enumerate(np.split(order, range(size, len(order), size)))

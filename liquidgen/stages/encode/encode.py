@@ -64,11 +64,11 @@ def encode(
     raw.verify()
     parts = plan_parts(raw, SPLITS)
     # not at the top: bad settings and damaged images are told before torch's seconds have passed
-    from liquidgen.compute.device import give_back, resolve_device
-    from liquidgen.compute.distributed import ALONE
+    from liquidgen.compute.device import empty_cache, resolve_device
+    from liquidgen.compute.distributed import SINGLE_PROCESS
     from liquidgen.latents.autoencoder import load_autoencoder
 
-    place, world = resolve_device(device), world or ALONE
+    place, world = resolve_device(device), world or SINGLE_PROCESS
     with _decoders(place, num_workers) as decoders, encoding_threads(place) as threads:
         autoencoder = load_autoencoder(autoencoder_settings, place)
         facts = {
@@ -94,15 +94,15 @@ def encode(
             side = image_size // autoencoder.downscale
             latent_shape = (autoencoder.channels, side, side)
             encoder = Encoder(autoencoder, latent_shape, settings.batch_size, place, threads)
-            bar = tqdm(desc="encode", unit="img", disable=not world.first)
+            bar = tqdm(desc="encode", unit="img", disable=not world.is_main)
             with bar, own_limits:
                 _encode_parts(
-                    world.share(parts), store, encoder, decoders, image_size, settings, bar
+                    world.shard(parts), store, encoder, decoders, image_size, settings, bar
                 )
             del encoder, autoencoder  # whatever trains next in this process has their memory
-            give_back(place)
-            world.meet()
-            return assemble(folder, raw, parts, store, facts, settings) if world.first else None
+            empty_cache(place)
+            world.barrier()
+            return assemble(folder, raw, parts, store, facts, settings) if world.is_main else None
 
 
 def _decoders(device: "torch.device", num_workers: int) -> Workers:
@@ -117,13 +117,13 @@ def _work_folder(parent: Path, key: str, world: "World") -> Iterator[Path]:
     At a clean end it goes, and so do those of abandoned settings beside it.
     """
     folder = parent / key
-    if not world.first:
-        world.meet()
+    if not world.is_main:
+        world.barrier()
         yield folder
         return
     with locked(folder, "encodes the same images"):
         folder.mkdir(exist_ok=True)
-        world.meet()
+        world.barrier()
         yield folder
     for done in list(parent.glob("[!.]*")):
         # who is still at work keeps its own

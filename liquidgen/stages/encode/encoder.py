@@ -36,20 +36,20 @@ class Encoder:
         Raises:
             UserError: latents that are not finite as float16.
         """
-        batches = rebatched(arrays, self._images_a_call())
+        batches = rebatched(arrays, self._images_per_call())
         views = zip(*self.workers.map(partial(self._views, flip=flip), batches), strict=True)
         empty = np.empty((0, *self.latent_shape), np.float16)
         return np.concatenate([empty, *chain.from_iterable(views)])
 
-    def _images_a_call(self) -> int:
+    def _images_per_call(self) -> int:
         """Of a CPU's threads each takes few, so that all end together."""
-        from liquidgen.latents.autoencoder import images_at_once
+        from liquidgen.latents.autoencoder import images_per_call
 
         if self.device.type != "cpu":
             return self.batch_size
         _, height, width = self.latent_shape
         pixels = height * width * self.autoencoder.downscale**2
-        return min(self.batch_size, images_at_once(pixels // CALLS, self.device))
+        return min(self.batch_size, images_per_call(pixels // CALLS, self.device))
 
     def _views(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
         mirrored = [np.ascontiguousarray(batch[:, :, ::-1])] if flip else []

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from liquidgen.compute.distributed import joined
+from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
 from liquidgen.stages.encode.encode import encode
 from liquidgen.tracking import open_run
@@ -13,7 +13,7 @@ def main(params: Params, root: Path) -> str | None:
     """Fill data/latents/<dataset>-<size>-<autoencoder>."""
     folder = params.latents_folder
     recorded = params.flat("dataset", "autoencoder", "encode")
-    with joined(params.machine.device) as (world, device):
+    with init_distributed(params.machine.device) as (world, device):
         work = partial(
             encode,
             params.raw_folder,
@@ -26,7 +26,7 @@ def main(params: Params, root: Path) -> str | None:
             num_workers=params.machine.num_workers,
             world=world,
         )
-        if not world.first:
+        if not world.is_main:
             return work()
         with open_run(
             root, params.tracking.experiment, "encode", name=folder.name, params=recorded

@@ -7,7 +7,7 @@
 | train_fd, train_kid | as many training pictures as samples, through it | holdout |
 | class_accuracy | samples, as the class that was asked for | |
 | probe_accuracy, probe_scrambled_accepted | holdout through it, intact and scrambled | |
-| memorised_share | samples | nearest training pictures |
+| memorized_share | samples | nearest training pictures |
 
 The holdout is compared as it is; everything else has been through the autoencoder. train_fd and
 train_kid are what real pictures get in the samples' place: a generator that does better copies.
@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from liquidgen.compute.distributed import ALONE, World
+from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.stages.evaluate import scores
 from liquidgen.stages.evaluate.class_probe import scramble
-from liquidgen.stages.evaluate.feature_extraction import Gallery
-from liquidgen.stages.evaluate.figures import draw_neighbours, write_accuracies
-from liquidgen.stages.evaluate.scores import Judged, Scores
-from liquidgen.stages.evaluate.seen import Seen
+from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor
+from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
+from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
+from liquidgen.stages.evaluate.scores import EvaluationFeatures, Scores
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder, write_json
 
 PROBE_LIMIT = 3072  # training pictures that the probe is fitted to, drawn at random
-SHOWN, SHOWN_NEIGHBOURS = 12, 5  # rows and columns of neighbours.png
+SHOWN, SHOWN_NEIGHBORS = 12, 5  # rows and columns of neighbors.png
 
 
 def evaluate(
@@ -45,7 +45,7 @@ def evaluate(
     *,
     settings: EvaluateSettings,
     device: str | torch.device,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Scores | None:
     """Score samples; pictures and tables go to `folder`, which is replaced.
 
@@ -62,28 +62,32 @@ def evaluate(
     num_train = manifest.splits["train"].count
     _check_counts(samples.counts["samples"], num_train, raw.counts["holdout"], settings)
     _check_latents(samples, manifest.digest, latents_folder)
-    gallery = Gallery(latents_folder, batch_size=settings.batch_size, device=device, world=world)
+    gallery = FeatureExtractor(
+        latents_folder, batch_size=settings.batch_size, device=device, world=world
+    )
     order = np.random.default_rng(settings.seed).permutation(len(gallery.train))
-    judged = _look(gallery, samples, raw, order, world)
-    if not world.first:
+    all_features = _look(gallery, samples, raw, order, world)
+    if not world.is_main:
         return None
-    found = scores.neighbours(judged, SHOWN_NEIGHBOURS)
-    figures = scores.distances(judged, settings) | {"memorised_share": found.memorised_share}
+    found = scores.neighbors(all_features, SHOWN_NEIGHBORS)
+    figures = scores.distances(all_features, settings) | {"memorized_share": found.memorized_share}
     with new_folder(folder) as temporary:
         rows = found.ratios[:, 0].argsort()[:SHOWN]
-        draw_neighbours(
-            temporary / "neighbours.png",
+        draw_neighbors(
+            temporary / "neighbors.png",
             samples=gallery.show_files(samples, "samples", rows.tolist()),
-            neighbours=[gallery.show(gallery.train, order[found.indices[row]]) for row in rows],
+            neighbors=[gallery.show(gallery.train, order[found.indices[row]]) for row in rows],
             ratios=found.ratios[rows, 0],
         )
         if raw.classes is not None:
             scrambled = _look_scrambled(gallery, order, settings.seed)
-            known = Seen(judged.train.features[:PROBE_LIMIT], judged.train.labels[:PROBE_LIMIT])
-            accepted = scores.accepted(judged, known, *scrambled, len(raw.classes))
+            known = LabeledFeatures(
+                all_features.train.features[:PROBE_LIMIT], all_features.train.labels[:PROBE_LIMIT]
+            )
+            accepted = scores.accepted(all_features, known, *scrambled, len(raw.classes))
             figures |= scores.class_scores(accepted)
             write_accuracies(temporary, raw.classes, accepted)
-    return Scores(figures, _protocol(judged, gallery, samples, settings))
+    return Scores(figures, _protocol(all_features, gallery, samples, settings))
 
 
 def write_scores(path: Path, scores: Scores) -> None:
@@ -95,7 +99,7 @@ def write_scores(path: Path, scores: Scores) -> None:
 def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSettings) -> None:
     """Refuse what cannot be scored, all at once, before anything slow is done."""
     least = min(samples, train, holdout)
-    limits = {"kid_subset_size": least, "neighbours": least - 1}
+    limits = {"kid_subset_size": least, "neighbors": least - 1}
     beyond = [
         f"evaluate.{key} is {value}, but may be at most {limit}"
         for key, limit in limits.items()
@@ -118,12 +122,12 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
 
 
 def _look(
-    gallery: Gallery, samples: RawDataset, raw: RawDataset, order: np.ndarray, world: World
-) -> Judged:
+    gallery: FeatureExtractor, samples: RawDataset, raw: RawDataset, order: np.ndarray, world: World
+) -> EvaluationFeatures:
     seen = gallery.files(samples, "samples")
-    if world.first and len(seen.labels) != samples.counts["samples"]:
+    if world.is_main and len(seen.labels) != samples.counts["samples"]:
         raise UserError(f"{samples.folder}: not all samples are readable; run `dvc repro sample`")
-    return Judged(
+    return EvaluationFeatures(
         samples=seen,
         holdout=gallery.files(raw, "holdout"),
         reconstructed=gallery.all_latents(gallery.holdout, np.arange(len(gallery.holdout))),
@@ -131,7 +135,9 @@ def _look(
     )
 
 
-def _look_scrambled(gallery: Gallery, order: np.ndarray, seed: int) -> tuple[Seen, Seen]:
+def _look_scrambled(
+    gallery: FeatureExtractor, order: np.ndarray, seed: int
+) -> tuple[LabeledFeatures, LabeledFeatures]:
     """Half as many scrambled training pictures, to fit the probe to, and the scrambled holdout."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -143,16 +149,19 @@ def _look_scrambled(gallery: Gallery, order: np.ndarray, seed: int) -> tuple[See
 
 
 def _protocol(
-    judged: Judged, gallery: Gallery, samples: RawDataset, settings: EvaluateSettings
+    all_features: EvaluationFeatures,
+    gallery: FeatureExtractor,
+    samples: RawDataset,
+    settings: EvaluateSettings,
 ) -> dict[str, Any]:
     """What every score must be read with."""
     return {
         "samples_of": samples.info.origin,
-        "num_samples": len(judged.samples.labels),
-        "num_compared": scores.compared(judged),  # samples in the distances
+        "num_samples": len(all_features.samples.labels),
+        "num_compared": scores.compared(all_features),  # samples in the distances
         "reference_split": "holdout",
-        "num_reference": len(judged.holdout.labels),
-        "num_train": len(judged.train.labels),
+        "num_reference": len(all_features.holdout.labels),
+        "num_train": len(all_features.train.labels),
         "feature_network": gallery.network.name,
         "feature_digest": gallery.network.digest,
         "autoencoder_digest": gallery.contract.autoencoder_digest,

@@ -9,17 +9,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from liquidgen.compute.distributed import ALONE, World
+from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.figures.grid import to_images
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import GroupDecoder
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.evaluate.feature_network import load_features
-from liquidgen.stages.evaluate.seen import Seen
+from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
 
 
-class Gallery:
+class FeatureExtractor:
     """Looks at pictures through the feature network, and at latents through the autoencoder.
 
     Raises:
@@ -32,7 +32,7 @@ class Gallery:
         *,
         batch_size: int,
         device: str | torch.device,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         self.train = LatentDataset(latents_folder, "train")
         self.holdout = LatentDataset(latents_folder, "holdout")
@@ -42,26 +42,26 @@ class Gallery:
         self.contract.check_autoencoder(self._autoencoder.digest)
         self._batch_size, self._device, self._world = batch_size, device, world
 
-    def files(self, raw: RawDataset, split: str) -> Seen:
+    def files(self, raw: RawDataset, split: str) -> LabeledFeatures:
         """All pictures of a split of image files, cropped and resized as encode does.
 
         In a world each process looks at its share; only the first knows what all have seen.
         """
-        own = self._world.share(list(raw.groups(split)))
+        own = self._world.shard(list(raw.groups(split)))
         groups = map(self._decoder(), own)
         batches = ((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
         return self._together(self._see(batches, sum(group.count for group in own)))
 
-    def all_latents(self, dataset: LatentDataset, indices: np.ndarray) -> Seen:
+    def all_latents(self, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
         """As `latents` without a change, but each process of a world looks at its share."""
-        return self._together(self.latents(dataset, self._world.share(indices)))
+        return self._together(self.latents(dataset, self._world.shard(indices)))
 
     def latents(
         self,
         dataset: LatentDataset,
         indices: np.ndarray,
         change: Callable[[Tensor], Tensor] = lambda latents: latents,
-    ) -> Seen:
+    ) -> LabeledFeatures:
         """Pictures that latents decode to, perhaps after a change of each batch of latents."""
         stored = (dataset.batch(part) for part in self._batches(indices))
         batches = ((self._decode(change(latents)), labels) for latents, labels in stored)
@@ -99,21 +99,21 @@ class Gallery:
         pixels = self._autoencoder.decode(latents.to(self._device))
         return ((pixels + 1) * 127.5).round() / 127.5 - 1
 
-    def _together(self, own: Seen) -> Seen:
+    def _together(self, own: LabeledFeatures) -> LabeledFeatures:
         parts = self._world.gather(own) or [own]
-        return Seen(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return LabeledFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     @torch.inference_mode()
-    def _see(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> Seen:
+    def _see(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> LabeledFeatures:
         features = [torch.empty(0, self.network.num_features)]
         labels = [torch.empty(0, dtype=torch.int64)]
-        quiet = not self._world.first
+        quiet = not self._world.is_main
         with tqdm(desc="evaluate", total=total, unit="img", disable=quiet) as progress:
             for pixels, known in batches:
                 features.append(self.network(pixels.to(self._device)).cpu())
                 labels.append(known)
                 progress.update(len(known))
-        return Seen(torch.cat(features), torch.cat(labels))
+        return LabeledFeatures(torch.cat(features), torch.cat(labels))
 
 
 def to_pixels(images: np.ndarray) -> Tensor:

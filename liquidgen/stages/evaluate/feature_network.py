@@ -37,7 +37,7 @@ def convolve(channels, width, stride):
 
 
 class FeatureNetwork(nn.Module):
-    """A small convolutional network that sees structure, texture and colour.
+    """A small convolutional network that sees structure, texture and color.
 
     | argument | is |
     |---|---|
@@ -47,8 +47,8 @@ class FeatureNetwork(nn.Module):
     | layout_channels | channels of the 1/16 map that is kept with its positions |
     | num_features | length D of the feature vector |
 
-    Pooled maps of every depth tell texture and colour, the unpooled deepest map tells where
-    things are; one linear layer joins them, normalised to unit variance over the training bank.
+    Pooled maps of every depth tell texture and color, the unpooled deepest map tells where
+    things are; one linear layer joins them, normalized to unit variance over the training bank.
     """
 
     def __init__(self, name, input_side, widths, layout_channels, num_features):

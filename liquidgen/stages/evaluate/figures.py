@@ -8,14 +8,14 @@ from PIL import Image
 from torch import Tensor
 
 from liquidgen.figures.grid import class_grid
-from liquidgen.stages.evaluate.scores import Accepted
+from liquidgen.stages.evaluate.scores import ProbeResult
 
 
-def draw_neighbours(
+def draw_neighbors(
     path: Path,
     *,
     samples: Sequence[Image.Image],
-    neighbours: Sequence[Sequence[Image.Image]],
+    neighbors: Sequence[Sequence[Image.Image]],
     ratios: Sequence[float],
 ) -> None:
     """Each sample at the left of its nearest training pictures.
@@ -23,11 +23,13 @@ def draw_neighbours(
     `ratios` are distances in medians of the holdout: below 1 is nearer than usual.
     """
     blank = Image.new("RGB", samples[0].size, "white")
-    rows = [[sample, blank, *row] for sample, row in zip(samples, neighbours, strict=True)]
+    rows = [[sample, blank, *row] for sample, row in zip(samples, neighbors, strict=True)]
     class_grid(rows, [f"{ratio:.2f}" for ratio in ratios]).save(path)
 
 
-def write_accuracies(folder: Path, classes: Sequence[str], accepted: dict[str, Accepted]) -> None:
+def write_accuracies(
+    folder: Path, classes: Sequence[str], accepted: dict[str, ProbeResult]
+) -> None:
     """classes.csv and classes.png: the share of each class that is seen as its own class.
 
     A class without pictures has an empty field.

@@ -1,6 +1,6 @@
-"""Scores of pictures, on their features (N, D): distances of sets, and each picture's place.
+"""Distances between sets of features (N, D), and of each image to its neighbors.
 
-`features` are of the judged pictures, `reference` of real ones; both float (N, D), N may differ.
+`features` are of the evaluated images, `reference` of real ones; both float (N, D), N may differ.
 """
 
 import warnings
@@ -78,14 +78,14 @@ def kernel_distance(
 
 
 class Coverage(NamedTuple):
-    """How much of the judged pictures is real-like, and how much of the real ones is met.
+    """How much of the all_features pictures is real-like, and how much of the real ones is met.
 
     | field | share, or (density) average, of | range |
     |---|---|---|
-    | precision | judged pictures within the reference's neighbourhoods | 0..1 |
-    | recall | reference pictures within the judged pictures' neighbourhoods | 0..1 |
-    | density | neighbourhoods of the reference that a judged picture is in, over k | 0.. |
-    | coverage | reference pictures with a judged one in their neighbourhood | 0..1 |
+    | precision | all_features pictures within the reference's neighbourhoods | 0..1 |
+    | recall | reference pictures within the all_features pictures' neighbourhoods | 0..1 |
+    | density | neighbourhoods of the reference that a all_features picture is in, over k | 0.. |
+    | coverage | reference pictures with a all_features one in their neighbourhood | 0..1 |
     """
 
     precision: float
@@ -94,27 +94,27 @@ class Coverage(NamedTuple):
     coverage: float
 
 
-def coverage(features: Tensor, reference: Tensor, *, neighbours: int) -> Coverage:
+def coverage(features: Tensor, reference: Tensor, *, neighbors: int) -> Coverage:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-    The neighbourhood of a picture is the ball out to its `neighbours`-th nearest of its own set.
+    The neighbourhood of a picture is the ball out to its `neighbors`-th nearest of its own set.
 
     Raises:
-        UserError: a set has no more pictures than `neighbours`.
+        UserError: a set has no more pictures than `neighbors`.
     """
     smallest = min(len(features), len(reference))
-    if neighbours >= smallest:
+    if neighbors >= smallest:
         raise UserError(
-            f"evaluate.neighbours: {neighbours} is too many for {smallest} pictures; "
+            f"evaluate.neighbors: {neighbors} is too many for {smallest} pictures; "
             f"set it to less than {smallest}, or make more pictures"
         )
     between = distances(features, reference)
-    in_reference = between <= _radii(reference, neighbours)
-    in_features = between <= _radii(features, neighbours)[:, None]
+    in_reference = between <= _radii(reference, neighbors)
+    in_features = between <= _radii(features, neighbors)[:, None]
     return Coverage(
         precision=in_reference.any(1).float().mean().item(),
         recall=in_features.any(0).float().mean().item(),
-        density=in_reference.sum(1).float().mean().item() / neighbours,
+        density=in_reference.sum(1).float().mean().item() / neighbors,
         coverage=in_reference.any(0).float().mean().item(),
     )
 
@@ -138,7 +138,7 @@ def nearest(features: Tensor, training: Tensor, *, count: int) -> Nearest:
     return Nearest(torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts]))
 
 
-def memorised_share(sample_distances: Tensor, holdout_distances: Tensor) -> float:
+def memorized_share(sample_distances: Tensor, holdout_distances: Tensor) -> float:
     """Share of samples nearer to a training picture than the median holdout picture is.
 
     | argument | is |
@@ -150,6 +150,6 @@ def memorised_share(sample_distances: Tensor, holdout_distances: Tensor) -> floa
     return (sample_distances < holdout_distances.median()).float().mean().item()
 
 
-def _radii(features: Tensor, neighbours: int) -> Tensor:
+def _radii(features: Tensor, neighbors: int) -> Tensor:
     # the picture itself, at distance 0, is the first of the nearest
-    return distances(features, features).kthvalue(neighbours + 1, dim=1).values
+    return distances(features, features).kthvalue(neighbors + 1, dim=1).values

@@ -9,7 +9,7 @@ from torch import Tensor
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.class_probe import Probe
-from liquidgen.stages.evaluate.seen import Seen
+from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
 
 
 @dataclass(frozen=True)
@@ -35,52 +35,52 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationFeatures:
     """All pictures as seen: the holdout as it is, the others through the autoencoder.
 
     `reconstructed` are the holdout's.
     """
 
-    samples: Seen
-    holdout: Seen
-    reconstructed: Seen
-    train: Seen
+    samples: LabeledFeatures
+    holdout: LabeledFeatures
+    reconstructed: LabeledFeatures
+    train: LabeledFeatures
 
 
-def compared(judged: Judged) -> int:
+def compared(all_features: EvaluationFeatures) -> int:
     """How many samples, and as many training pictures, the distances are of."""
-    return min(len(judged.samples.labels), len(judged.train.labels))
+    return min(len(all_features.samples.labels), len(all_features.train.labels))
 
 
-def distances(judged: Judged, settings: EvaluateSettings) -> dict[str, float]:
+def distances(all_features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
     """Distances to the holdout: of samples, of itself, and of real pictures in their place.
 
     Samples and real pictures are as many, because the Frechet distance depends on the number.
     """
-    count = compared(judged)
+    count = compared(all_features)
     sets = {
-        "": judged.samples.features[:count],
-        "reconstruction_": judged.reconstructed.features,
-        "train_": judged.train.features[:count],
+        "": all_features.samples.features[:count],
+        "reconstruction_": all_features.reconstructed.features,
+        "train_": all_features.train.features[:count],
     }
     scores = {}
     for name, features in sets.items():
         kid = metrics.kernel_distance(
             features,
-            judged.holdout.features,
+            all_features.holdout.features,
             subset_size=settings.kid_subset_size,
             subsets=settings.kid_subsets,
             seed=settings.seed,
         )
-        scores[f"{name}fd"] = metrics.frechet_distance(features, judged.holdout.features)
+        scores[f"{name}fd"] = metrics.frechet_distance(features, all_features.holdout.features)
         scores |= {f"{name}kid": kid.mean, f"{name}kid_std": kid.std}
     covered = metrics.coverage(
-        judged.samples.features, judged.holdout.features, neighbours=settings.neighbours
+        all_features.samples.features, all_features.holdout.features, neighbors=settings.neighbors
     )
     return scores | covered._asdict()
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """Nearest training pictures of the samples, indices into `train` and distances (N, k).
 
     The distances are ratios to the median of the holdout's distances to its nearest.
@@ -88,21 +88,23 @@ class Neighbours(NamedTuple):
 
     indices: np.ndarray
     ratios: np.ndarray
-    memorised_share: float
+    memorized_share: float
 
 
-def neighbours(judged: Judged, count: int) -> Neighbours:
+def neighbors(all_features: EvaluationFeatures, count: int) -> Neighbors:
     """The `count` nearest training pictures of each sample, and the share of copies."""
-    own = metrics.nearest(judged.samples.features, judged.train.features, count=count)
-    usual = metrics.nearest(judged.reconstructed.features, judged.train.features, count=1)
-    return Neighbours(
+    own = metrics.nearest(all_features.samples.features, all_features.train.features, count=count)
+    usual = metrics.nearest(
+        all_features.reconstructed.features, all_features.train.features, count=1
+    )
+    return Neighbors(
         indices=own.indices.numpy(),
         ratios=(own.distances / usual.distances.median()).numpy(),
-        memorised_share=metrics.memorised_share(own.distances[:, 0], usual.distances[:, 0]),
+        memorized_share=metrics.memorized_share(own.distances[:, 0], usual.distances[:, 0]),
     )
 
 
-class Accepted(NamedTuple):
+class ProbeResult(NamedTuple):
     """Which pictures (N,) the probe sees as their own class, and their classes (N,)."""
 
     seen: Tensor
@@ -110,22 +112,26 @@ class Accepted(NamedTuple):
 
 
 def accepted(
-    judged: Judged, known: Seen, scrambled_train: Seen, scrambled_holdout: Seen, num_classes: int
-) -> dict[str, Accepted]:
+    all_features: EvaluationFeatures,
+    known: LabeledFeatures,
+    scrambled_train: LabeledFeatures,
+    scrambled_holdout: LabeledFeatures,
+    num_classes: int,
+) -> dict[str, ProbeResult]:
     """What a probe, fitted to known training pictures, says of samples and of the holdout."""
     probe = Probe(*known, scrambled_train.features, num_classes)
     looked_at = {
-        "samples": judged.samples,
-        "holdout": judged.reconstructed,
+        "samples": all_features.samples,
+        "holdout": all_features.reconstructed,
         "scrambled": scrambled_holdout,
     }
     return {
-        kind: Accepted(probe.predict(features) == labels, labels)
+        kind: ProbeResult(probe.predict(features) == labels, labels)
         for kind, (features, labels) in looked_at.items()
     }
 
 
-def class_scores(accepted: dict[str, Accepted]) -> dict[str, float]:
+def class_scores(accepted: dict[str, ProbeResult]) -> dict[str, float]:
     """Shares of pictures that are seen as their own class."""
     share = {kind: pictures.seen.float().mean().item() for kind, pictures in accepted.items()}
     return {

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from liquidgen.compute.distributed import joined
+from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
 from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
 from liquidgen.tracking import open_run
@@ -12,7 +12,7 @@ from liquidgen.tracking.run_file import read_run
 
 def main(params: Params, root: Path) -> str | None:
     """Fill metrics/evaluate.json and data/evaluation/<run>."""
-    with joined(params.machine.device) as (world, device):
+    with init_distributed(params.machine.device) as (world, device):
         work = partial(
             evaluate,
             params.samples_folder,
@@ -23,7 +23,7 @@ def main(params: Params, root: Path) -> str | None:
             device=device,
             world=world,
         )
-        if not world.first:
+        if not world.is_main:
             return work()
         with open_run(
             root,

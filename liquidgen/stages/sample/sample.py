@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from liquidgen.compute.distributed import ALONE, World
+from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
 from liquidgen.figures.grid import class_grid
 from liquidgen.flow.draw import draw, labels_of, usable_guidance
@@ -31,7 +31,7 @@ def sample(
     *,
     settings: SampleSettings,
     device: torch.device,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Image.Image | None:
     """Draw images, image i of class i modulo the number of classes; returns the grid.
 
@@ -47,7 +47,7 @@ def sample(
     guidance_scale = usable_guidance(facts, settings.guidance_scale)
     settings = settings.model_copy(update={"guidance_scale": guidance_scale})
     drawn = _drawn(model, autoencoder, facts, settings, world)
-    if not world.first:
+    if not world.is_main:
         return next(drawn, None)  # it draws its shares and hands them over
     rows: list[list[Image.Image]] = [[] for _ in facts.classes or ("no class",)]
     with (
@@ -100,11 +100,11 @@ def _drawn(
             guidance_scale=settings.guidance_scale,
         )
 
-    total, quiet = settings.num_images, not world.first
+    total, quiet = settings.num_images, not world.is_main
     with tqdm(desc="sample", total=total, unit="img", disable=quiet) as bar:
         for start in range(0, total, settings.batch_size):
             numbers = range(start, min(start + settings.batch_size, total))
-            own = world.share(numbers)
+            own = world.shard(numbers)
             if parts := world.gather(drawn(own) if own else []):
                 yield from zip(numbers, chain.from_iterable(parts), strict=True)
             bar.update(len(numbers))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from liquidgen.compute.distributed import joined
+from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
 from liquidgen.stages.sample.sample import GRID, sample
 from liquidgen.tracking import open_run
@@ -12,8 +12,8 @@ from liquidgen.tracking.run_file import read_run
 def main(params: Params, root: Path) -> str | None:
     """Fill data/samples/<run>."""
     model, folder = params.model_folder, params.samples_folder
-    with joined(params.machine.device) as (world, device):
-        if not world.first:
+    with init_distributed(params.machine.device) as (world, device):
+        if not world.is_main:
             return sample(model, folder, settings=params.sample, device=device, world=world)
         with open_run(
             root,

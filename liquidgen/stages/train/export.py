@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from liquidgen.models.model_folder import ModelFacts, save_model
+from liquidgen.models.model_folder import ModelMetadata, save_model
 from liquidgen.stages.train.run_state import COSMETIC
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.files import atomic, write_json
@@ -29,7 +29,7 @@ def train_scores(trainer: Trainer) -> dict[str, float]:
 def export(trainer: Trainer, folder: Path, metrics: Path, *, name: str, run_id: str) -> None:
     """Write averaged weights and facts to `folder`, train.json and train.csv to `metrics`."""
     training = trainer.training
-    facts = ModelFacts(
+    facts = ModelMetadata(
         name=name,
         classes=training.dataset.classes,
         contract=training.dataset.contract,

@@ -9,7 +9,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from liquidgen.compute.distributed import ALONE, World
+from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import TrainSettings
 from liquidgen.flow.matching import TIME_SAMPLINGS, drop_labels, flow_loss
 from liquidgen.models.liquidnet import LiquidNet
@@ -42,7 +42,7 @@ def generator_for(seed: int, step: int) -> torch.Generator:
 
 
 class Learner:
-    """Trains a network by flow matching on standardised latents.
+    """Trains a network by flow matching on normalized latents.
 
     In a world of several processes each sees its share of every batch, and all stay equal.
 
@@ -55,7 +55,7 @@ class Learner:
         model: LiquidNet,
         settings: TrainSettings,
         device: torch.device,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         _check_batch(settings, world)
         self.dtype = resolve_precision(settings.precision, device)
@@ -90,7 +90,7 @@ class Learner:
         noise = torch.randn((whole, *latents.shape[1:]), generator=generator)
         t = TIME_SAMPLINGS[s.time_sampling](torch.rand(whole, generator=generator))
         drop = torch.rand(whole, generator=generator)
-        noise, t, drop = map(self.world.share, (noise, t, drop))
+        noise, t, drop = map(self.world.shard, (noise, t, drop))
         latents, labels, noise, t, drop = self._placed(latents, labels, noise, t, drop)
         labels = drop_labels(labels, self.model.null_label, s.label_dropout, drop)
         loss = self.world.sum(self._backward(latents, labels, noise, t)) / self.world.size

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from liquidgen.compute.device import give_back
+from liquidgen.compute.device import empty_cache
 from liquidgen.figures.grid import class_grid, to_images
 from liquidgen.flow.matching import guided, integrate
 from liquidgen.latents.contract import LatentContract
@@ -45,7 +45,7 @@ def preview_grid(
             check()
             return velocity(x_t, t, labels)
 
-        latents = contract.restore(integrate(checked, noise, labels, STEPS))
+        latents = contract.denormalize(integrate(checked, noise, labels, STEPS))
     autoencoder = load_autoencoder(contract.autoencoder, learner.device)
     contract.check_autoencoder(autoencoder.digest)
     drawn = []
@@ -53,5 +53,5 @@ def preview_grid(
         check()
         drawn.append(to_images(autoencoder.decode(row)))
     del autoencoder
-    give_back(learner.device)
+    empty_cache(learner.device)
     return class_grid(drawn, names)

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from liquidgen.compute.distributed import joined
+from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
-from liquidgen.stages.train.callbacks import Log, Unrecorded, Watched
+from liquidgen.stages.train.callbacks import CallbackLogger, NullLogger, TrainingLogger
 from liquidgen.stages.train.export import export, train_scores
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
 
 
-def main(params: Params, root: Path, onlookers: Sequence[Log] = ()) -> str | None:
-    """Fill data/models/<run> and write the training's scores; onlookers see points and pictures."""
-    with joined(params.machine.device) as (world, device):
+def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:
+    """Fill data/models/<run> and write the training's scores; callbacks see points and pictures."""
+    with init_distributed(params.machine.device) as (world, device):
         training = prepare_training(
             params.latents_folder,
             root / "work/train",
@@ -23,8 +23,8 @@ def main(params: Params, root: Path, onlookers: Sequence[Log] = ()) -> str | Non
             block_settings=params.block,
             settings=params.train,
         )
-        if not world.first:
-            return Trainer(training, device, world).run(Unrecorded())
+        if not world.is_main:
+            return Trainer(training, device, world).run(NullLogger())
         with training.locked():
             trainer = Trainer(training, device, world)
             with open_run(
@@ -41,7 +41,7 @@ def main(params: Params, root: Path, onlookers: Sequence[Log] = ()) -> str | Non
                 training.remember_run(run.run_id)
                 latents, digest = params.latents_folder, training.dataset.manifest.digest
                 run.log_dataset(latents.name, digest[:16], str(latents))
-                trainer.run(Watched(run, onlookers))
+                trainer.run(CallbackLogger(run, callbacks))
                 run.log_metrics(train_scores(trainer), trainer.learner.step)
                 export(
                     trainer,

@@ -13,11 +13,11 @@ from torch._dynamo.exc import TorchDynamoException
 from tqdm.auto import tqdm
 
 from liquidgen.compute.device import keep_freed_memory
-from liquidgen.compute.distributed import ALONE, World
+from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.latents.shards import epoch_order
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runtime.signals import Interrupt, Interrupted
-from liquidgen.stages.train.callbacks import Log
+from liquidgen.stages.train.callbacks import TrainingLogger
 from liquidgen.stages.train.checkpoint import (
     checkpoints,
     load_checkpoint,
@@ -42,7 +42,9 @@ class Trainer:
     In a world of several processes the first one saves, and logs for all.
     """
 
-    def __init__(self, training: Training, device: torch.device, world: World = ALONE) -> None:
+    def __init__(
+        self, training: Training, device: torch.device, world: World = SINGLE_PROCESS
+    ) -> None:
         self.training, self.settings, self.world = training, training.settings, world
         if device.type == "cpu":
             keep_freed_memory()
@@ -61,7 +63,7 @@ class Trainer:
         self.validation = Validation(training.holdout, self.learner)
         self.saved_at = time.monotonic()
 
-    def run(self, log: Log) -> None:
+    def run(self, log: TrainingLogger) -> None:
         """Train.
 
         Raises UserError after ten broken steps and where torch cannot compile what it is asked to;
@@ -71,7 +73,7 @@ class Trainer:
             return
         batch_size = self.settings.batch_size
         total, initial = self.training.last_step * batch_size, self.learner.step * batch_size
-        quiet = not self.world.first
+        quiet = not self.world.is_main
         bar = tqdm(desc="train", total=total, initial=initial, unit="img", disable=quiet)
         with bar, Interrupt() as self.interrupt:
             try:
@@ -122,9 +124,9 @@ class Trainer:
     def advance(self, indices: np.ndarray) -> None:
         """One training step, with a stop after too many broken ones in a row."""
         started = time.perf_counter()
-        latents, labels = self.training.dataset.batch(self.world.share(indices))
-        standardised = self.training.dataset.contract.standardise(latents)
-        loss, norm = self.learner.train_step(standardised, labels)
+        latents, labels = self.training.dataset.batch(self.world.shard(indices))
+        normalized = self.training.dataset.contract.normalize(latents)
+        loss, norm = self.learner.train_step(normalized, labels)
         progress = self.progress
         progress.seconds += time.perf_counter() - started
         if math.isfinite(loss) and math.isfinite(norm):
@@ -142,7 +144,7 @@ class Trainer:
                 " at these latents"
             )
 
-    def report(self, log: Log, bar: tqdm) -> None:
+    def report(self, log: TrainingLogger, bar: tqdm) -> None:
         """Log what is due at this step: losses, a validation, a preview."""
         s, step, losses = self.settings, self.learner.step, self.progress.losses
         done, within = step == self.training.last_step, step % self.training.steps_per_epoch
@@ -160,7 +162,7 @@ class Trainer:
             self.look_for_interrupt()  # the first process may have left its preview for it
         self.progress.reported = step
 
-    def validate(self, log: Log) -> None:
+    def validate(self, log: TrainingLogger) -> None:
         """Log the validation loss, and add a row to the curve."""
         step, losses = self.learner.step, self.progress.losses
         measured = self.validation.measure(self.learner, self.look_for_interrupt)
@@ -169,9 +171,9 @@ class Trainer:
         self.progress.curve.append({"epoch": epoch, "loss": mean(losses)} | measured)
         losses.clear()
 
-    def preview(self, log: Log) -> None:
+    def preview(self, log: TrainingLogger) -> None:
         """Log a sample grid, drawn by the first process."""
-        if self.world.first:
+        if self.world.is_main:
             dataset = self.training.dataset
             with suppress(Interrupted):
                 grid = preview_grid(
@@ -181,7 +183,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint and drop the older ones, in the first process."""
-        if not self.world.first:
+        if not self.world.is_main:
             return
         self.progress.note_memory(self.learner.device)
         tensors, facts = self.learner.state()

@@ -20,7 +20,7 @@ class Validation:
         count = min(len(holdout), MOST_SAMPLES)
         generator = generator_for(0, 0)  # all experiments are asked the same questions
         latents, self.labels = holdout.batch(range(count))
-        self.latents = holdout.contract.standardise(latents)
+        self.latents = holdout.contract.normalize(latents)
         self.noise = torch.randn(latents.shape, generator=generator)
         strata = (torch.arange(count) + 0.5) / count
         self.t = strata[torch.randperm(count, generator=generator)]
@@ -30,7 +30,7 @@ class Validation:
 
         `check` is called before each batch, as often in each process, and may raise to leave.
         """
-        own = map(learner.world.share, (self.latents, self.labels, self.noise, self.t))
+        own = map(learner.world.shard, (self.latents, self.labels, self.noise, self.t))
         batches = math.ceil(len(self.t) / learner.settings.batch_size)
         found = []
         with learner.averaged():
@@ -38,7 +38,7 @@ class Validation:
                 check()
                 found.append(learner.losses(*part))
         losses = torch.zeros(len(self.t))
-        learner.world.share(losses).copy_(torch.cat(found))
+        learner.world.shard(losses).copy_(torch.cat(found))
         losses = learner.world.sum(losses)
         return {"validation_loss": losses.mean().item(), **self._in_bins(losses)}
 

@@ -45,7 +45,7 @@ def test_the_order_visits_every_position_once(height, width):
 
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
-def test_neighbours_in_the_order_are_neighbours_in_the_image(height, width):
+def test_neighbors_in_the_order_are_neighbors_in_the_image(height, width):
     order = serpentine_order(height, width, CPU)
     places = torch.stack([order // width, order % width])
     assert (places.diff(dim=1).abs().sum(0) == 1).all()
@@ -87,7 +87,7 @@ def test_the_scan_mixes_channels_at_each_position():
 
 
 @pytest.mark.parametrize("kernel_size", KERNELS)
-def test_a_position_sees_exactly_its_neighbours_on_the_serpentine(kernel_size):
+def test_a_position_sees_exactly_its_neighbors_on_the_serpentine(kernel_size):
     places = path(6, 7)
     reach = kernel_size // 2
     for i, place in enumerate(places):

@@ -1,4 +1,4 @@
-"""The stage evaluate on small real data: procedural paintings, encoded and judged."""
+"""The stage evaluate on small real data: procedural paintings, encoded and all_features."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
-SETTINGS = EvaluateSettings(batch_size=64, neighbours=3, kid_subset_size=30, kid_subsets=20, seed=0)
+SETTINGS = EvaluateSettings(batch_size=64, neighbors=3, kid_subset_size=30, kid_subsets=20, seed=0)
 
 
 def prepare(folder, dataset):
@@ -123,7 +123,7 @@ def test_the_probe_knows_real_images_and_is_not_fooled_by_scrambled_ones(copies,
 
 
 def test_copies_of_training_images_are_found_out(copies):
-    assert copies[0].values["memorised_share"] == 1
+    assert copies[0].values["memorized_share"] == 1
 
 
 def test_scores_carry_their_protocol(copies, tmp_path):
@@ -141,7 +141,7 @@ def test_accuracy_by_class_and_pictures_are_left(copies):
     _, folder = copies
     rows = list(csv.DictReader((folder / "classes.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == list(CLASSES)
-    for name in ("classes.png", "neighbours.png"):
+    for name in ("classes.png", "neighbors.png"):
         with Image.open(folder / name) as image:
             image.verify()
 
@@ -152,8 +152,8 @@ def test_the_same_samples_get_the_same_scores(labelled, copies):
 
 
 def test_too_few_samples_are_refused_by_key_before_anything_slow(labelled):
-    large = SETTINGS.model_copy(update={"kid_subset_size": 61, "neighbours": 60})
-    both = r"kid_subset_size is 61, .* at most 60; evaluate\.neighbours is 60, .* at most 59"
+    large = SETTINGS.model_copy(update={"kid_subset_size": 61, "neighbors": 60})
+    both = r"kid_subset_size is 61, .* at most 60; evaluate\.neighbors is 60, .* at most 59"
     with pytest.raises(UserError, match=both):
         judge(labelled, labelled / "copies", large)
 
@@ -183,5 +183,5 @@ def test_unconditional_data_have_no_class_scores(tmp_path):
     scores, folder = judge(data, samples)
     assert RawDataset(data / "raw").classes is None
     assert not {"class_accuracy", "probe_accuracy"} & scores.values.keys()
-    assert {"fd", "kid", "memorised_share"} <= scores.values.keys()
+    assert {"fd", "kid", "memorized_share"} <= scores.values.keys()
     assert not (folder / "classes.csv").exists()

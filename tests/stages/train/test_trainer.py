@@ -37,7 +37,7 @@ from liquidgen.latents.shards import LatentDataset, write_shard
 from liquidgen.models.model_folder import load_model
 from liquidgen.runtime.signals import Interrupted
 from liquidgen.stages.download.download import download
-from liquidgen.stages.train.callbacks import Watched
+from liquidgen.stages.train.callbacks import CallbackLogger
 from liquidgen.stages.train.checkpoint import checkpoints
 from liquidgen.stages.train.export import export, train_scores
 from liquidgen.stages.train.preview import COLUMNS, preview_grid
@@ -66,7 +66,7 @@ def never():
 
 
 class Broken:
-    """An onlooker that fails at everything."""
+    """A callback that fails at everything."""
 
     def log_metrics(self, metrics, step):
         raise OSError("the drive is full")
@@ -77,7 +77,7 @@ class Broken:
 
 def test_an_onlooker_that_fails_is_warned_of_once_and_stops_nothing(tmp_path, latents, caplog):
     training, log, other = prepare(tmp_path, latents, num_epochs=1), Points(), Points()
-    watched = Watched(log, [Broken(), other, Broken()])
+    watched = CallbackLogger(log, [Broken(), other, Broken()])
     trainer = train(training, watched)
     watched.log_image("picture", "preview", STEPS)
     assert trainer.learner.step == STEPS
@@ -85,14 +85,14 @@ def test_an_onlooker_that_fails_is_warned_of_once_and_stops_nothing(tmp_path, la
     assert log.metrics == other.metrics
     assert log.images == other.images == [(STEPS, "preview", "picture")]
     assert [record.getMessage() for record in caplog.records] == 2 * [
-        "onlooker Broken failed (OSError: the drive is full); the training goes on, and this is "
+        "callback Broken failed (OSError: the drive is full); the training goes on, and this is "
         "said once"
     ]
 
 
 def test_what_fails_in_the_record_itself_is_no_onlookers_fault():
     with pytest.raises(OSError, match="full"):
-        Watched(Broken(), [Points()]).log_metrics({}, 1)
+        CallbackLogger(Broken(), [Points()]).log_metrics({}, 1)
 
 
 def test_a_training_notes_its_run_before_it_begins_and_remembers_the_stores_name(latents, tmp_path):
@@ -476,7 +476,7 @@ def test_a_preview_gives_the_memory_of_its_autoencoder_back(tmp_path, latents, m
     loaded, given_back = [], []
     monkeypatch.setattr("liquidgen.latents.autoencoder.load_autoencoder", load)
     monkeypatch.setattr(
-        "liquidgen.stages.train.preview.give_back",
+        "liquidgen.stages.train.preview.empty_cache",
         lambda device: given_back.append((device, loaded[-1]())),
     )
     trainer = Trainer(prepare(tmp_path, latents), CPU)

@@ -57,13 +57,13 @@ def learner(holdout, **changes):
 def train(one, holdout, steps):
     latents, labels = holdout.batch(range(16))
     for _ in range(steps):
-        one.train_step(holdout.contract.standardise(latents), labels)
+        one.train_step(holdout.contract.normalize(latents), labels)
 
 
 def test_a_network_that_knows_nothing_has_the_loss_of_a_zero_velocity(holdout):
     one = learner(holdout)
     measured = Validation(holdout, one).measure(one, never)
-    # of standardised latents and noise, each with variance one; few latents vary around it
+    # of normalized latents and noise, each with variance one; few latents vary around it
     assert measured["validation_loss"] == pytest.approx(2, abs=0.2)
 
 

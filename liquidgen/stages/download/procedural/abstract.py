@@ -1,4 +1,4 @@
-"""Paintings of nothing but colour and form."""
+"""Paintings of nothing but color and form."""
 
 import numpy as np
 
@@ -16,9 +16,9 @@ FIELDS = [
     palette("20222a 7a1f2b c9b8a0 101014"),
     palette("e8a0a0 fbe4d0 c04848 f6c667"),
 ]
-# paper, grey, black, then the strong colours
+# paper, gray, black, then the strong colors
 NEOPLASTIC = palette("f5f1e6 dcd9d0 17171a d4231c 1d3f9f f6c915")
-# three light and three dark colours that go together
+# three light and three dark colors that go together
 CIRCLES = [
     palette("f7e8c8 f2b134 8ecae6 1d3557 c1272d 2f5d50"),
     palette("fdf0d5 f4a6a0 ffd166 3d1e6d 9b2242 14505c"),
@@ -37,8 +37,8 @@ MARBLES = [
 ]
 
 
-def colour_fields(canvas, rng):
-    """Two or three soft-edged fields of colour hovering on a ground."""
+def color_fields(canvas, rng):
+    """Two or three soft-edged fields of color hovering on a ground."""
     ground, *fields = FIELDS[rng.integers(len(FIELDS))]
     canvas.fill(ground)
     canvas.mottle(0.02, 6)
@@ -48,20 +48,20 @@ def colour_fields(canvas, rng):
     gap, margin = 0.045, rng.uniform(0.08, 0.12)
     heights = (1 - 2 * margin - gap * (blocks - 1)) * shares / shares.sum()
     top = margin
-    for colour, height in zip(order, heights, strict=False):
+    for color, height in zip(order, heights, strict=False):
         edge = box(canvas.x, canvas.y, margin, top, 1 - margin, top + height)
         wobble = 0.009 * canvas.noise(7)
-        pigment = fields[colour] + 0.025 * canvas.noise(5)
+        pigment = fields[color] + 0.025 * canvas.noise(5)
         canvas.paint(0.95 * canvas.inside(edge + wobble, 0.06), pigment)
         top += height + gap
 
 
 def neoplastic_grid(canvas, rng):
-    """Black lines, white rooms, and a few in primary colours."""
-    paper, grey, black, *strong = NEOPLASTIC
+    """Black lines, white rooms, and a few in primary colors."""
+    paper, gray, black, *strong = NEOPLASTIC
     canvas.fill(black)
     rooms = divide(rng, rng.integers(5, 9))
-    colours = [*rng.permutation(strong), paper, paper, rng.choice([grey, black, paper])]
+    colors = [*rng.permutation(strong), paper, paper, rng.choice([gray, black, paper])]
     half = rng.choice([0.016, 0.022])
     order = rng.permutation(len(rooms))
     for place, room in enumerate(order):
@@ -70,8 +70,8 @@ def neoplastic_grid(canvas, rng):
             edge / 8 + (inward * half if 0 < edge < 8 else -inward)
             for edge, inward in zip(rooms[room], (1, 1, -1, -1), strict=True)
         )
-        colour = colours[place] if place < len(colours) else paper
-        canvas.paint(canvas.inside(box(canvas.x, canvas.y, left, top, right, bottom)), colour)
+        color = colors[place] if place < len(colors) else paper
+        canvas.paint(canvas.inside(box(canvas.x, canvas.y, left, top, right, bottom)), color)
 
 
 def divide(rng, count):
@@ -98,14 +98,14 @@ def divide_side(rng, length):
 
 def concentric_circles(canvas, rng):
     """One large set of rings or four, light and dark by turns."""
-    colours = CIRCLES[rng.integers(len(CIRCLES))]
+    colors = CIRCLES[rng.integers(len(CIRCLES))]
     side = rng.integers(1, 3)
     rings = 5 if side == 1 else 3
     wobble = 0.006 * canvas.noise(6)
     for cell in range(side * side):
         row, column = divmod(cell, side)
         left, top = column / side, row / side
-        lights, darks = rng.permutation(colours[:3]), rng.permutation(colours[3:])
+        lights, darks = rng.permutation(colors[:3]), rng.permutation(colors[3:])
         tones = [lights, darks] if (row + column + rng.integers(2)) % 2 else [darks, lights]
         frame = box(canvas.x, canvas.y, left, top, left + 1 / side, top + 1 / side)
         canvas.paint(canvas.inside(frame), tones[0][0])
@@ -119,7 +119,7 @@ def concentric_circles(canvas, rng):
 
 def marble(canvas, rng):
     """Marbled paper: broad bands that flow side by side."""
-    colours = MARBLES[rng.integers(len(MARBLES))]
+    colors = MARBLES[rng.integers(len(MARBLES))]
     angle = rng.choice([-1, 1]) * rng.uniform(0.5, 0.9)
     along = np.cos(angle) * canvas.x + np.sin(angle) * canvas.y
     across = np.cos(angle) * canvas.y - np.sin(angle) * canvas.x
@@ -129,7 +129,7 @@ def marble(canvas, rng):
     index = place.astype(np.int32)
     # flat bands with a short soft passage from each to the next
     blend = np.clip((place - index - 0.5) / 0.22 + 0.5, 0, 1)
-    before, after = (np.moveaxis(colours[step % 4, :, 0, 0], -1, 0) for step in (index, index + 1))
+    before, after = (np.moveaxis(colors[step % 4, :, 0, 0], -1, 0) for step in (index, index + 1))
     canvas.fill(mix(before, after, blend))
     line = np.exp(-(((place - index - 0.5) / 0.09) ** 2))
-    canvas.paint(0.5 * line, mix(colours[0], WHITE, 0.5))
+    canvas.paint(0.5 * line, mix(colors[0], WHITE, 0.5))

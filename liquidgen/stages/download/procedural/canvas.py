@@ -9,7 +9,7 @@ SUPERSAMPLE = 2
 
 
 def palette(text):
-    """Colours (k, 3, 1, 1) in [0, 1] from hexadecimal codes separated by blanks."""
+    """Colors (k, 3, 1, 1) in [0, 1] from hexadecimal codes separated by blanks."""
     codes = [list(bytes.fromhex(code)) for code in text.split()]
     return np.array(codes, np.float32)[..., None, None] / 255
 
@@ -17,15 +17,15 @@ def palette(text):
 WHITE = palette("ffffff")[0]
 
 
-def mix(colour, other, amount):
-    """The colour moved towards the other one; amount in [0, 1], a number or an array (h, w)."""
-    return colour + np.float32(amount) * (other - colour)
+def mix(color, other, amount):
+    """The color moved towards the other one; amount in [0, 1], a number or an array (h, w)."""
+    return color + np.float32(amount) * (other - color)
 
 
-def ramp(colours, position):
-    """Colours looked up at a position (h, w) in [0, 1], linear between neighbours: (3, h, w)."""
-    knots = np.linspace(0, 1, len(colours))
-    channels = np.stack(colours, axis=1)[:, :, 0, 0]
+def ramp(colors, position):
+    """Colors looked up at a position (h, w) in [0, 1], linear between neighbors: (3, h, w)."""
+    knots = np.linspace(0, 1, len(colors))
+    channels = np.stack(colors, axis=1)[:, :, 0, 0]
     looked_up = [np.interp(position, knots, channel) for channel in channels]
     return np.stack(looked_up, dtype=np.float32)
 
@@ -34,7 +34,7 @@ class Canvas:
     """Pixels (3, n, n) in [0, 1] under unit coordinates x (1, n) and y (n, 1).
 
     Random numbers are drawn in shapes that do not depend on n, so that a seed means one
-    composition at every size. A colour is (3, 1, 1), or (3, n, n) where it varies.
+    composition at every size. A color is (3, 1, 1), or (3, n, n) where it varies.
     """
 
     def __init__(self, size, rng):
@@ -72,13 +72,13 @@ class Canvas:
         """Coverage in [0, 1] of the shape whose signed distance is negative inside."""
         return np.clip(0.5 - distance / max(softness, 1 / self.n), 0, 1)
 
-    def fill(self, colour):
-        """Cover everything with a colour."""
-        self.pixels[:] = colour
+    def fill(self, color):
+        """Cover everything with a color."""
+        self.pixels[:] = color
 
-    def paint(self, coverage, colour):
-        """Lay a colour over the canvas where coverage, an array in [0, 1], is."""
-        self.pixels += np.float32(coverage) * (colour - self.pixels)
+    def paint(self, coverage, color):
+        """Lay a color over the canvas where coverage, an array in [0, 1], is."""
+        self.pixels += np.float32(coverage) * (color - self.pixels)
 
     def mottle(self, strength, cells=12):
         """Uneven pigment: lighter and darker patches."""

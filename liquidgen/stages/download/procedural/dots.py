@@ -1,4 +1,4 @@
-"""A view in dots, each a single colour."""
+"""A view in dots, each a single color."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def pointillism(canvas, rng):
     places = (np.stack([column + row % 2 / 2, row]) + 0.25 + jitter) / cells
     dot_x, dot_y = places.astype(np.float32)
     hue = 0.06 * rng.standard_normal((3, *row.shape)) + 0.05 * rng.standard_normal(row.shape)
-    colours = np.float32(view(dot_x, dot_y) + hue).reshape(3, -1)
+    colors = np.float32(view(dot_x, dot_y) + hue).reshape(3, -1)
 
     home_x, home_y = (canvas.x * cells).astype(np.int32), (canvas.y * cells).astype(np.int32)
     home = home_y * (cells + 2) + home_x
@@ -34,11 +34,11 @@ def pointillism(canvas, rng):
     edges = disc(canvas.x, canvas.y, (dot_x.take(dots), dot_y.take(dots)), radius / cells)
     nearest = edges.argmin(axis=0)[None]
     dot, edge = (np.take_along_axis(field, nearest, axis=0)[0] for field in (dots, edges))
-    canvas.paint(canvas.inside(edge), colours[:, dot])
+    canvas.paint(canvas.inside(edge), colors[:, dot])
 
 
 def scene(rng, above, low, light, water, meadow, tree):
-    """A function from x and y, arrays that broadcast, to the colours of a view there."""
+    """A function from x and y, arrays that broadcast, to the colors of a view there."""
     sun, radius = rng.uniform((0.25, 0.15), (0.75, 0.32)), rng.uniform(0.11, 0.14)
     shore, tilt = rng.uniform(0.68, 0.76), rng.uniform(-0.1, 0.1)
     side = rng.choice([0.18, 0.82])
@@ -46,14 +46,14 @@ def scene(rng, above, low, light, water, meadow, tree):
     size = rng.uniform(0.17, 0.22)
 
     def view(x, y):
-        colours = ramp([above, mix(above, low, 0.5), low], (y + 0 * x) / 0.55)
+        colors = ramp([above, mix(above, low, 0.5), low], (y + 0 * x) / 0.55)
         glow = np.exp(-np.maximum(disc(x, y, sun, radius), 0) / 0.06)
-        colours = mix(colours, light, glow)
-        colours = mix(colours, water, 1.0 * (y + 0 * x > 0.55))
-        colours = mix(colours, light, 0.6 * (np.abs(x - sun[0]) < 0.1) * (y > 0.55))
-        colours = mix(colours, meadow, 1.0 * (y > shore + tilt * (x - 0.5)))
+        colors = mix(colors, light, glow)
+        colors = mix(colors, water, 1.0 * (y + 0 * x > 0.55))
+        colors = mix(colors, light, 0.6 * (np.abs(x - sun[0]) < 0.1) * (y > 0.55))
+        colors = mix(colors, meadow, 1.0 * (y > shore + tilt * (x - 0.5)))
         trunk = (np.abs(x - crown[0]) < 0.035) & (y > crown[1]) & (y < 0.85)
         foliage = disc(x, y, crown, size) < 0
-        return mix(colours, tree, 1.0 * (trunk | foliage))
+        return mix(colors, tree, 1.0 * (trunk | foliage))
 
     return view

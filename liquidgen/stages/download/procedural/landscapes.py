@@ -28,17 +28,17 @@ SEAS = [
 SAIL = palette("fff6e4 e8503a f5c24a")
 
 
-def sun(canvas, centre, radius, colour):
+def sun(canvas, centre, radius, color):
     """A disc in a wide glow."""
     edge = disc(canvas.x, canvas.y, centre, radius)
-    canvas.paint(0.75 * np.exp(-np.maximum(edge, 0) / 0.11), colour)
-    canvas.paint(canvas.inside(edge), colour)
+    canvas.paint(0.75 * np.exp(-np.maximum(edge, 0) / 0.11), color)
+    canvas.paint(canvas.inside(edge), color)
 
 
-def clouds(canvas, horizon, colour):
+def clouds(canvas, horizon, color):
     """Long soft clouds that thin out towards the horizon."""
     cover = np.clip(0.45 * canvas.noise(7, 3) + 0.15, 0, 0.6)
-    canvas.paint(cover * np.clip(1 - canvas.y / horizon, 0, 1), colour)
+    canvas.paint(cover * np.clip(1 - canvas.y / horizon, 0, 1), color)
 
 
 def hills(canvas, rng):

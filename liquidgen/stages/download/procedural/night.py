@@ -54,13 +54,13 @@ def swirl(u, v, centre, reach, turn):
     return centre[0] + cos * du - sin * dv, centre[1] + sin * du + cos * dv
 
 
-def glow(canvas, centre, radius, colour, halo):
+def glow(canvas, centre, radius, color, halo):
     """A star in two rings of light."""
     canvas = canvas.around(centre, 2.3 * radius)
     edge = disc(canvas.x, canvas.y, centre, radius)
     canvas.paint(0.6 * canvas.inside(edge - 0.9 * radius, 0.03), halo)
-    canvas.paint(0.8 * canvas.inside(edge - 0.35 * radius, 0.03), mix(colour, halo, 0.35))
-    canvas.paint(canvas.inside(edge), colour)
+    canvas.paint(0.8 * canvas.inside(edge - 0.35 * radius, 0.03), mix(color, halo, 0.35))
+    canvas.paint(canvas.inside(edge), color)
 
 
 def village(canvas, rng, side, wall, window):
@@ -78,13 +78,13 @@ def village(canvas, rng, side, wall, window):
         plot.paint(canvas.inside(lit), window)
 
 
-def tree(canvas, place, height, colour):
+def tree(canvas, place, height, color):
     """A cypress like a dark flame, from the foot of the picture."""
     x, y = canvas.x, canvas.y
     below = np.clip((y - 1 + height) / height, 0, 1)
     width = 0.12 * np.sqrt(below) * (1 - 0.35 * below) + 0.012 * np.sin(30 * y) * (below > 0)
     bend = 0.015 * np.sin(9 * y)
-    canvas.paint(canvas.inside(np.abs(x - place - bend) - width + 0.01), colour)
+    canvas.paint(canvas.inside(np.abs(x - place - bend) - width + 0.01), color)
 
 
 def skyline(canvas, rng):

@@ -42,7 +42,7 @@ def bouquet(canvas, rng):
         bloom(canvas, rng, head, rng.uniform(0.115, 0.14), kinds[place % 2], heart)
 
 
-def jar(canvas, kind, colour):
+def jar(canvas, kind, color):
     """A vase: round, straight or tapering; lit from the left."""
     canvas = canvas.around((0.5, 0.75), 0.17)
     x, y = canvas.x, canvas.y
@@ -52,11 +52,11 @@ def jar(canvas, kind, colour):
         polygon(x, y, [(0.36, 0.61), (0.64, 0.61), (0.57, 0.9), (0.43, 0.9)]),
     )[kind]
     neck = box(x, y, 0.42, 0.6, 0.58, 0.68)
-    light = mix(mix(colour, WHITE, 0.3), colour * 0.6, np.clip((x - 0.38) / 0.24, 0, 1))
+    light = mix(mix(color, WHITE, 0.3), color * 0.6, np.clip((x - 0.38) / 0.24, 0, 1))
     canvas.paint(canvas.inside(np.minimum(body, neck)), light)
 
 
-def bloom(canvas, rng, centre, radius, colour, heart):
+def bloom(canvas, rng, centre, radius, color, heart):
     """A flower head with round petals, darker towards its heart."""
     canvas = canvas.around(centre, 1.2 * radius)
     dx, dy = canvas.x - centre[0], canvas.y - centre[1]
@@ -64,7 +64,7 @@ def bloom(canvas, rng, centre, radius, colour, heart):
     petals = rng.integers(5, 8)
     wave = np.abs(np.cos(petals / 2 * np.arctan2(dy, dx) + rng.uniform(0, np.pi)))
     edge = distance - radius * (0.72 + 0.3 * wave)
-    canvas.paint(0.5 * canvas.inside(edge - 0.014), colour * 0.35)
-    cup = mix(colour * 0.72, colour, np.clip(1.3 * distance / radius, 0, 1))
+    canvas.paint(0.5 * canvas.inside(edge - 0.014), color * 0.35)
+    cup = mix(color * 0.72, color, np.clip(1.3 * distance / radius, 0, 1))
     canvas.paint(canvas.inside(edge), cup)
     canvas.paint(canvas.inside(distance - 0.34 * radius), heart)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from liquidgen.config.settings import HubSettings
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.snapshot import fetch
 from liquidgen.stages.download.sources.base import Source, nothing
 from liquidgen.stages.download.sources.classes import class_indices, class_names, spellings
@@ -25,7 +25,7 @@ def open_hub(settings: HubSettings, num_workers: int) -> Source:
         Unreachable: neither the hub nor the cache has it.
         UserError: no such repository, revision, files or columns; no access; a limited rate.
     """
-    place = Place("dataset", settings.repo, settings.revision)
+    place = HubRepo("dataset", settings.repo, settings.revision)
     columns = Columns(settings.image_column, settings.label_column)
     if settings.stream_buffer is None:
         return _whole(settings, place, columns)
@@ -42,7 +42,7 @@ def open_hub(settings: HubSettings, num_workers: int) -> Source:
     return _source(settings, labels, stream.commit, total, stream.rows, stream.discard)
 
 
-def _whole(settings: HubSettings, place: Place, columns: Columns) -> Source:
+def _whole(settings: HubSettings, place: HubRepo, columns: Columns) -> Source:
     def look(commit: str, name: str) -> None:
         try:
             schema = remote_schema(place, commit, name)
@@ -90,7 +90,7 @@ class _Labels:
 
 def _labels(
     settings: HubSettings,
-    place: Place,
+    place: HubRepo,
     columns: Columns,
     schema: pa.Schema,
     files: ParquetFiles | None,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from liquidgen.hub.errors import AGAIN, explained
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import bounded_requests
 from liquidgen.stages.download.sources.parquet import LEAN
 from liquidgen.utils.errors import UserError
@@ -17,7 +17,7 @@ BLOCK = 4 * 2**20  # bytes a request
 CACHE = {"cache_type": "blockcache", "cache_options": {"maxblocks": 6}}
 
 
-def remote_schema(place: Place, commit: str, name: str) -> pa.Schema:
+def remote_schema(place: HubRepo, commit: str, name: str) -> pa.Schema:
     """The columns of a file, read without its rows.
 
     Raises:
@@ -29,7 +29,7 @@ def remote_schema(place: Place, commit: str, name: str) -> pa.Schema:
 
 
 @contextmanager
-def remote_file(place: Place, commit: str, name: str) -> Iterator[pq.ParquetFile]:
+def remote_file(place: HubRepo, commit: str, name: str) -> Iterator[pq.ParquetFile]:
     """A file whose parts are fetched as they are read; raises UserError if it is no Parquet."""
     from huggingface_hub import HfFileSystem
 

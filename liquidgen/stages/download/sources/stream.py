@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from liquidgen.hub.errors import AGAIN, Unreachable, explained
 from liquidgen.hub.listing import look_up
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import bounded_requests
 from liquidgen.stages.download.sources.columns import Columns, Rows
 from liquidgen.stages.download.sources.remote import remote_file, remote_schema
@@ -43,7 +43,7 @@ class Stream:
 
 
 def open_stream(
-    place: Place,
+    place: HubRepo,
     patterns: list[str],
     columns: Columns,
     *,
@@ -89,7 +89,7 @@ def mixed(rows: Rows, buffer: int, rng: np.random.Generator) -> Rows:
     yield from held
 
 
-def _plan(place: Place, patterns: list[str], seed: int, spool: Spool) -> Plan:
+def _plan(place: HubRepo, patterns: list[str], seed: int, spool: Spool) -> Plan:
     """The commit, and its files in a seeded order."""
     try:
         listing = look_up(place)
@@ -120,7 +120,7 @@ def _rows(spool: Spool, remote: "_Remote", schema: pa.Schema) -> Rows:
 class _Remote:
     """The files on the hub, read by parts."""
 
-    place: Place
+    place: HubRepo
     plan: Plan
     columns: Columns
 

@@ -18,7 +18,7 @@ def pixels(style, size, seed):
 
 def test_there_are_ten_styles_in_a_fixed_order():
     assert list(STYLES) == [
-        *("hills", "seascape", "colour_fields", "neoplastic_grid", "concentric_circles"),
+        *("hills", "seascape", "color_fields", "neoplastic_grid", "concentric_circles"),
         *("starry_night", "pointillism", "bouquet", "skyline", "marble"),
     ]
 
@@ -68,9 +68,9 @@ def test_a_painting_has_contrast_and_is_not_washed_out(style):
 def test_a_style_is_told_from_the_others_by_its_nearest_neighbour():
     def features(style, seed):
         """Luminance and its steps to the right and downwards, on a coarse grid."""
-        grey = np.asarray(draw(style, 64, seed).convert("L"), np.float32)
-        steps = [np.abs(np.diff(grey, axis=axis, append=0)) for axis in (0, 1)]
-        return np.concatenate([m.reshape(8, 8, 8, 8).mean((1, 3)).ravel() for m in (grey, *steps)])
+        gray = np.asarray(draw(style, 64, seed).convert("L"), np.float32)
+        steps = [np.abs(np.diff(gray, axis=axis, append=0)) for axis in (0, 1)]
+        return np.concatenate([m.reshape(8, 8, 8, 8).mean((1, 3)).ravel() for m in (gray, *steps)])
 
     names = list(STYLES)
     known = np.stack([[features(name, seed) for seed in range(16)] for name in names])

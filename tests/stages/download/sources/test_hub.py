@@ -16,7 +16,7 @@ from PIL import Image
 
 from liquidgen.config.settings import DownloadSettings, HubSettings, validate
 from liquidgen.hub import listing, transfer
-from liquidgen.hub.repository import Place
+from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.snapshot import fetch
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.raw_info import RawInfo
@@ -196,7 +196,7 @@ def test_wrong_columns_are_told_before_a_long_transfer(
     block = serve(hub, "paintings", tmp_path / "served")
     message = refusal(block.model_copy(update={"label_column": "style"}), tmp_path)
     assert "full/train/0000.parquet: label_column: no column 'style'" in message
-    blobs = Place("dataset", block.repo, block.revision).cache / "blobs"
+    blobs = HubRepo("dataset", block.repo, block.revision).cache / "blobs"
     assert not [*blobs.iterdir()]
     assert len(downloaded(block, tmp_path / "raw")[1]) == 189
 
@@ -380,7 +380,7 @@ def test_an_empty_file_arrives(hub: StandInHub, tmp_path: Path):
     (tmp_path / "served").mkdir()
     (tmp_path / "served/empty.txt").touch()
     hub.dataset("me/nothing", tmp_path / "served")
-    snapshot = fetch(Place("dataset", "me/nothing", "main"), ["*.txt"])
+    snapshot = fetch(HubRepo("dataset", "me/nothing", "main"), ["*.txt"])
     assert (snapshot.folder / "empty.txt").read_bytes() == b""
 
 
@@ -392,7 +392,7 @@ def test_a_slow_file_arrives(hub: StandInHub, tmp_path: Path):
 
 def test_two_downloads_of_a_file_at_once_bring_it_once(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
-    place = Place("dataset", block.repo, block.revision)
+    place = HubRepo("dataset", block.repo, block.revision)
     with hub.fault("/cdn/", drip=0.02, piece=20_000), ThreadPoolExecutor(2) as pool:
         found = [*pool.map(lambda _: fetch(place, block.files), range(2))]
     assert found[0] == found[1]

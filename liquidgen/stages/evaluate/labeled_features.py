@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Seen(NamedTuple):
+class LabeledFeatures(NamedTuple):
     """Features (N, D) and labels (N,) of pictures, on the CPU."""
 
     features: Tensor

@@ -9,7 +9,6 @@ count, and neither does `NO_EFFECT`.
 import ast
 import hashlib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 PACKAGE = "liquidgen"
@@ -27,7 +26,6 @@ NO_EFFECT = (
 ROOT = Path(__file__).parents[1]
 
 
-@cache
 def fingerprint(*modules: str) -> str:
     """Compute the digest of modules and of all that they import from this package.
 

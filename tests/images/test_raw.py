@@ -17,7 +17,7 @@ FACTS = {"license": "CC0-1.0", "origin": "test", "revision": None, "refused": {}
 
 def png(seed, size=32):
     file = io.BytesIO()
-    draw("color_fields", size, seed).save(file, "PNG")
+    draw("colour_fields", size, seed).save(file, "PNG")
     return file.getvalue()
 
 

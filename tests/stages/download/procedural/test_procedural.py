@@ -18,7 +18,7 @@ def pixels(style, size, seed):
 
 def test_there_are_ten_styles_in_a_fixed_order():
     assert list(STYLES) == [
-        *("hills", "seascape", "color_fields", "neoplastic_grid", "concentric_circles"),
+        *("hills", "seascape", "colour_fields", "neoplastic_grid", "concentric_circles"),
         *("starry_night", "pointillism", "bouquet", "skyline", "marble"),
     ]
 

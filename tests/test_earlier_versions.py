@@ -1,0 +1,48 @@
+"""Models and trainings from before the code moved into packages still load, draw and continue."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from helpers.checkout import PROJECT
+from PIL import Image
+
+from liquidgen import LiquidGenPipeline
+from liquidgen.config.params import load_params
+from liquidgen.images.raw_info import read_info
+from liquidgen.stages.sample.sample import sample
+
+EARLIER = PROJECT / "tests/fixtures/flat_layout"
+CHANGES = {
+    "models.nano": {"width": 16, "depth": 2, "cond_dim": 16, "patch_size": 1},
+    "train.num_epochs": 2,
+    "train.batch_size": 8,
+    "train.validate_every": 1,
+    "train.preview_every": 0,
+}
+PARAMS = load_params(PROJECT / "params.yaml", CHANGES)
+CPU = torch.device("cpu")
+MOST_LEVELS = 2  # of 255, by which a color may differ on another processor
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_earlier_model_draws_the_same_images(tmp_path: Path):
+    recorded = read_info(EARLIER / "samples").sampling
+    assert recorded is not None
+    keys = ("solver", "num_steps", "guidance_scale", "seed")
+    settings = PARAMS.sample.model_copy(
+        update={"num_images": 10, "batch_size": 10} | {key: recorded[key] for key in keys}
+    )
+    sample(EARLIER / "model", tmp_path / "samples", settings=settings, device=CPU)
+    for path in sorted((EARLIER / "samples").glob("*.png")):
+        difference = np.abs(pixels(path) - pixels(tmp_path / "samples" / path.name))
+        assert difference.max() <= MOST_LEVELS, path.name
+
+
+def test_earlier_model_loads_as_a_pipeline():
+    pipe = LiquidGenPipeline.from_pretrained(EARLIER / "model")
+    (image,) = pipe("marble", num_images=1, seed=0, num_steps=1).images
+    assert image.size == (32, 32)

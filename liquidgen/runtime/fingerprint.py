@@ -58,27 +58,41 @@ def imported(*modules: str) -> dict[str, Path]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        path = _file_of(name)
+        path = file_of(name)
         if path is None or name in found or _has_no_effect(name):
             continue
         found[name] = path
-        waiting += name.rpartition(".")[:1]  # an import also runs the packages around a module
-        waiting += _imports(path, name)
+        waiting += direct_imports(name)
+        waiting.append(name.rpartition(".")[0])  # an import also runs the packages around a module
     return found
 
 
-def _has_no_effect(name: str) -> bool:
-    return name == PACKAGE or any(name == one or name.startswith(f"{one}.") for one in NO_EFFECT)
+def direct_imports(name: str) -> set[str]:
+    """Find the modules of this package that a module names in its imports.
+
+    Args:
+        name: Full name of a module of this package.
+
+    Returns:
+        Full names of modules and packages.
+    """
+    path = file_of(name)
+    assert path is not None, name
+    return {one for one in _imports(path, name) if file_of(one) is not None}
 
 
-def _file_of(name: str) -> Path | None:
-    """Path of a module's file; None if the name is no module of this package."""
+def file_of(name: str) -> Path | None:
+    """Find the file of a module of this package; None if the name is not one."""
     package, *inside = name.split(".")
     if package != PACKAGE:
         return None
     path = ROOT.joinpath(*inside)
     candidates = (path / "__init__.py", path.with_suffix(".py"))
     return next((file for file in candidates if file.is_file()), None)
+
+
+def _has_no_effect(name: str) -> bool:
+    return name == PACKAGE or any(name == one or name.startswith(f"{one}.") for one in NO_EFFECT)
 
 
 def _imports(path: Path, name: str) -> Iterator[str]:

@@ -1,0 +1,68 @@
+"""The direction of imports: packages without circles, and stages without doors between them."""
+
+from collections import defaultdict
+from graphlib import TopologicalSorter
+
+import pytest
+from helpers.checkout import PROJECT
+
+from liquidgen.runtime.fingerprint import direct_imports
+
+MODULES = [
+    ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((PROJECT / "liquidgen").rglob("*.py"))
+]
+LARGEST_FOLDER = 12  # modules
+
+
+def room(module: str) -> str:
+    """The package of a module, without `liquidgen`; of a stage its own."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[: 2 if parts[:1] == ["stages"] else 1])
+
+
+def doors() -> dict[str, set[str]]:
+    """Packages that each package imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for module in MODULES:
+        own = room(module)
+        found[own] |= {room(name) for name in direct_imports(module)} - {own, "", "stages"}
+    return found
+
+
+DOORS = doors()
+
+
+def reached(start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = DOORS[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_packages_have_no_circles():
+    TopologicalSorter(DOORS).prepare()  # raises CycleError and names one
+
+
+@pytest.mark.parametrize("stage", ["download", "encode", "train", "sample", "evaluate"])
+def test_stages_import_no_other_stage(stage: str):
+    assert DOORS[f"stages.{stage}"]
+    assert {one for one in reached(f"stages.{stage}") if one.startswith("stages")} == set()
+
+
+def test_models_know_no_data_tracking_or_pipeline():
+    assert reached("models") <= {"config", "utils"}
+
+
+def test_flow_knows_models_alone():
+    assert reached("flow") <= {"models", "config", "utils"}
+
+
+def test_folders_stay_small():
+    sizes: dict[str, int] = defaultdict(int)
+    for path in (PROJECT / "liquidgen").rglob("[!_]*.py"):
+        sizes[str(path.parent)] += 1
+    assert {name for name, size in sizes.items() if size > LARGEST_FOLDER} == set()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from liquidgen.cache import Note
 from liquidgen.config.params import PARAMS, Params, load_params, project_root
+from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
 
@@ -75,6 +76,7 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
             "machine.num_processes: more than one, but a call from Python is one process; set it "
             "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
+    require_extra("pipeline")
     for line in _stages(params, root, callbacks):
         print(line, flush=True)
     return params.model_folder

@@ -1,9 +1,9 @@
-"""Reads params.yaml and knows every folder; only the stages import this."""
+"""Reads and validates params.yaml, and names the folder of each stage."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -13,39 +13,31 @@ from liquidgen.config.paths import own_path, project_root
 from liquidgen.utils.errors import UserError
 
 PARAMS = Path("params.yaml")
-STAGES = {
-    "download": s.DownloadSettings,
-    "encode": s.EncodeSettings,
-    "train": s.TrainSettings,
-    "sample": s.SampleSettings,
-    "evaluate": s.EvaluateSettings,
-}
-UNTRACKED = {"machine": s.MachineSettings, "tracking": s.TrackingSettings}
+STAGES = tuple(s.StageSections.model_fields)
+UNTRACKED = tuple(s.UntrackedSections.model_fields)
+# selector -> its group of blocks
 BLOCKS = {
-    "dataset": "datasets",
-    "autoencoder": "autoencoders",
-    "model": "models",
-    "block": "blocks",
+    name: f"{name}s"
+    for name in s.Selectors.model_fields
+    if f"{name}s" in s.BlockGroups.model_fields
 }
 
 
-@dataclass(frozen=True)
-class Params:
-    """params.yaml after validation: the selected blocks, the stages' sections, and the folders."""
+class Params(s.StageSections, s.UntrackedSections):
+    """params.yaml after validation: the selected blocks, all sections, and the folders.
+
+    Attributes:
+        selectors: The image size and the names of the selected blocks.
+        dataset: The selected block of each group; likewise `autoencoder`, `model` and `block`.
+        raw: The file as it was read, for records.
+    """
 
     selectors: s.Selectors
     dataset: s.DatasetSettings
     autoencoder: s.AutoencoderSettings
     model: s.ModelSettings
-    block: dict
-    download: s.DownloadSettings
-    encode: s.EncodeSettings
-    train: s.TrainSettings
-    sample: s.SampleSettings
-    evaluate: s.EvaluateSettings
-    machine: s.MachineSettings
-    tracking: s.TrackingSettings
-    raw: dict
+    block: dict[Any, Any]
+    raw: dict[Any, Any]
 
     @property
     def run_name(self) -> str:
@@ -76,7 +68,7 @@ class Params:
 
     @property
     def evaluation_folder(self) -> Path:
-        """Pictures of the evaluation."""
+        """Figures and tables of the evaluation."""
         return Path("data/evaluation") / self.run_name
 
     @property
@@ -85,9 +77,13 @@ class Params:
         return Path("metrics")
 
     def flat(self, *only: str) -> dict[str, object]:
-        """What a run is recorded with: selectors, selected blocks and stages, as `train.seed`.
+        """Return the settings that a run is recorded with, by keys such as `train.seed`.
 
-        `only` names the blocks and stages to record; without it, all of them.
+        Args:
+            only: Names of blocks and stages to record; without it, all of them.
+
+        Returns:
+            The selectors, and the settings of the selected blocks and of the stages.
         """
         selected = self.selectors.model_dump()
         groups = {name: self.raw[group][selected[name]] for name, group in BLOCKS.items()}
@@ -98,47 +94,54 @@ class Params:
         }
 
 
+class Choice(NamedTuple):
+    """What a selector says, and the blocks that it may name, with descriptions of some."""
+
+    selected: object
+    blocks: dict[str, Any]
+    descriptions: dict[str, str]
+
+
 def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None) -> Params:
-    """Read and validate params.yaml, with other values of some keys, named by their full path.
+    """Read and validate params.yaml.
 
-    A change may also add a whole block, such as `datasets.mine`.
+    Args:
+        path: The file.
+        changes: Other values of keys, by full path such as `train.seed`; or a whole new block,
+            such as `datasets.mine`.
 
-    Raises UserError for unknown, missing or mistyped keys, by full path.
+    Raises:
+        UserError: Keys that are unknown, missing or mistyped, by full path; or a file that cannot
+            be read.
     """
     raw = _read(path)
     for key, value in (changes or {}).items():
         _change(raw, key, value)
-    named = set(s.Selectors.model_fields) | set(BLOCKS.values()) | set(STAGES) | set(UNTRACKED)
-    for key in sorted(raw.keys() - named, key=str):
-        near = get_close_matches(str(key), sorted(named - raw.keys()), n=1)
-        hint = f"did you mean {near[0]}?" if near else "remove it"
-        raise UserError(f"{key}: unknown key in {path}; {hint}")
-    for key in sorted(named - raw.keys()):
-        raise UserError(f"{key}: missing key in {path}; add it")
-    chosen = {key: raw[key] for key in s.Selectors.model_fields}
-    selectors = s.validate(s.Selectors, chosen)
-    blocks = {group: _blocks(raw[group], group) for group in BLOCKS.values()}
-    sections = {
-        name: s.validate(model, raw[name], name) for name, model in {**STAGES, **UNTRACKED}.items()
-    }
-    selected = {
-        name: _select(blocks[group], name, getattr(selectors, name), group)
-        for name, group in BLOCKS.items()
-    }
-    _keep_apart(selectors.dataset, selected["dataset"])
+    file = s.validate(s.ParamsFile, raw, file=path)
+    _check_descriptions(file)
+    selected = {name: _select(file, name, group) for name, group in BLOCKS.items()}
+    _keep_apart(file.dataset, selected["dataset"])
     # here, too, because encode would say it only after a download
-    s.check_image_size(selectors.image_size, selected["autoencoder"].downscale)
-    return Params(selectors=selectors, **selected, **sections, raw=raw)
+    s.check_image_size(file.image_size, selected["autoencoder"].downscale)
+    return Params(
+        selectors=s.Selectors(**{name: getattr(file, name) for name in s.Selectors.model_fields}),
+        **selected,
+        **{name: getattr(file, name) for name in (*STAGES, *UNTRACKED)},
+        raw=raw,
+    )
 
 
-def load_choices(path: Path) -> dict[str, tuple[object, dict]]:
-    """What params.yaml says for each selector that names a block, and the blocks it may name.
+def load_choices(path: Path) -> dict[str, Choice]:
+    """Read what each selector of params.yaml can choose from; its other keys may be wrong.
 
-    Raises UserError for a file that cannot be read, and for blocks with mistakes.
+    Raises:
+        UserError: A file that cannot be read, and mistakes in blocks or descriptions.
     """
     raw = _read(path)
+    known = raw.keys() & s.BlockGroups.model_fields.keys()
+    file = s.validate(s.BlockGroups, {key: raw[key] for key in known}, file=path)
     return {
-        selector: (raw.get(selector), _blocks(raw.get(group), group))
+        selector: Choice(raw.get(selector), getattr(file, group), getattr(file.descriptions, group))
         for selector, group in BLOCKS.items()
     }
 
@@ -151,8 +154,7 @@ def _change(raw: dict, key: str, value: object) -> None:
     if isinstance(section, dict) and (last in section or path in [[g] for g in BLOCKS.values()]):
         section[last] = value
         return
-    near = get_close_matches(key, _paths(raw), n=1)
-    raise UserError(f"{key}: unknown key; " + (f"did you mean {near[0]}?" if near else "remove it"))
+    raise UserError(f"{key}: unknown key; {s.nearest(key, _paths(raw))}")
 
 
 def _paths(section: dict, prefix: str = "") -> Iterator[str]:
@@ -160,6 +162,25 @@ def _paths(section: dict, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if isinstance(value, dict):
             yield from _paths(value, f"{prefix}{name}.")
+
+
+def _check_descriptions(file: s.BlockGroups) -> None:
+    """Refuse descriptions of blocks that are not there."""
+    for group, descriptions in file.descriptions:
+        blocks = getattr(file, group)
+        for name in descriptions.keys() - blocks.keys():
+            prefix = f"descriptions.{group}."
+            raise UserError(f"{prefix}{name}: unknown key; {s.nearest(name, blocks, prefix)}")
+
+
+def _select(file: s.ParamsFile, selector: str, group: str) -> Any:
+    name: str = getattr(file, selector)
+    blocks: dict[str, Any] = getattr(file, group)
+    if name not in blocks:
+        near = get_close_matches(name, blocks, n=1) or sorted(blocks)
+        hint = f"did you mean {near[0]}?" if near else "add one"
+        raise UserError(f"{selector}: no block '{name}' in {group}; {hint}")
+    return blocks[name]
 
 
 def _keep_apart(name: str, dataset: s.DatasetSettings) -> None:
@@ -176,7 +197,7 @@ def _data_folder() -> Path:
     return (project_root() / "data").resolve()
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[Any, Any]:
     # ruamel reads YAML 1.2 as DVC does; PyYAML would read 1e-4 as text
     try:
         raw = YAML(typ="safe").load(path)
@@ -191,43 +212,3 @@ def _read(path: Path) -> dict:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must be a mapping of keys, but it is {raw!r}")
     return raw
-
-
-def _blocks(group: object, name: str) -> dict:
-    if not isinstance(group, dict):
-        raise UserError(f"{name}: must be a mapping of named blocks, but it is {group!r}")
-    return {key: _block(name, key, data) for key, data in group.items()}
-
-
-def _block(group: str, name: object, data: object) -> object:
-    path = f"{group}.{name}"
-    if not isinstance(name, str):  # YAML reads 2024 as a number
-        raise UserError(f"{path}: a block's name must be text; put it in quotes or rename it")
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: must be a block with keys, but it is {data!r}")
-    if group == "blocks":  # its settings are known to the block's own file alone
-        return data
-    if group == "models":
-        return s.validate(s.ModelSettings, data, path)
-    if group == "autoencoders":
-        return s.validate(s.AutoencoderSettings, data, path)
-    return s.validate(_dataset_kind(data, path), data, path)
-
-
-def _dataset_kind(data: dict, path: str) -> type[s.Settings]:
-    kinds = ", ".join(s.DATASET_KINDS)
-    if "kind" not in data:  # without it, no other key can be judged
-        misspelt = get_close_matches("kind", map(str, data), n=1)
-        if misspelt:
-            raise UserError(f"{path}.{misspelt[0]}: unknown key; did you mean {path}.kind?")
-        raise UserError(f"{path}.kind: missing key; add it, one of {kinds}")
-    if str(data["kind"]) not in s.DATASET_KINDS:
-        raise UserError(f"{path}.kind: must be one of {kinds}; it is {data['kind']!r}")
-    return s.DATASET_KINDS[data["kind"]]
-
-
-def _select(blocks: dict, selector: str, name: str, group: str) -> object:
-    if name not in blocks:
-        near = get_close_matches(name, blocks, n=1) or sorted(blocks)
-        raise UserError(f"{selector}: no block '{name}' in {group}; did you mean {near[0]}?")
-    return blocks[name]

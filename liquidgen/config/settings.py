@@ -2,16 +2,20 @@
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from liquidgen.flow.schedulers import SOLVERS
+from liquidgen.flow.time_sampling import TIME_SAMPLINGS
+from liquidgen.latents.kinds import KINDS
 from liquidgen.utils.errors import UserError
 
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 def _odd(value: int) -> int:
@@ -26,11 +30,25 @@ def _device(value: str) -> str:
     return value
 
 
+def _in(registry: Mapping[str, object]) -> BeforeValidator:
+    """Validator of the name of an entry; entries may be added to the registry at any time."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, str) or value not in registry:
+            raise ValueError(f"must be one of {', '.join(registry)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what torch's generators tell apart
-Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Positive = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
+Crop = Literal["center", "random", "letterbox"]
 
 
 class Settings(BaseModel):
@@ -48,9 +66,14 @@ class ProceduralSettings(Settings):
     seed: Seed
     holdout_fraction: Fraction
 
+    @property
+    def license(self) -> str:
+        """License of the drawings."""
+        return "CC0-1.0"
+
 
 class FolderSettings(Settings):
-    """A folder of images, or one subfolder a class."""
+    """A folder of images, or one subfolder per class."""
 
     kind: Literal["folder"]
     path: str
@@ -73,7 +96,7 @@ class ParquetSettings(Settings):
 
 
 class HubSettings(Settings):
-    """A dataset of the Hugging Face hub: its Parquet files."""
+    """Parquet files of a dataset on the Hugging Face Hub."""
 
     kind: Literal["hub"]
     repo: Repo
@@ -90,29 +113,21 @@ class HubSettings(Settings):
     license: str
 
 
-DatasetSettings = ProceduralSettings | FolderSettings | ParquetSettings | HubSettings
+# A new kind of dataset is a class above and its name here.
+DatasetSettings = Annotated[
+    ProceduralSettings | FolderSettings | ParquetSettings | HubSettings,
+    Field(discriminator="kind"),
+]
 DATASET_KINDS: dict[str, type[Settings]] = {
-    "procedural": ProceduralSettings,
-    "folder": FolderSettings,
-    "parquet": ParquetSettings,
-    "hub": HubSettings,
+    get_args(member.model_fields["kind"].annotation)[0]: member
+    for member in get_args(get_args(DatasetSettings)[0])
 }
 
 
-class Selectors(Settings):
-    """One word each, the name of a block."""
-
-    dataset: Name
-    image_size: Count
-    autoencoder: Name
-    model: Name
-    block: Name
-
-
 class AutoencoderSettings(Settings):
-    """An autoencoder and its latent convention, latents = (raw - shift) * scale."""
+    """An autoencoder and its latent convention: latents = (raw - shift) * scale."""
 
-    kind: Literal["dc", "tiny", "kl"]
+    kind: Annotated[str, _in(KINDS)]
     path: str | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     license: str
@@ -144,7 +159,7 @@ class EncodeSettings(Settings):
 
     batch_size: Count
     shard_mb: Count
-    crop: Literal["center", "random", "letterbox"]
+    crop: Crop
     flip: bool
     max_upscale: Annotated[float, Field(ge=1)]
     max_pixels: Count
@@ -165,7 +180,7 @@ class TrainSettings(Settings):
     grad_clip: Positive
     ema_decay: Fraction
     label_dropout: Annotated[float, Field(ge=0, le=1)]
-    time_sampling: Literal["uniform", "logit_normal"]
+    time_sampling: Annotated[str, _in(TIME_SAMPLINGS)]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     channels_last: bool
     compile: bool
@@ -181,7 +196,7 @@ class SampleSettings(Settings):
 
     num_images: Count
     batch_size: Count
-    solver: Literal["euler", "heun", "dpm", "unipc"]
+    solver: Annotated[str, _in(SOLVERS)]
     num_steps: Count
     guidance_scale: Annotated[float, Field(ge=1)]
     seed: Seed
@@ -192,14 +207,14 @@ class EvaluateSettings(Settings):
     """Stage evaluate."""
 
     batch_size: Count
-    neighbors: Count
+    nearest_k: Count
     kid_subset_size: Annotated[int, Field(ge=2)]
     kid_subsets: Count
     seed: Seed
 
 
 class MachineSettings(Settings):
-    """What depends on the machine and must not retrain."""
+    """Settings that depend on the machine; a change of them must not retrain."""
 
     device: Annotated[str, AfterValidator(_device)]
     num_processes: Count
@@ -212,40 +227,162 @@ class TrackingSettings(Settings):
     experiment: Annotated[str, Field(min_length=1)]
 
 
+class Descriptions(Settings):
+    """One line per block, for `liquidgen presets`; a block may have none."""
+
+    datasets: dict[str, str]
+    autoencoders: dict[str, str]
+    models: dict[str, str]
+    blocks: dict[str, str]
+
+
+# ---- the whole file: every name of a section or selector is written here, and only here ----------
+
+
+class Selectors(Settings):
+    """The image size, and the names of the selected blocks."""
+
+    dataset: Name
+    image_size: Count
+    autoencoder: Name
+    model: Name
+    block: Name
+
+
+class BlockGroups(Settings):
+    """Named blocks that the selectors choose from: group `models` for the selector `model`."""
+
+    descriptions: Descriptions  # no stage depends on them
+    datasets: dict[str, DatasetSettings]
+    autoencoders: dict[str, AutoencoderSettings]
+    models: dict[str, ModelSettings]
+    blocks: dict[str, dict[Any, Any]]  # `models.blocks.<name>.Settings` validates its own block
+
+
+class StageSections(Settings):
+    """One section per stage of dvc.yaml, in the order of the stages."""
+
+    download: DownloadSettings
+    encode: EncodeSettings
+    train: TrainSettings
+    sample: SampleSettings
+    evaluate: EvaluateSettings
+
+
+class UntrackedSections(Settings):
+    """Sections that no stage depends on: a change of them reruns nothing."""
+
+    machine: MachineSettings
+    tracking: TrackingSettings
+
+
+class ParamsFile(Selectors, BlockGroups, StageSections, UntrackedSections):
+    """params.yaml."""
+
+
+# ---- validation with messages of one line -------------------------------------------------------
+
 Model = TypeVar("Model", bound=BaseModel)
+UNKNOWN = ("extra_forbidden", "invalid_key")  # pydantic's types of errors
+NO_MAPPING = ("model_type", "model_attributes_type", "dict_type")
 
 
-def validate(model: type[Model], data: object, path: str = "") -> Model:
-    """`data` as an instance of a flat `model`.
+def validate(model: type[Model], data: object, path: str = "", file: Path | None = None) -> Model:
+    """Validate data that users have written.
 
-    Raises UserError with the full path of the first mistake and, for an unknown key, the nearest
-    known one.
+    Args:
+        model: The model that the data should fit.
+        data: Content of a section, of a block, or of the whole file.
+        path: Full key of the data, such as `blocks.liquid`; empty for the whole file.
+        file: The file, for messages about its own keys.
+
+    Raises:
+        UserError: The full key of the first mistake, and the nearest known key for an unknown one.
     """
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: must be a section with keys, but it is {data!r}")
     try:
         return model.model_validate(data)
     except ValidationError as error:
         # unknown keys first: a misspelt key is unknown, and the right one missing
-        mistakes = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        raise UserError(_explain(mistakes[0], model, path)) from None
+        mistakes = sorted(error.errors(), key=lambda mistake: mistake["type"] not in UNKNOWN)
+        raise UserError(_explain(mistakes[0], model, path, file)) from None
 
 
-def _explain(error: dict, model: type[BaseModel], path: str) -> str:
-    prefix = f"{path}." if path else ""
-    name = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        near = get_close_matches(name, model.model_fields, n=1)
-        hint = f"did you mean {prefix}{near[0]}?" if near else "remove it"
-        return f"{prefix}{name}: unknown key; {hint}"
-    if error["type"] == "missing":
-        return f"{prefix}{name}: missing key; add it"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{prefix}{name}: {message[0].lower()}{message[1:]}; it is {error['input']!r}"
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Remedy for an unknown key: the nearest known one, or to remove it."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else "remove it"
+
+
+def _explain(error: ErrorDetails, model: type[BaseModel], path: str, file: Path | None) -> str:
+    """One line for one of pydantic's errors."""
+    kind = error["type"]
+    value = error["input"]
+    if error["loc"][-1:] == ("[key]",):  # YAML reads 2024 as a number
+        key = ".".join([*map(str, error["loc"][:-2]), str(value)])
+        return f"{key}: a block's name must be text; put it in quotes or rename it"
+    keys, siblings = _walk(error["loc"], model)
+    if kind == "invalid_key":  # pydantic's location shows `true` as 1
+        keys[-1] = str(value)
+    if path:
+        keys.insert(0, path)
+    key = ".".join(keys)
+    where = f" in {file}" if file and len(keys) == 1 else ""
+    kinds = ", ".join(DATASET_KINDS)
+    if kind in UNKNOWN:
+        prefix = "".join(f"{part}." for part in keys[:-1])
+        return f"{key}: unknown key{where}; {nearest(keys[-1], siblings, prefix)}"
+    if kind == "missing":
+        return f"{key}: missing key{where}; add it"
+    if kind == "union_tag_not_found":  # without `kind`, no other key can be judged
+        misspelt = get_close_matches("kind", map(str, value), n=1)
+        if misspelt:
+            return f"{key}.{misspelt[0]}: unknown key; did you mean {key}.kind?"
+        return f"{key}.kind: missing key; add it, one of {kinds}"
+    if kind == "union_tag_invalid":
+        return f"{key}.kind: must be one of {kinds}; it is {value['kind']!r}"
+    if kind == "dict_type" and len(keys) == 1:
+        return f"{key}: must be a mapping of named blocks, but it is {value!r}"
+    if kind in NO_MAPPING:
+        shape = "section" if len(keys) == 1 else "block"
+        return f"{key}: must be a {shape} with keys, but it is {value!r}"
+    rule = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {value!r}"
+
+
+def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], list[str]]:
+    """Follow an error's location from the model down.
+
+    Returns:
+        The keys on the way, as the file has them, and the known keys beside the last one.
+    """
+    keys: list[str] = []
+    siblings: list[str] = []
+    kind: Any = model
+    for part in loc:
+        if get_origin(kind) is Annotated:  # pydantic names the member of a union: no key
+            kind = DATASET_KINDS[str(part)]
+            continue
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            siblings = list(kind.model_fields)
+            kind = kind.model_fields[str(part)].annotation if part in siblings else None
+        else:
+            break  # inside a value, such as one of several numbers
+        keys.append(str(part))
+    return keys, siblings
 
 
 def check_image_size(image_size: int, downscale: int) -> None:
-    """Raises UserError for a size in px that does not fit an autoencoder, with the nearest fits."""
+    """Check that an autoencoder can encode images of this size.
+
+    Args:
+        image_size: Side of the images, px.
+        downscale: Pixels per latent, along one side.
+
+    Raises:
+        UserError: It cannot; with the nearest sizes that fit.
+    """
     multiple = math.lcm(SIZE_MULTIPLE, downscale)
     if image_size % multiple or image_size == 0:
         below = image_size // multiple * multiple

@@ -11,20 +11,6 @@ from torch import Tensor
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # x_t, t, labels -> velocity
 
 
-def uniform(uniforms: Tensor) -> Tensor:
-    """t ~ U(0, 1)."""
-    return uniforms
-
-
-def logit_normal(uniforms: Tensor) -> Tensor:
-    """t = sigmoid(n), n ~ N(0, 1): more weight to the middle (Esser et al. 2024, sec. 3.1)."""
-    # the inverse of the normal distribution turns stratified uniforms into stratified t
-    return torch.sigmoid(torch.special.ndtri(uniforms.clamp(1e-6, 1 - 1e-6)))
-
-
-TIME_SAMPLINGS = {"uniform": uniform, "logit_normal": logit_normal}
-
-
 def interpolate(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """x_t of latents and noise (B, C, h, w) at times t (B,)."""
     t = t[:, None, None, None]

@@ -7,40 +7,8 @@ import torch
 from torch import Tensor
 
 from liquidgen.flow.matching import Velocity
+from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.utils.errors import UserError
-
-
-def euler():
-    """Euler's method, first order, one model call a step."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    return FlowMatchEulerDiscreteScheduler()
-
-
-def heun():
-    """Heun's method, second order, two model calls a step but the last (Karras et al. 2022)."""
-    from diffusers import FlowMatchHeunDiscreteScheduler
-
-    return FlowMatchHeunDiscreteScheduler()
-
-
-def dpm():
-    """DPM-Solver++ 2M, second order, one model call a step (Lu et al. 2022)."""
-    from diffusers import DPMSolverMultistepScheduler
-
-    return DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, algorithm_type="dpmsolver++"
-    )
-
-
-def unipc():
-    """UniPC, second order, one model call a step (Zhao et al. 2023)."""
-    from diffusers import UniPCMultistepScheduler
-
-    return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
-
-
-SOLVERS: dict[str, Callable] = {"euler": euler, "heun": heun, "dpm": dpm, "unipc": unipc}
 
 
 def scheduler_of(solver: str):

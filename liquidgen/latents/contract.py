@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.config.settings import AutoencoderSettings, Crop
 from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class LatentContract(BaseModel):
     autoencoder: AutoencoderSettings
     autoencoder_digest: str
     image_size: int
-    crop: Literal["center", "random", "letterbox"]
+    crop: Crop
     crop_seed: int
     flip: bool
     max_upscale: float

@@ -1,17 +1,16 @@
 """Where an autoencoder is, whether it is the one of the settings, and its weights."""
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liquidgen.config.paths import own_path
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.hub.repository import SCHEME, model_folder
 from liquidgen.hub.snapshot import cached, fetch
 from liquidgen.hub.transfer import SHA256_LENGTH
+from liquidgen.latents.kinds import KINDS
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import file_sha256
 
@@ -20,22 +19,6 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "builtin"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What differs between the classes."""
-
-    class_name: str  # in diffusers, and in config.json
-    stages: str  # key of the widths of the encoder's stages: each but the first halves the side
-    latents_of: Callable[[Any], "torch.Tensor"]  # what `encode` returned -> raw latents
-
-
-KINDS = {
-    "dc": Kind("AutoencoderDC", "encoder_block_out_channels", lambda output: output.latent),
-    "tiny": Kind("AutoencoderTiny", "block_out_channels", lambda output: output.latents),
-    "kl": Kind("AutoencoderKL", "block_out_channels", lambda output: output.latent_dist.mode()),
-}
 
 
 class _Damaged(UserError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from liquidgen.config.params import Params, load_params, project_root
+from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.utils.errors import UserError
@@ -33,6 +34,7 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         params = load_params()
+        require_extra("pipeline")
         if several and params.machine.num_processes > 1 and not is_worker():
             sys.exit(launch(params.machine.num_processes))
         if line := main(params, project_root()):

@@ -123,7 +123,7 @@ def test_every_preset_is_listed_with_its_licence_and_the_chosen_one_marked(
 def test_presets_say_what_params_yaml_says_of_them(run: Run):
     printed = run("presets")
     assert "paintings in 10 styles, drawn from a seed: no download" in printed
-    assert "1.7 M: a CPU demo at 64 px" in printed
+    assert "1.7 M parameters: a CPU demo at 64 px" in printed
     (line,) = (line for line in printed.splitlines() if " procedural " in line)
     assert "CC0-1.0" in line
 

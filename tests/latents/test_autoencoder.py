@@ -12,7 +12,7 @@ from PIL import Image
 
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.latents.autoencoder import load_autoencoder
-from liquidgen.latents.weights import CONFIG, KINDS, SHIPPED, WEIGHTS
+from liquidgen.latents.weights import CONFIG, SHIPPED, WEIGHTS
 from liquidgen.stages.download.procedural import STYLES, draw
 from liquidgen.utils.errors import UserError
 
@@ -212,8 +212,3 @@ def test_weights_of_another_size_are_refused(tmp_path, small_kl):
     other = json.dumps({**config, "layers_per_block": 2}).encode()
     with pytest.raises(UserError, match=r"lacks .* weights"):
         load_autoencoder(damaged(tmp_path, small_kl, config=other), "cpu")
-
-
-def test_every_kind_of_the_settings_is_known():
-    allowed = AutoencoderSettings.model_fields["kind"].annotation.__args__
-    assert set(KINDS) == set(allowed)

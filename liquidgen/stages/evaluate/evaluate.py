@@ -99,7 +99,7 @@ def write_scores(path: Path, scores: Scores) -> None:
 def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSettings) -> None:
     """Refuse what cannot be scored, all at once, before anything slow is done."""
     least = min(samples, train, holdout)
-    limits = {"kid_subset_size": least, "neighbors": least - 1}
+    limits = {"kid_subset_size": least, "nearest_k": least - 1}
     beyond = [
         f"evaluate.{key} is {value}, but may be at most {limit}"
         for key, limit in limits.items()

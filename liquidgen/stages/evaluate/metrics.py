@@ -94,27 +94,27 @@ class Coverage(NamedTuple):
     coverage: float
 
 
-def coverage(features: Tensor, reference: Tensor, *, neighbors: int) -> Coverage:
+def coverage(features: Tensor, reference: Tensor, *, nearest_k: int) -> Coverage:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-    The neighbourhood of a picture is the ball out to its `neighbors`-th nearest of its own set.
+    The neighbourhood of a picture is the ball out to its `nearest_k`-th nearest of its own set.
 
     Raises:
-        UserError: a set has no more pictures than `neighbors`.
+        UserError: a set has no more pictures than `nearest_k`.
     """
     smallest = min(len(features), len(reference))
-    if neighbors >= smallest:
+    if nearest_k >= smallest:
         raise UserError(
-            f"evaluate.neighbors: {neighbors} is too many for {smallest} pictures; "
+            f"evaluate.nearest_k: {nearest_k} is too many for {smallest} pictures; "
             f"set it to less than {smallest}, or make more pictures"
         )
     between = distances(features, reference)
-    in_reference = between <= _radii(reference, neighbors)
-    in_features = between <= _radii(features, neighbors)[:, None]
+    in_reference = between <= _radii(reference, nearest_k)
+    in_features = between <= _radii(features, nearest_k)[:, None]
     return Coverage(
         precision=in_reference.any(1).float().mean().item(),
         recall=in_features.any(0).float().mean().item(),
-        density=in_reference.sum(1).float().mean().item() / neighbors,
+        density=in_reference.sum(1).float().mean().item() / nearest_k,
         coverage=in_reference.any(0).float().mean().item(),
     )
 
@@ -150,6 +150,6 @@ def memorized_share(sample_distances: Tensor, holdout_distances: Tensor) -> floa
     return (sample_distances < holdout_distances.median()).float().mean().item()
 
 
-def _radii(features: Tensor, neighbors: int) -> Tensor:
+def _radii(features: Tensor, nearest_k: int) -> Tensor:
     # the picture itself, at distance 0, is the first of the nearest
-    return distances(features, features).kthvalue(neighbors + 1, dim=1).values
+    return distances(features, features).kthvalue(nearest_k + 1, dim=1).values

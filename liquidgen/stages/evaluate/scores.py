@@ -75,7 +75,7 @@ def distances(all_features: EvaluationFeatures, settings: EvaluateSettings) -> d
         scores[f"{name}fd"] = metrics.frechet_distance(features, all_features.holdout.features)
         scores |= {f"{name}kid": kid.mean, f"{name}kid_std": kid.std}
     covered = metrics.coverage(
-        all_features.samples.features, all_features.holdout.features, neighbors=settings.neighbors
+        all_features.samples.features, all_features.holdout.features, nearest_k=settings.nearest_k
     )
     return scores | covered._asdict()
 

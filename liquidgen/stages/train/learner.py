@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import TrainSettings
-from liquidgen.flow.matching import TIME_SAMPLINGS, drop_labels, flow_loss
+from liquidgen.flow.matching import drop_labels, flow_loss
+from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 

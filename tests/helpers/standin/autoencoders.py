@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from liquidgen.config.settings import AutoencoderSettings
-from liquidgen.latents.weights import KINDS
+from liquidgen.latents.kinds import KINDS
 
 # config.json of the FLUX.1 autoencoder
 FLUX = {

@@ -33,7 +33,7 @@ CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
-SETTINGS = EvaluateSettings(batch_size=64, neighbors=3, kid_subset_size=30, kid_subsets=20, seed=0)
+SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0)
 
 
 def prepare(folder, dataset):
@@ -152,8 +152,8 @@ def test_the_same_samples_get_the_same_scores(labelled, copies):
 
 
 def test_too_few_samples_are_refused_by_key_before_anything_slow(labelled):
-    large = SETTINGS.model_copy(update={"kid_subset_size": 61, "neighbors": 60})
-    both = r"kid_subset_size is 61, .* at most 60; evaluate\.neighbors is 60, .* at most 59"
+    large = SETTINGS.model_copy(update={"kid_subset_size": 61, "nearest_k": 60})
+    both = r"kid_subset_size is 61, .* at most 60; evaluate\.nearest_k is 60, .* at most 59"
     with pytest.raises(UserError, match=both):
         judge(labelled, labelled / "copies", large)
 

@@ -71,33 +71,33 @@ def test_a_kid_subset_larger_than_a_set_is_refused_by_key():
 
 def test_equal_sets_are_precise_and_covered():
     features = gaussian(200, 0)
-    scores = coverage(features, features, neighbors=5)
+    scores = coverage(features, features, nearest_k=5)
     assert (scores.precision, scores.recall, scores.coverage) == (1, 1, 1)
 
 
 def test_density_of_equal_distributions_is_one_in_expectation():
     pairs = [(gaussian(300, 2 * i), gaussian(300, 2 * i + 1)) for i in range(8)]
-    scores = [coverage(*pair, neighbors=5) for pair in pairs]
+    scores = [coverage(*pair, nearest_k=5) for pair in pairs]
     mean = sum(score.density for score in scores) / len(scores)
     assert mean == pytest.approx(1, abs=0.1)
 
 
 def test_distant_sets_are_neither_precise_nor_covered():
-    scores = coverage(gaussian(200, 0) + 100, gaussian(200, 1), neighbors=5)
+    scores = coverage(gaussian(200, 0) + 100, gaussian(200, 1), nearest_k=5)
     assert scores == (0, 0, 0, 0)
 
 
 def test_a_lost_mode_costs_recall_and_coverage_but_not_precision():
     reference = torch.cat([gaussian(200, 0), gaussian(200, 1) + 100])
-    scores = coverage(gaussian(400, 2), reference, neighbors=5)
+    scores = coverage(gaussian(400, 2), reference, nearest_k=5)
     assert scores.precision > 0.9
     assert scores.recall < 0.55
     assert scores.coverage < 0.55
 
 
 def test_too_many_neighbors_are_refused_by_key():
-    with pytest.raises(UserError, match=r"evaluate\.neighbors: 5 .* less than 5"):
-        coverage(gaussian(5, 0), gaussian(100, 1), neighbors=5)
+    with pytest.raises(UserError, match=r"evaluate\.nearest_k: 5 .* less than 5"):
+        coverage(gaussian(5, 0), gaussian(100, 1), nearest_k=5)
 
 
 def test_a_copy_finds_its_original_at_distance_zero():

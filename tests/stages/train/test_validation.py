@@ -11,7 +11,7 @@ from helpers.checkout import encoded
 from liquidgen.compute.distributed import World
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import ProceduralSettings
-from liquidgen.flow.matching import TIME_SAMPLINGS
+from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.download.download import download

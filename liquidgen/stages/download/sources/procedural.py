@@ -21,7 +21,7 @@ def open_procedural(settings: ProceduralSettings, num_workers: int) -> Source:
     classes = tuple(STYLES)
     return Source(
         classes=classes,
-        license="CC0-1.0",
+        license=settings.license,
         origin=f"drawn by liquidgen from seed {settings.seed}",
         revision=None,
         total=settings.num_images,

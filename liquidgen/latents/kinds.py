@@ -1,0 +1,27 @@
+"""Autoencoder classes of diffusers, by the names that `kind` of an autoencoder's block may have.
+
+Settings read these names, so that this module must import neither torch nor diffusers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between the classes."""
+
+    class_name: str  # in diffusers, and in config.json
+    stages: str  # key of the widths of the encoder's stages: each but the first halves the side
+    latents_of: Callable[[Any], "torch.Tensor"]  # what `encode` returned -> raw latents
+
+
+KINDS = {
+    "dc": Kind("AutoencoderDC", "encoder_block_out_channels", lambda output: output.latent),
+    "tiny": Kind("AutoencoderTiny", "block_out_channels", lambda output: output.latents),
+    "kl": Kind("AutoencoderKL", "block_out_channels", lambda output: output.latent_dist.mode()),
+}

@@ -31,6 +31,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what torch's generators tell apart
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Positive = Annotated[float, Field(gt=0)]
+Crop = Literal["center", "random", "letterbox"]
 
 
 class Settings(BaseModel):
@@ -144,7 +145,7 @@ class EncodeSettings(Settings):
 
     batch_size: Count
     shard_mb: Count
-    crop: Literal["center", "random", "letterbox"]
+    crop: Crop
     flip: bool
     max_upscale: Annotated[float, Field(ge=1)]
     max_pixels: Count

@@ -13,7 +13,9 @@ from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.figures.grid import to_images
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import GroupDecoder
+from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.autoencoder import load_autoencoder
+from liquidgen.latents.manifest import SPLITS
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.evaluate.feature_network import load_features
 from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
@@ -83,13 +85,8 @@ class FeatureExtractor:
         return [shown[number] for number in numbers]
 
     def _decoder(self) -> GroupDecoder:
-        return GroupDecoder(
-            image_size=self.contract.image_size,
-            crop=self.contract.crop,
-            max_upscale=self.contract.max_upscale,
-            max_pixels=self.contract.max_pixels,
-            seed=(self.contract.crop_seed, 1),  # as encode crops the holdout
-        )
+        transform = ImageTransform.model_validate(self.contract, from_attributes=True)
+        return GroupDecoder(transform, SPLITS.index("holdout"))  # as encode crops the holdout
 
     def _batches(self, indices: np.ndarray) -> list[np.ndarray]:
         return np.split(indices, range(self._batch_size, len(indices), self._batch_size))

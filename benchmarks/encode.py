@@ -29,6 +29,7 @@ from liquidgen.config.params import load_params
 from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import GroupDecoder
+from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.autoencoder import images_per_call
 from liquidgen.stages.download.download import download
 from liquidgen.stages.encode.encode import encode
@@ -113,7 +114,8 @@ def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namesp
     """The ratio of encode to the mean of the bare autoencoder before and after it."""
     load = liquidgen.latents.autoencoder.load_autoencoder
     autoencoder = FirstUse(load(block, "cpu"))
-    decoder = GroupDecoder(options.size, "center", 1.5, 50_000_000, (0,))
+    transform = ImageTransform.of(load_params().encode, options.size)
+    decoder = GroupDecoder(transform, split_number=0)
     raw = [*islice(RawDataset(folder / "raw").groups("train"), 8)]
     arrays = [decoder(group).pixels for group in raw]
     pixels = [torch.from_numpy(a).permute(0, 3, 1, 2).float() / 127.5 - 1 for a in arrays]

@@ -1,4 +1,4 @@
-"""Pictures of many images: a grid with classes as rows."""
+"""Conversion of pixels to PIL images, and grids of images with one row per class."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,26 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 2  # px between images
-TEXT = 14  # px
+FONT_SIZE = 14  # px
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
-    """PIL images of pixels (B, 3, H, W) in [-1, 1]."""
+    """Convert pixels (B, 3, H, W) in [-1, 1] to PIL images."""
     levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(image) for image in np.asarray(levels.permute(0, 2, 3, 1).cpu())]
 
 
 def class_grid(rows: Sequence[Sequence[Image.Image]], names: Sequence[str]) -> Image.Image:
-    """One row of images a class, its name at the left; `names` empty leaves the names out."""
-    font = ImageFont.load_default(TEXT)
+    """Draw one row of images per class.
+
+    Args:
+        rows: Images of each class, all of one size; rows may differ in length.
+        names: Names of the classes, drawn left of the rows; empty: no names.
+    """
+    font = ImageFont.load_default(FONT_SIZE)
     margin = max((int(font.getlength(name)) + 3 * GAP for name in names), default=0)
     side = rows[0][0].width + GAP
-    height = max(side, TEXT + GAP)
+    height = max(side, FONT_SIZE + GAP)
     columns = max(map(len, rows))
     grid = Image.new("RGB", (margin + columns * side - GAP, len(rows) * height - GAP), "white")
     draw = ImageDraw.Draw(grid)

@@ -1,4 +1,4 @@
-"""Image files of any kind, to square RGB pixels, or the reason why not."""
+"""Decodes image files of any kind to square sRGB pixels, or refuses them with a reason."""
 
 import io
 import warnings
@@ -10,15 +10,19 @@ from threading import Lock
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from liquidgen.images.transform import ImageTransform
+
 # formats that Pillow itself decodes: never EPS, which would run another program
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
 
+# reasons of a refusal
 UNDECODABLE = "undecodable"
 TRUNCATED = "truncated"
 TOO_MANY_PIXELS = "too_many_pixels"
 TOO_SMALL = "too_small"
 UNSUPPORTED_MODE = "unsupported_mode"
 
+# notes on an image that is used
 ANIMATED = "animated_first_frame"
 UPSCALED = "upscaled"
 LETTERBOXED = "letterboxed"
@@ -26,72 +30,77 @@ PROFILE_IGNORED = "profile_ignored"
 
 
 class Refused(Exception):
-    """An image that cannot be used; the message is the reason to count."""
+    """An image that cannot be used; the message is one of the reasons above."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels uint8 (S, S, 3), and notes to count: what was done that changes the picture."""
+    """A decoded image.
+
+    Attributes:
+        pixels: uint8 (S, S, 3).
+        notes: What was done that changes the image, from the constants above.
+    """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
 
 
-def decode(
-    data: bytes,
-    *,
-    image_size: int,
-    crop: str,
-    max_upscale: float,
-    max_pixels: int,
-    seed: tuple[int, ...],
-) -> Decoded:
-    """Decode, turn upright, make a square, resize, convert to sRGB, put alpha on white.
+def decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> Decoded:
+    """Decode, rotate upright, make a square, resize, convert to sRGB, composite alpha on white.
 
-    | crop | square |
-    |---|---|
-    | center, random | cut from the middle, or where the seed says, as wide as the shorter side |
-    | letterbox | nothing is cut off: white bars fill up the shorter side |
+    Args:
+        data: Content of an image file.
+        transform: Size, crop and limits.
+        index: Numbers that identify the image; together with `crop_seed` the seed of its crop.
 
     Raises:
-        Refused: with one of the reasons above.
+        Refused: The image cannot be decoded or is beyond the limits.
     """
-    with own_limits:
+    size = transform.image_size
+    with pillow_limits_off:
+        # limits are checked by the header, before any pixel is decoded
         image = _open(data)
-        if image.width * image.height > max_pixels:
+        if image.width * image.height > transform.max_pixels:
             raise Refused(TOO_MANY_PIXELS)
-        oblong, side = image.width != image.height, _side(image, crop)
-        if image_size > side * max_upscale:
+        oblong = image.width != image.height
+        side = _side(image, transform.crop)
+        if size > side * transform.max_upscale:
             raise Refused(TOO_SMALL)
-        notes = [UPSCALED] if image_size > side else []
-        image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode at a fraction
+        notes = [UPSCALED] if size > side else []
+
+        image.draft(None, (2 * size, 2 * size))  # JPEG: decode at a fraction of the size
         image, animated = _load(image)
     notes += [ANIMATED] if animated else []
-    notes += [LETTERBOXED] if oblong and crop == "letterbox" else []
-    square = _square(_plain(image), image_size, crop, seed)
+    notes += [LETTERBOXED] if oblong and transform.crop == "letterbox" else []
+
+    # resize before the conversion to sRGB: there are fewer pixels to convert
+    square = _square(_plain(image), transform, index)
     square, usable = _to_srgb(square, image.info.get("icc_profile"))
     notes += [] if usable else [PROFILE_IGNORED]
-    return Decoded(np.asarray(_with_bars(_on_white(square), image_size)), tuple(notes))
+    return Decoded(np.asarray(_with_bars(_on_white(square), size)), tuple(notes))
 
 
-class _OwnLimits:
-    """While any thread is inside, Pillow neither caps pixels nor warns.
+class _PillowLimitsOff:
+    """Disables Pillow's cap of pixels and its warnings while any thread is inside.
 
-    Both are settings of the whole process, so that the first thread sets and the last restores.
-    A thread that starts others holds it around them, so that it is the last.
+    Both are settings of the whole process: the first thread sets and the last one restores them.
+    A thread that starts others holds the context around them, so that it is the last.
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._before = Lock(), 0, ExitStack()
+        self._lock = Lock()
+        self._inside = 0
+        self._restore = ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
                 # Pillow's cap is far above ours, and warns where it should refuse
-                self._before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                self._restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
                 Image.MAX_IMAGE_PIXELS = None
-                self._before.enter_context(warnings.catch_warnings())
-                # of damaged metadata, which we do not use
+                self._restore.enter_context(warnings.catch_warnings())
+                # about damaged metadata, which is not used
                 warnings.filterwarnings("ignore", module=r"PIL\.")
             self._inside += 1
 
@@ -99,10 +108,10 @@ class _OwnLimits:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._before.close()
+                self._restore.close()
 
 
-own_limits = _OwnLimits()
+pillow_limits_off = _PillowLimitsOff()
 
 
 def _open(data: bytes) -> Image.Image:
@@ -110,26 +119,26 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except MemoryError:
         raise
-    except Exception:  # damaged headers make Pillow's readers raise anything
+    except Exception:  # for damaged headers Pillow raises exceptions of any type
         raise Refused(UNDECODABLE) from None
 
 
 def _load(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The first frame, upright, and whether there are more."""
+    """Return the first frame, rotated upright, and whether there are more frames."""
     try:
-        # a photograph with a second picture (MPO) is no animation
+        # a photograph with a second image (MPO) is no animation
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
         image.load()
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         return ImageOps.exif_transpose(image) if orientation != 1 else image, animated
     except MemoryError:
         raise
-    except Exception:  # damaged data make Pillow's readers raise anything
+    except Exception:  # for damaged data Pillow raises exceptions of any type
         raise Refused(TRUNCATED) from None
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """The image in mode L, RGB, RGBA or CMYK, which can be resized."""
+    """Convert to mode L, RGB, RGBA or CMYK, which can be resized."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
@@ -147,20 +156,22 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _side(image: Image.Image, crop: str) -> int:
-    """Side of the square of the image that becomes the picture."""
+    """Return the side of the square, before it is resized."""
     return max(image.size) if crop == "letterbox" else min(image.size)
 
 
-def _square(image: Image.Image, size: int, crop: str, seed: tuple[int, ...]) -> Image.Image:
-    """The image or a square of it, resized; a letterboxed one gets its bars at the end."""
-    if crop == "letterbox":
+def _square(image: Image.Image, transform: ImageTransform, index: tuple[int, ...]) -> Image.Image:
+    """Crop and resize to the square; a letterboxed image is resized only, its bars come last."""
+    size = transform.image_size
+    if transform.crop == "letterbox":
         scale = size / max(image.size)
         fitted = tuple(max(1, round(side * scale)) for side in image.size)
         return image.resize(fitted, Image.Resampling.LANCZOS, reducing_gap=3.0)
     side = min(image.size)
     spare = (image.width - side, image.height - side)
-    if crop == "random":
-        left, top = np.random.default_rng(seed).integers(spare, endpoint=True).tolist()
+    if transform.crop == "random":
+        generator = np.random.default_rng((transform.crop_seed, *index))
+        left, top = generator.integers(spare, endpoint=True).tolist()
     else:
         left, top = spare[0] // 2, spare[1] // 2
     box = (left, top, left + side, top + side)

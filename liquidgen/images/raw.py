@@ -1,7 +1,7 @@
-"""The raw format: images in their original bytes, in Parquet files that `datasets` reads.
+"""The raw format: image files as they are, in Parquet files that `datasets` can read.
 
-A folder holds `<split>-<number>.parquet` with the columns `image{bytes, path}` and, in labelled
-data, `label`, and `dataset.json`. The samples of a model are written in it, too.
+A folder holds `<split>-<number>.parquet` with the columns `image{bytes, path}` and, in labeled
+data, `label`, and `dataset.json`. The samples of a model are written in this format, too.
 """
 
 import json
@@ -19,12 +19,18 @@ from liquidgen.images.raw_info import REMEDY, RawInfo, RawSplit, read_info, writ
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import StoredFile
 
-GROUP = 64  # images a row group: what is read, decoded and held in memory at once
+IMAGES_PER_GROUP = 64  # of a Parquet row group, the unit of reading and decoding
 
 
 @dataclass(frozen=True)
 class Record:
-    """An image file as it is, the path that it had, and its class (None: unlabelled)."""
+    """An image file.
+
+    Attributes:
+        data: Content of the file.
+        path: Path that the file had.
+        label: Index of its class; None in unlabeled data.
+    """
 
     data: bytes
     path: str
@@ -32,13 +38,19 @@ class Record:
 
 
 class RawWriter:
-    """Writes records into a folder, split by split or mixed, in bounded memory.
+    """Writes records of any split in any order into a folder, in bounded memory.
 
-    Use as a context, then `finish` writes `dataset.json`. Equal records give equal bytes.
+    Use it as a context manager; `finish` writes `dataset.json`. Equal records give equal bytes.
+
+    Args:
+        folder: Existing folder.
+        classes: Names of the labels; None: unlabeled data.
+        max_file_mb: Size in MB at which the next Parquet file begins.
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...] | None, max_file_mb: int) -> None:
-        self._folder, self._classes = folder, classes
+        self._folder = folder
+        self._classes = classes
         self._max_bytes = max_file_mb * 1_000_000
         self._schema = _schema(classes)
         self._splits: dict[str, _SplitWriter] = {}
@@ -49,10 +61,6 @@ class RawWriter:
             self._splits[split] = _SplitWriter(self._folder, split, self._schema, self._max_bytes)
         self._splits[split].add(record)
 
-    def counts(self, split: str) -> Counter:
-        """Images a label so far; the label is None in unlabelled data."""
-        return self._splits[split].counts if split in self._splits else Counter()
-
     def finish(
         self,
         *,
@@ -62,7 +70,15 @@ class RawWriter:
         refused: dict[str, int],
         sampling: dict[str, str | int | float] | None = None,
     ) -> RawInfo:
-        """Close the files and describe them in `dataset.json`."""
+        """Close the files and describe them in `dataset.json`.
+
+        Args:
+            license: License of the images.
+            origin: Where the images come from.
+            revision: Version of the origin, where it has versions.
+            refused: Numbers of files that were not written, by reason.
+            sampling: How a model generated the images; None: they are not samples of a model.
+        """
         splits = {name: writer.finish(self._classes) for name, writer in self._splits.items()}
         info = RawInfo(
             classes=self._classes,
@@ -84,27 +100,33 @@ class RawWriter:
 
 
 class _SplitWriter:
-    """Rolls the Parquet files of one split."""
+    """Writes the Parquet files of one split."""
 
     def __init__(self, folder: Path, split: str, schema: pa.Schema, max_bytes: int) -> None:
-        self._folder, self._split, self._schema = folder, split, schema
+        self._folder = folder
+        self._split = split
+        self._schema = schema
         self._max_bytes = max_bytes
+        # the open file, and the images and bytes in it, with those of the unwritten group
         self._file: pq.ParquetWriter | None = None
         self._path: Path | None = None
-        self._in_file = self._bytes = 0
+        self._images_in_file = 0
+        self._bytes_in_file = 0
         self._group: list[Record] = []
+        # finished files, and images per label
         self._files: list[StoredFile] = []
-        self.counts: Counter = Counter()
+        self._counts: Counter = Counter()
 
     def add(self, record: Record) -> None:
+        """Append an image; start another file if this one would exceed the limit."""
         size = len(record.data) + len(record.path)
-        if self._in_file and self._bytes + size > self._max_bytes:
+        if self._images_in_file and self._bytes_in_file + size > self._max_bytes:
             self.close()
         self._group.append(record)
-        self._in_file += 1
-        self._bytes += size
-        self.counts[record.label] += 1
-        if len(self._group) == GROUP:
+        self._images_in_file += 1
+        self._bytes_in_file += size
+        self._counts[record.label] += 1
+        if len(self._group) == IMAGES_PER_GROUP:
             self._flush()
 
     def close(self) -> None:
@@ -113,24 +135,27 @@ class _SplitWriter:
         if self._file is not None:
             self._file.close()
             self._stream.close()
-            self._files.append(StoredFile.of(self._path, self._in_file))
-            self._file, self._in_file, self._bytes = None, 0, 0
+            self._files.append(StoredFile.of(self._path, self._images_in_file))
+            self._file = None
+            self._images_in_file = 0
+            self._bytes_in_file = 0
 
     def abandon(self) -> None:
-        """Let go of a file that was not ended; a no-op after `finish`."""
+        """Close a file that is not finished, after an error; a no-op after `finish`."""
         if self._file is not None:
-            # it would end the file: that fails again where the disk is full
+            # closing writes the footer, which fails again if the disk is full
             with suppress(OSError, pa.ArrowException):
                 self._file.close()
             with suppress(OSError):
                 self._stream.close()
 
     def finish(self, classes: tuple[str, ...] | None) -> RawSplit:
+        """Close the last file and return the description of the split."""
         self.close()
         per_class = None
         if classes is not None:
-            per_class = {name: self.counts[label] for label, name in enumerate(classes)}
-        return RawSplit(count=self.counts.total(), per_class=per_class, files=tuple(self._files))
+            per_class = {name: self._counts[label] for label, name in enumerate(classes)}
+        return RawSplit(count=self._counts.total(), per_class=per_class, files=tuple(self._files))
 
     def _flush(self) -> None:
         if not self._group:
@@ -154,7 +179,15 @@ class _SplitWriter:
 
 @dataclass(frozen=True)
 class Group:
-    """A row group of a raw file: `count` images, the first of which is number `start`."""
+    """A row group of a raw file, which can be read on its own.
+
+    Attributes:
+        path: Path of the file.
+        sha256: Digest of the file.
+        index: Number of the row group in the file.
+        start: Number of its first image in the split.
+        count: Number of its images.
+    """
 
     path: str
     sha256: str
@@ -163,7 +196,7 @@ class Group:
     count: int
 
     def read(self) -> list[Record]:
-        """The records of the group."""
+        """Read the records of the group."""
         table = _open(self.path, self.sha256).read_row_group(self.index, use_threads=False)
         images = table.column("image").to_pylist()
         labels = [None] * len(images)
@@ -179,7 +212,8 @@ class RawDataset:
     """Reads a folder in the raw format.
 
     Raises:
-        UserError: `dataset.json` is missing or of another format, or a file has another size.
+        UserError: `dataset.json` is missing or of another format, or a file has another size
+            than it says.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -191,12 +225,16 @@ class RawDataset:
             file.verify_size(folder, REMEDY)
 
     def verify(self) -> None:
-        """Refuse files that are not those of `dataset.json`, byte by byte."""
+        """Compare the digest of every file with `dataset.json`.
+
+        Raises:
+            UserError: A file is missing or damaged.
+        """
         for file in self._files():
             file.verify(self.folder, REMEDY)
 
     def groups(self, split: str) -> Iterator[Group]:
-        """The split in pieces that can be read by themselves, in order."""
+        """Yield the row groups of a split, in order."""
         start = 0
         for file in self._split(split).files:
             path = str(self.folder / file.name)
@@ -207,7 +245,7 @@ class RawDataset:
                 start += count
 
     def records(self, split: str) -> Iterator[Record]:
-        """All images of a split, in order, read as they are asked for."""
+        """Yield all images of a split in order, one row group in memory at a time."""
         for group in self.groups(split):
             yield from group.read()
 
@@ -223,12 +261,12 @@ class RawDataset:
 
 @lru_cache(maxsize=4)
 def _open(path: str, sha256: str) -> pq.ParquetFile:
-    # the digest is part of the key: another file may take the same path
+    # the digest is part of the cache key: a new file may replace this one at the same path
     return pq.ParquetFile(path, memory_map=True)
 
 
 def _schema(classes: tuple[str, ...] | None) -> pa.Schema:
-    """Columns with the metadata by which `datasets` knows Image and ClassLabel."""
+    """Return the columns, with the metadata from which `datasets` infers Image and ClassLabel."""
     fields = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
     features: dict = {"image": {"_type": "Image"}}
     if classes is not None:

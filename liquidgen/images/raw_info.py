@@ -1,4 +1,4 @@
-"""The description of a folder of raw images: classes, license, origin, counts and files."""
+"""Description of a folder of raw images: classes, license, origin, counts and files."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,11 +9,17 @@ from pydantic import BaseModel, ConfigDict
 from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
 
 INFO = "dataset.json"
-REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images anew"
+REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images again"
 
 
 class RawSplit(BaseModel):
-    """Files of a split, and images a class (None: unlabelled)."""
+    """Files of a split.
+
+    Attributes:
+        count: Number of images.
+        per_class: Images per class; None in unlabeled data.
+        files: Parquet files in order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +29,17 @@ class RawSplit(BaseModel):
 
 
 class RawInfo(BaseModel):
-    """Content of `dataset.json`."""
+    """Content of `dataset.json`.
+
+    Attributes:
+        classes: Names of the labels; None: unlabeled data.
+        license: License of the images.
+        origin: Where the images come from.
+        revision: Version of the origin, where it has versions.
+        refused: Numbers of files that were left out, by reason.
+        sampling: How a model generated the images; None: they are not samples of a model.
+        splits: Splits by name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,32 +50,32 @@ class RawInfo(BaseModel):
     origin: str
     revision: str | None
     refused: dict[str, int]
-    sampling: dict[str, str | int | float] | None  # how a model made the images; None: it did not
+    sampling: dict[str, str | int | float] | None
     splits: dict[str, RawSplit]
 
     @property
     def digest(self) -> str:
-        """Digest of images, labels and splits: another license or path makes no other data."""
+        """Digest of images, labels and splits, independent of license and origin."""
         content = self.model_dump(mode="json", exclude={"license", "origin"})
         return sha256(canonical_json(content))
 
-    def figures(self) -> dict[str, float]:
-        """Counts to track: images of each split, and refused files by reason."""
+    def metrics(self) -> dict[str, float]:
+        """Return the counts to log: images per split, and refused files by reason."""
         counts = {name: split.count for name, split in self.splits.items()}
         return counts | {f"refused/{reason}": n for reason, n in self.refused.items()}
 
     def summary(self) -> str:
-        """What there is, in a few words."""
+        """Return the counts and the license as one line."""
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.refused.items()))
         total = sum(self.refused.values())
-        kinds = "unlabelled" if self.classes is None else f"in {len(self.classes)} classes"
+        kinds = "unlabeled" if self.classes is None else f"in {len(self.classes)} classes"
         return f"images {kinds}{self._balance()}: {counts}; license {self.license}" + (
             f"; {total} files refused: {reasons}" if total else ""
         )
 
     def _balance(self) -> str:
-        """The least and the most images that a class has."""
+        """Return the smallest and the largest number of images of a class."""
         sizes: Counter = Counter()
         for split in self.splits.values():
             sizes.update(split.per_class or {})
@@ -67,15 +83,15 @@ class RawInfo(BaseModel):
 
 
 def write_info(folder: Path, info: RawInfo) -> RawInfo:
-    """Write the description into the folder."""
+    """Write `dataset.json` into a folder of raw images."""
     write_json(folder / INFO, info.model_dump(mode="json"))
     return info
 
 
 def read_info(folder: Path) -> RawInfo:
-    """Read the description of a folder of raw images.
+    """Read `dataset.json` of a folder of raw images.
 
     Raises:
-        UserError: it is missing, or of another format or version.
+        UserError: The file is missing, or of another format or version.
     """
     return read_json(folder / INFO, RawInfo, REMEDY)

@@ -1,4 +1,4 @@
-"""What a decoding worker does for encode: a row group of raw images to pixels and counts."""
+"""Decodes row groups of raw images to pixels; this is the work of encode's workers."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,20 +8,27 @@ import numpy as np
 
 from liquidgen.images.decode import Refused, decode
 from liquidgen.images.raw import Group
+from liquidgen.images.transform import ImageTransform
 
-READING = Lock()  # pyarrow does not promise that threads may read one file at once
+READ_LOCK = Lock()  # pyarrow does not promise that threads may read one file at the same time
 
 
 @dataclass(frozen=True)
-class Account:
-    """Counts of images by what happened: images = encoded + the sum of skipped."""
+class ImageCounts:
+    """Counts of images by outcome: images = encoded + the sum of skipped.
+
+    Attributes:
+        images: Number of images.
+        skipped: Number of refused images by reason.
+        notes: Number of decoded images by note; an image may have several.
+    """
 
     images: int = 0
     skipped: Counter = field(default_factory=Counter)
     notes: Counter = field(default_factory=Counter)
 
-    def __add__(self, other: "Account") -> "Account":
-        return Account(
+    def __add__(self, other: "ImageCounts") -> "ImageCounts":
+        return ImageCounts(
             self.images + other.images, self.skipped + other.skipped, self.notes + other.notes
         )
 
@@ -33,48 +40,53 @@ class Account:
 
 @dataclass(frozen=True)
 class DecodedGroup:
-    """Pixels uint8 (N, S, S, 3) and labels int64 (N,) of the images that were not skipped."""
+    """The images of a row group that were not skipped.
+
+    Attributes:
+        pixels: uint8 (N, S, S, 3).
+        labels: int64 (N,), 0 in unlabeled data.
+        counts: Counts of all images of the group, with those that were skipped.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
-    account: Account
+    counts: ImageCounts
 
 
 @dataclass(frozen=True)
 class GroupDecoder:
-    """Decodes a row group; an object that travels to workers."""
+    """A function that decodes a row group, as an object that can be pickled for a worker.
 
-    image_size: int
-    crop: str
-    max_upscale: float
-    max_pixels: int
-    seed: tuple[int, ...]  # of random crops; the image's number in the split is added
+    Attributes:
+        transform: Size, crop and limits.
+        split_number: Number of the split. With the image's number in the split it identifies the
+            image for its random crop.
+    """
+
+    transform: ImageTransform
+    split_number: int
 
     def __call__(self, group: Group) -> DecodedGroup:
-        pixels, labels, account = [], [], Account(images=group.count)
-        with READING:
+        with READ_LOCK:
             records = group.read()
+        pixels = []
+        labels = []
+        counts = ImageCounts(images=group.count)
         for number, record in enumerate(records, start=group.start):
             try:
-                decoded = decode(
-                    record.data,
-                    image_size=self.image_size,
-                    crop=self.crop,
-                    max_upscale=self.max_upscale,
-                    max_pixels=self.max_pixels,
-                    seed=(*self.seed, number),
-                )
+                decoded = decode(record.data, self.transform, (self.split_number, number))
             except Refused as refused:
-                account.skipped[str(refused)] += 1
+                counts.skipped[str(refused)] += 1
                 continue
-            account.notes.update(decoded.notes)
+            counts.notes.update(decoded.notes)
             pixels.append(decoded.pixels)
             labels.append(record.label or 0)
-        shape = (len(pixels), self.image_size, self.image_size, 3)
+        size = self.transform.image_size
+        shape = (len(pixels), size, size, 3)  # also when all images of the group were skipped
         return DecodedGroup(
-            np.array(pixels, np.uint8).reshape(shape), np.array(labels, np.int64), account
+            np.array(pixels, np.uint8).reshape(shape), np.array(labels, np.int64), counts
         )
 
 
 def warm() -> None:
-    """Importing this module is all that a worker process needs to be ready."""
+    """Prepare a worker process: importing this module is all that it needs."""

@@ -1,4 +1,4 @@
-"""Pixels <-> latents: one interface over three autoencoder classes of diffusers."""
+"""One interface to three autoencoder classes of diffusers: pixels to latents and back."""
 
 import torch
 
@@ -8,39 +8,43 @@ from liquidgen.latents.weights import checked_folder, read_weights
 from liquidgen.utils.errors import UserError
 
 MAX_PIXELS_PER_CALL = 2**19  # px: 8 images of 256 px, 128 of 64 px
-MAX_PIXELS_PER_CALL_ON_CPU = 2**16  # px: what stays in a core's caches goes up to a quarter faster
-RANGE_SLACK = 1e-3  # beyond [-1, 1], for rounding
+MAX_PIXELS_PER_CALL_ON_CPU = 2**16  # px: activations that fit into the caches are up to 25% faster
+RANGE_TOLERANCE = 1e-3  # beyond [-1, 1], for rounding
 
 
 class Autoencoder:
-    """A frozen autoencoder, and its latent convention: latents = (raw - shift) * scale.
+    """A frozen autoencoder with its scaling convention: latents = (raw - shift) * scale.
 
-    | tensor  | shape                                     | range                |
-    |---------|-------------------------------------------|----------------------|
-    | pixels  | (B, 3, H, W), sides multiples of downscale | [-1, 1]              |
-    | latents | (B, channels, H/downscale, W/downscale)   | about one on average |
+    Pixels are (B, 3, H, W) in [-1, 1], with sides that are multiples of `downscale`; latents are
+    (B, channels, H/downscale, W/downscale), of about unit variance. Both are fp32, whatever the
+    precision of the network. Batches are split, images never: tiling changes the statistics that
+    norms see and leaves seams.
 
-    Pixels and latents are fp32, whatever the precision of the work between them. Batches go
-    through in slices, images whole: tiles would be normalized apart from one another, and show.
+    Args:
+        model: An autoencoder of diffusers.
+        settings: The block of params.yaml that describes it.
+        digest: SHA-256 of its weights file.
     """
 
     def __init__(self, model: torch.nn.Module, settings: AutoencoderSettings, digest: str):
-        self._model, self._settings, self._digest = model, settings, digest
+        self._model = model
+        self._settings = settings
+        self._digest = digest
         self._kind = KINDS[settings.kind]
 
     @property
     def model(self) -> torch.nn.Module:
-        """The autoencoder as diffusers has it."""
+        """The autoencoder of diffusers."""
         return self._model
 
     @property
     def channels(self) -> int:
-        """Channels of the latents."""
+        """Number of channels of the latents."""
         return self._settings.channels
 
     @property
     def downscale(self) -> int:
-        """Pixels a latent, along one side."""
+        """Pixels per latent along one side."""
         return self._settings.downscale
 
     @property
@@ -50,30 +54,38 @@ class Autoencoder:
 
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Latents of pixels, without sampling; raises UserError for other shapes or ranges."""
+        """Encode pixels to latents; of a distribution its mode is taken.
+
+        Raises:
+            UserError: The pixels have another shape, dtype or range.
+        """
         self._check_pixels(pixels)
-        # in slices: activations of a large encoder over a whole batch would not fit on a card
+        # split: the activations of a whole batch would not fit into the memory of a GPU
         size = pixels.shape[2] * pixels.shape[3]
         parts = pixels.split(images_per_call(size, self._model.device))
         return torch.cat([self._encode(part) for part in parts])
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels of latents, clamped to [-1, 1]; raises UserError for other shapes."""
+        """Decode latents to pixels, clamped to [-1, 1].
+
+        Raises:
+            UserError: The latents have another shape or dtype.
+        """
         self._check_latents(latents)
         size = latents.shape[2] * latents.shape[3] * self.downscale**2
         parts = latents.split(images_per_call(size, self._model.device))
         return torch.cat([self._decode(part) for part in parts])
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        raw = self._kind.latents_of(self._model.encode(self._placed(pixels))).float()
+        raw = self._kind.latents_of(self._model.encode(self._to_model(pixels))).float()
         return ((raw - self._settings.shift) * self._settings.scale).contiguous()
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        raw = self._placed(latents / self._settings.scale + self._settings.shift)
+        raw = self._to_model(latents / self._settings.scale + self._settings.shift)
         return self._model.decode(raw).sample.float().clamp(-1, 1).contiguous()
 
-    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _to_model(self, tensor: torch.Tensor) -> torch.Tensor:
         model = self._model
         return tensor.to(model.device, model.dtype, memory_format=torch.channels_last)
 
@@ -88,7 +100,7 @@ class Autoencoder:
                 f" are multiples of {self.downscale}: change image_size"
             )
         low, high = (value.item() for value in pixels.aminmax())
-        if not -1 - RANGE_SLACK <= low <= high <= 1 + RANGE_SLACK:  # NaN fails, too
+        if not -1 - RANGE_TOLERANCE <= low <= high <= 1 + RANGE_TOLERANCE:  # False for NaN, too
             raise UserError(f"pixels: values from {low:g} to {high:g}; need [-1, 1]")
 
     def _check_latents(self, latents: torch.Tensor) -> None:
@@ -100,16 +112,16 @@ class Autoencoder:
 
 
 def images_per_call(pixels: int, device: torch.device) -> int:
-    """How many images of so many pixels go through an autoencoder together."""
-    return max(
-        1, (MAX_PIXELS_PER_CALL_ON_CPU if device.type == "cpu" else MAX_PIXELS_PER_CALL) // pixels
-    )
+    """Return the number of images, of `pixels` pixels each, in one call of an autoencoder."""
+    limit = MAX_PIXELS_PER_CALL_ON_CPU if device.type == "cpu" else MAX_PIXELS_PER_CALL
+    return max(1, limit // pixels)
 
 
 def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) -> Autoencoder:
-    """The autoencoder of `settings`, from the hub if its cache lacks it.
+    """Load the autoencoder of `settings`, downloading it from the hub if it is not cached.
 
-    Raises UserError when its folder does not hold it, or the hub does not give it.
+    Raises:
+        UserError: Its folder does not hold this autoencoder, or the download fails.
     """
     folder, digest = checked_folder(settings)
     model = read_weights(folder, KINDS[settings.kind].class_name)

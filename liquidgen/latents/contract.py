@@ -1,4 +1,4 @@
-"""The latent contract: everything that must agree between who writes latents and who reads them."""
+"""The latent contract: specification shared by writers and readers of latents."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,16 +12,20 @@ if TYPE_CHECKING:
 
 
 class LatentContract(BaseModel):
-    """What a file of latents means; travels in `manifest.json` and `model.json`.
+    """Specification of a folder of latents; part of `manifest.json` and `model.json`.
 
-    | field | meaning |
-    |---|---|
-    | autoencoder, autoencoder_digest | the selected block; digest of its weights |
-    | image_size, crop, crop_seed | of the pixels that were encoded |
-    | flip | each training image was also encoded mirrored |
-    | max_upscale, max_pixels | images beyond these were skipped |
-    | dtype | of the stored latents |
-    | mean, std | per channel, of the stored latents of the train split |
+    Attributes:
+        autoencoder: The selected block of params.yaml.
+        autoencoder_digest: SHA-256 of its weights.
+        image_size: Side of the encoded images in px.
+        crop: How they were cropped, see `ImageTransform`.
+        crop_seed: Seed of random crops.
+        flip: Whether each training image was also encoded mirrored.
+        max_upscale: Images that would have been enlarged by more than this factor were skipped.
+        max_pixels: Images with more pixels than this were skipped.
+        dtype: Type of the stored latents.
+        mean: Mean per channel of the stored latents of the train split.
+        std: Standard deviation per channel of the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,27 +44,27 @@ class LatentContract(BaseModel):
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of one sample."""
+        """Shape (C, h, w) of a sample."""
         side = self.image_size // self.autoencoder.downscale
         return (self.autoencoder.channels, side, side)
 
     def normalize(self, latents: "Tensor") -> "Tensor":
-        """Latents (B, C, h, w) with mean 0 and deviation 1 in each channel."""
+        """Normalize latents (B, C, h, w) to mean 0 and standard deviation 1 in each channel."""
         return (latents - self._per_channel(latents, self.mean)) / self._per_channel(
             latents, self.std
         )
 
     def denormalize(self, latents: "Tensor") -> "Tensor":
-        """The inverse of `normalize`: latents that the autoencoder decodes."""
+        """Invert `normalize`, to latents that the autoencoder can decode."""
         return latents * self._per_channel(latents, self.std) + self._per_channel(
             latents, self.mean
         )
 
     def check_autoencoder(self, digest: str) -> None:
-        """Refuse an autoencoder whose weights are not those that made the latents.
+        """Compare the weights of an autoencoder with those that encoded the latents.
 
         Raises:
-            UserError: the digest differs.
+            UserError: The digest differs.
         """
         if digest != self.autoencoder_digest:
             path = self.autoencoder.path or "the builtin autoencoder"

@@ -1,4 +1,4 @@
-"""The manifest of a folder of latents: contract, classes, shards and accounting."""
+"""Manifest of a folder of latents: contract, classes, shards and counts of images."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,17 +11,27 @@ from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
-REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents anew"
+SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops
+REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents again"
 
 
 class Frozen(BaseModel):
-    """Base of the manifest's parts: frozen, and unknown keys are refused."""
+    """Base of the manifest's parts: frozen, refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Split(Frozen):
-    """Shards of a split and its accounting: images = encoded + the sum of skipped."""
+    """Shards of a split and counts of its images.
+
+    Attributes:
+        count: Number of samples; twice that of the encoded images where they were also mirrored.
+        images: Number of raw images: images = encoded + the sum of skipped.
+        encoded: Number of images that were encoded.
+        skipped: Numbers of images that were not, by reason.
+        notes: Numbers of images that were changed, such as "upscaled", by note.
+        shards: Files in order.
+    """
 
     count: int
     images: int
@@ -32,26 +42,36 @@ class Split(Frozen):
 
 
 class Manifest(Frozen):
-    """What a folder of latents holds; `digest` is that of all fields that make the latents."""
+    """Content of `manifest.json`.
+
+    Attributes:
+        dataset: Name of the folder of raw images.
+        dataset_digest: Digest of the raw images.
+        license: License of the images.
+        classes: Names of the labels; None: unlabeled data.
+        contract: Specification of the latents.
+        splits: Splits by name.
+        digest: Digest of all fields that determine the latents.
+    """
 
     format: Literal["liquidgen-latents"] = "liquidgen-latents"
     version: Literal[1] = 1
     dataset: str
     dataset_digest: str
-    license: str  # of the images
+    license: str
     classes: tuple[str, ...] | None
     contract: LatentContract
     splits: dict[str, Split]
     digest: str = ""
 
     def sealed(self) -> "Manifest":
-        """The manifest with its digest."""
-        # another license makes no other latents, and no training start anew
+        """Return a copy with its digest."""
+        # without the license, which does not change the latents: no training starts again for it
         content = self.model_dump(mode="json", exclude={"digest", "license"})
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
 
-    def figures(self) -> dict[str, float]:
-        """Counts to track: samples of each split, and images skipped or changed, by reason."""
+    def metrics(self) -> dict[str, float]:
+        """Return the counts to log: samples per split, and images skipped or noted, by reason."""
         counts: dict[str, float] = {}
         for name, split in self.splits.items():
             counts[name] = split.count
@@ -60,9 +80,10 @@ class Manifest(Frozen):
         return counts
 
     def summary(self) -> str:
-        """What there is, in a few words."""
+        """Return the counts and the license of the autoencoder as one line."""
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
-        skipped, noted = Counter(), Counter()
+        skipped = Counter()
+        noted = Counter()
         for split in self.splits.values():
             skipped.update(split.skipped)
             noted.update(split.notes)
@@ -88,7 +109,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder of latents.
 
     Raises:
-        UserError: it is missing, of another format or version, or was altered.
+        UserError: The file is missing, of another format or version, or was altered.
     """
     path = folder / MANIFEST
     manifest = read_json(path, Manifest, REMEDY)

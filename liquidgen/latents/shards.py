@@ -1,8 +1,8 @@
-"""Latents on disk: WebDataset tars with a manifest, and a reader that maps them into memory.
+"""Latents on disk: WebDataset shards with a manifest, read through memory maps.
 
 Each sample is `<key>.cls` (the label in decimal) and `<key>.npy` (float16 latents (C, h, w),
-no pickle); labels are 0 in unconditional data. All samples of a data set have the same shape, so
-a tar is an array of equal records, and reading is an index into it.
+no pickle); labels are 0 in unlabeled data. All samples of a dataset have the same shape, so a shard
+is an array of equal records: any WebDataset reader reads it, and we index it without parsing.
 """
 
 import io
@@ -22,45 +22,60 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 512  # bytes of a tar block
-NPY_HEADER = 128  # bytes before the data in an npy file of few dimensions
+NPY_HEADER = 128  # bytes before the data in an npy file with few dimensions
 
 
 def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> StoredFile:
-    """Write samples, latents float16 (N, C, h, w) and labels (N,), as one tar, atomically."""
+    """Write samples as one tar, atomically.
+
+    Args:
+        path: Path of the tar.
+        latents: float16 (N, C, h, w).
+        labels: Integers (N,).
+
+    Returns:
+        The entry of the shard in a manifest.
+    """
+    # through numpy, with the bytes that WebDataset's TarWriter gives: that takes 0.2 ms per sample
     count = len(labels)
     records = np.repeat(_template(latents.shape[1:]), count)
     values = [b"%d" % label for label in labels]
-    records["latents"], records["label"] = latents, values
+    records["latents"] = latents
+    records["label"] = values
+
+    # the fields of the tar headers that differ between samples
     records["cls"]["name"] = [b"%08d.cls" % i for i in range(count)]
     records["npy"]["name"] = [b"%08d.npy" % i for i in range(count)]
     records["cls"]["size"] = [b"%011o" % len(value) for value in values]
     for member in ("cls", "npy"):
-        records[member]["checksum"] = b" " * 8  # as the sum of a header's bytes counts it
+        # the checksum is the sum of a header's bytes, with the checksum itself as spaces
+        records[member]["checksum"] = b" " * 8
         sums = np.ascontiguousarray(records[member]).view(np.uint8).reshape(count, BLOCK).sum(1)
         records[member]["checksum"] = [b"%06o\0 " % value for value in sums]
+
     with atomic(path) as file:
         file.write(records)
-        file.write(bytes(2 * BLOCK))  # a tar's end, and padding
-        file.write(bytes(-file.tell() % RECORDSIZE))
+        file.write(bytes(2 * BLOCK))  # end of the tar
+        file.write(bytes(-file.tell() % RECORDSIZE))  # padding
     return StoredFile.of(path, count)
 
 
 def samples_per_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
-    """How many samples fit into a shard, at least one."""
+    """Return how many samples fit into a shard, at least one."""
     return max(1, shard_mb * 1_000_000 // _record(latent_shape).itemsize)
 
 
 def verify(folder: Path) -> Manifest:
-    """Check every byte of a folder of latents against its manifest, which is returned.
+    """Compare the digests of all shards of a folder with its manifest, and return the manifest.
 
     Raises:
-        UserError: a shard is missing, extra, cut or altered; it is named.
+        UserError: A shard is missing, not in the manifest, truncated or altered.
     """
     manifest = read_manifest(folder)
     shards = {shard.name: shard for split in manifest.splits.values() for shard in split.shards}
     for path in sorted(folder.iterdir()):
-        ours = path.name == MANIFEST or path.name in shards
-        if not ours and not path.name.startswith("."):  # a file browser's own files do no harm
+        known = path.name == MANIFEST or path.name in shards
+        if not known and not path.name.startswith("."):  # such as .DS_Store
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
     for shard in shards.values():
         shard.verify(folder, REMEDY)
@@ -70,7 +85,15 @@ def verify(folder: Path) -> Manifest:
 class LatentDataset:
     """One split of a folder of latents, read by index through memory maps.
 
-    `batch` gives the latents as stored: `contract.normalize` is the caller's.
+    Attributes:
+        manifest: Manifest of the folder.
+        contract: Specification of the latents.
+        classes: Names of the labels; None: unlabeled data.
+        num_classes: Number of classes, 0 in unlabeled data.
+        labels: int64 (N,), in memory.
+
+    Raises:
+        UserError: The manifest or a shard is missing or damaged, or there is no such split.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -90,7 +113,14 @@ class LatentDataset:
         return len(self.labels)
 
     def batch(self, indices: Sequence[int]) -> "tuple[Tensor, Tensor]":
-        """Latents float32 (B, C, h, w) and labels int64 (B,) of the samples at `indices`."""
+        """Read samples.
+
+        Args:
+            indices: (B,), in any order.
+
+        Returns:
+            Latents float32 (B, C, h, w) as they are stored, not normalized, and labels int64 (B,).
+        """
         import torch
 
         indices = np.asarray(indices, dtype=np.int64)
@@ -99,23 +129,23 @@ class LatentDataset:
 
 
 def gather(arrays: Sequence[np.ndarray], indices: np.ndarray) -> np.ndarray:
-    """Rows of several arrays by their index in all of them together, in memory."""
+    """Read rows of several arrays by their indices in the concatenation of the arrays."""
     starts = np.cumsum([0] + [len(array) for array in arrays])
-    found = np.searchsorted(starts, indices, side="right") - 1
+    array_of_row = np.searchsorted(starts, indices, side="right") - 1
     rows = np.empty((len(indices), *arrays[0].shape[1:]), arrays[0].dtype)
-    for i in np.unique(found):
-        chosen = found == i
+    for i in np.unique(array_of_row):
+        chosen = array_of_row == i
         rows[chosen] = arrays[i][indices[chosen] - starts[i]]
     return rows
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of samples in an epoch: an exact permutation, a pure function of its arguments."""
+    """Return the permutation of the samples in an epoch, a pure function of its arguments."""
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
 
 
 def _record(latent_shape: Sequence[int]) -> np.dtype:
-    """The layout of one sample in a tar: two members, each a header and padded content."""
+    """Return the layout of a sample in a tar: two members, each a header and padded content."""
     member = [
         ("name", "S100"),
         ("mode_and_owner", "V24"),
@@ -138,27 +168,28 @@ def _record(latent_shape: Sequence[int]) -> np.dtype:
 
 
 def _template(latent_shape: Sequence[int]) -> np.ndarray:
-    """The record of one sample, as WebDataset writes it; by itself it would take 0.2 ms each."""
+    """Return the record of a sample of zeros, as WebDataset writes it."""
     from webdataset import TarWriter
 
-    npy, tar = io.BytesIO(), io.BytesIO()
+    npy = io.BytesIO()
     np.lib.format.write_array(npy, np.zeros(latent_shape, np.float16), version=(1, 0))
+    tar = io.BytesIO()
     with TarWriter(tar, mtime=0, encoder=False) as writer:
         writer.write({"__key__": f"{0:08d}", "npy": npy.getvalue(), "cls": b"0"})
     return np.frombuffer(tar.getvalue(), _record(latent_shape), count=1)
 
 
 def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.ndarray:
-    """Map a shard as an array of records, after a check of its size and member names."""
-    path, layout = folder / shard.name, _record(latent_shape)
+    """Memory-map a shard as an array of records, after a check of its size and member names."""
+    path = folder / shard.name
+    layout = _record(latent_shape)
     shard.verify_size(folder, REMEDY)
     if shard.bytes < shard.count * layout.itemsize:
         raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
     records = np.memmap(path, dtype=layout, mode="r", shape=(shard.count,))
     for i in {0, shard.count - 1}:
-        if not re.fullmatch(
-            rb"\d{8}\.cls\d{8}\.npy", records["cls"]["name"][i] + records["npy"]["name"][i]
-        ):
+        names = records["cls"]["name"][i] + records["npy"]["name"][i]
+        if not re.fullmatch(rb"\d{8}\.cls\d{8}\.npy", names):
             raise UserError(f"{path}: sample {i} is not where the format says; {REMEDY}")
     return records
 

@@ -1,4 +1,4 @@
-"""Pixels to pictures, and the layout of the grid."""
+"""Conversion of pixels to images, and the layout of the class grid."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def plain(level, side=SIDE):
     return Image.new("RGB", (side, side), (level, 0, 255 - level))
 
 
-def test_every_level_survives_the_way_to_pixels_and_back():
+def test_to_images_restores_all_levels():
     levels = np.arange(768, dtype=np.int64).reshape(16, 16, 3) % 256
     pixels = torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 127.5 - 1
     (image,) = to_images(pixels)
@@ -22,13 +22,13 @@ def test_every_level_survives_the_way_to_pixels_and_back():
 
 
 @pytest.mark.parametrize(("value", "level"), [(-1, 0), (1, 255), (-1.5, 0), (1.5, 255), (0, 128)])
-def test_pixels_are_rounded_and_cut_at_their_range(value, level):
+def test_to_images_rounds_and_clamps(value, level):
     (image,) = to_images(torch.full((1, 3, 4, 6), float(value)))
     assert image.size == (6, 4)
     assert image.getcolors() == [(24, (level,) * 3)]
 
 
-def test_rows_and_columns_are_where_they_were_given():
+def test_grid_places_rows_and_columns():
     rows = [[plain(10 * i + j) for j in range(3)] for i in range(4)]
     grid = class_grid(rows, ())
     step = SIDE + GAP
@@ -39,7 +39,7 @@ def test_rows_and_columns_are_where_they_were_given():
             assert grid.crop(box).tobytes() == image.tobytes()
 
 
-def test_names_stand_left_of_their_rows_and_cover_no_image():
+def test_grid_names_are_left_of_rows():
     rows = [[plain(10 * i + j) for j in range(2)] for i in range(3)]
     bare, named = class_grid(rows, ()), class_grid(rows, ("hills", "", "a much longer name"))
     margin = named.width - bare.width
@@ -49,16 +49,16 @@ def test_names_stand_left_of_their_rows_and_cover_no_image():
         beside = named.crop((0, i * step, margin, i * step + SIDE))
         assert ({color for _, color in beside.getcolors()} != white) == bool(name)
         edge = named.crop((0, i * step, 1, i * step + SIDE))
-        assert {color for _, color in edge.getcolors()} == white  # no name is cut
+        assert {color for _, color in edge.getcolors()} == white  # no name is truncated
 
 
-def test_a_shorter_row_ends_in_white():
+def test_grid_pads_short_row_with_white():
     grid = class_grid([[plain(1), plain(2)], [plain(3)]], ())
     last = grid.crop((SIDE, SIDE + GAP, *grid.size))
     assert last.getcolors() == [(last.width * last.height, (255, 255, 255))]
 
 
-def test_images_smaller_than_a_line_of_text_leave_each_name_its_line():
+def test_grid_of_tiny_images_keeps_text_lines_apart():
     rows = [[plain(i, side=4)] for i in range(3)]
     grid = class_grid(rows, ("one", "two", "three"))
     step = (grid.height + GAP) // 3

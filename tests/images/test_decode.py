@@ -1,4 +1,4 @@
-"""Image files of every kind become square sRGB pixels, or are refused for a reason."""
+"""Decoding of image files: every format, mode, orientation and profile, and every refusal."""
 
 import io
 import struct
@@ -10,17 +10,26 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from liquidgen.images import decode as images
-from liquidgen.images.decode import Refused, decode
+from liquidgen.images.decode import (
+    ANIMATED,
+    LETTERBOXED,
+    PROFILE_IGNORED,
+    TOO_MANY_PIXELS,
+    TOO_SMALL,
+    TRUNCATED,
+    UNDECODABLE,
+    UNSUPPORTED_MODE,
+    UPSCALED,
+    Refused,
+    decode,
+)
+from liquidgen.images.transform import ImageTransform
 from liquidgen.stages.download.procedural import draw
 
-REASONS = {
-    images.UNDECODABLE,
-    images.TRUNCATED,
-    images.TOO_MANY_PIXELS,
-    images.TOO_SMALL,
-    images.UNSUPPORTED_MODE,
-}
+REASONS = {UNDECODABLE, TRUNCATED, TOO_MANY_PIXELS, TOO_SMALL, UNSUPPORTED_MODE}
+TRANSFORM = ImageTransform(
+    image_size=32, crop="center", crop_seed=0, max_upscale=1.5, max_pixels=10_000_000
+)
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -30,13 +39,12 @@ def save(image, kind="PNG", **options):
     return file.getvalue()
 
 
-def pixels(data, **changes):
-    return decoded(data, **changes).pixels
+def pixels(data, index=(0, 0), **changes):
+    return decoded(data, index, **changes).pixels
 
 
-def decoded(data, **changes):
-    limits = {"crop": "center", "max_upscale": 1.5, "max_pixels": 10_000_000, "seed": (0, 0)}
-    return decode(data, **{"image_size": 32, **limits, **changes})
+def decoded(data, index=(0, 0), **changes):
+    return decode(data, TRANSFORM.model_copy(update=changes), index)
 
 
 def outcome(data):
@@ -47,7 +55,7 @@ def outcome(data):
 
 
 def halves(left, right, size=(64, 64), mode="RGB"):
-    """A picture of two colors, side by side."""
+    """Create an image of two colors side by side."""
     image = Image.new(mode, size, left)
     image.paste(Image.new(mode, (size[0] // 2, size[1]), right), (size[0] // 2, 0))
     return image
@@ -57,19 +65,19 @@ def near(found, color, tolerance=3):
     return np.abs(np.asarray(found, int) - np.array(color)).max() <= tolerance
 
 
-def test_a_picture_of_the_right_size_keeps_every_pixel():
+def test_image_of_target_size_keeps_every_pixel():
     picture = draw("hills", 32, 0)
     assert np.array_equal(pixels(save(picture)), np.asarray(picture))
 
 
-def test_shrinking_averages_instead_of_skipping_pixels():
+def test_downscaling_averages_pixels():
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 255
     assert near(pixels(save(Image.fromarray(stripes))), (127, 127, 127), 4)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA"])
-def test_every_format_shows_the_same_picture(kind):
+def test_formats_decode_to_same_image(kind):
     found = pixels(save(halves(RED, BLUE), kind))
     assert found.shape == (32, 32, 3)
     assert found.dtype == np.uint8
@@ -78,7 +86,7 @@ def test_every_format_shows_the_same_picture(kind):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr"])
-def test_every_mode_shows_the_same_picture(mode):
+def test_modes_decode_to_same_image(mode):
     gray = halves((0, 0, 0), WHITE).convert("L")
     image = gray.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr") else gray.convert(mode)
     found = pixels(save(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"))
@@ -86,20 +94,20 @@ def test_every_mode_shows_the_same_picture(mode):
     assert near(found[:, 20:], WHITE, 8)
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped():
+def test_16_bit_values_are_scaled_not_clipped():
     ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(64, 0)
     found = pixels(save(Image.fromarray(ramp)), image_size=64)[0, :, 0]
     assert near(found, np.linspace(0, 255, 64), 1)
 
 
-def test_transparency_lies_on_white():
+def test_alpha_is_composited_on_white():
     image = halves((255, 0, 0, 0), (0, 0, 255, 255), mode="RGBA")
     found = pixels(save(image))
     assert near(found[:, :12], WHITE)
     assert near(found[:, 20:], BLUE)
 
 
-def test_a_transparent_palette_colour_lies_on_white():
+def test_transparent_palette_color_becomes_white():
     image = halves(RED, BLUE).quantize(2)
     transparent = image.getpixel((0, 0))
     found = pixels(save(image, transparency=transparent))
@@ -107,20 +115,20 @@ def test_a_transparent_palette_colour_lies_on_white():
     assert near(found[:, 20:], BLUE)
 
 
-def test_a_rotated_photograph_is_turned_upright():
+def test_rotated_photograph_is_turned_upright():
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    exif[0x0112] = 6  # to be rotated by 90 degrees, clockwise
     found = pixels(save(halves(RED, BLUE), "JPEG", exif=exif))
     assert near(found[:12], RED, 12)
     assert near(found[20:], BLUE, 12)
 
 
-def test_an_embedded_profile_is_converted_to_srgb():
+def test_embedded_profile_is_converted_to_srgb():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     lab = ImageCms.profileToProfile(
         halves(RED, BLUE), ImageCms.createProfile("sRGB"), profile, outputMode="LAB"
     )
-    with pytest.raises(Refused, match=images.UNSUPPORTED_MODE):
+    with pytest.raises(Refused, match=UNSUPPORTED_MODE):
         decoded(save(lab, "TIFF"))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     found = decoded(save(halves(RED, BLUE), icc_profile=srgb))
@@ -128,13 +136,13 @@ def test_an_embedded_profile_is_converted_to_srgb():
     assert near(found.pixels[:, :12], RED)
 
 
-def test_a_useless_profile_is_ignored_and_noted():
+def test_unreadable_profile_is_ignored_and_noted():
     found = decoded(save(halves(RED, BLUE), icc_profile=b"no profile at all"))
-    assert found.notes == (images.PROFILE_IGNORED,)
+    assert found.notes == (PROFILE_IGNORED,)
     assert near(found.pixels[:, :12], RED)
 
 
-def test_of_an_animation_the_first_frame_is_taken_and_noted():
+def test_animation_first_frame_is_taken_and_noted():
     data = save(
         Image.new("RGB", (64, 64), RED),
         "GIF",
@@ -142,63 +150,63 @@ def test_of_an_animation_the_first_frame_is_taken_and_noted():
         append_images=[Image.new("RGB", (64, 64), BLUE)],
     )
     found = decoded(data)
-    assert found.notes == (images.ANIMATED,)
+    assert found.notes == (ANIMATED,)
     assert near(found.pixels, RED)
 
 
-def test_the_middle_square_is_cut_from_an_oblong_picture():
+def test_center_crop_is_middle_square():
     image = Image.new("RGB", (128, 32), RED)
     image.paste(BLUE, (48, 0, 80, 32))
     assert near(pixels(save(image)), BLUE)
 
 
-def test_a_random_crop_depends_on_its_seed_alone():
+def test_random_crop_depends_on_index_only():
     data = save(draw("hills", 128, 0).crop((0, 0, 128, 64)))
-    crops = [pixels(data, crop="random", seed=(0, i)) for i in range(8)]
-    again = [pixels(data, crop="random", seed=(0, i)) for i in range(8)]
+    crops = [pixels(data, (0, i), crop="random") for i in range(8)]
+    again = [pixels(data, (0, i), crop="random") for i in range(8)]
     assert all(np.array_equal(a, b) for a, b in zip(crops, again, strict=True))
     assert len({crop.tobytes() for crop in crops}) > 4
 
 
-def test_slight_enlarging_is_noted_and_more_is_refused():
+def test_upscaling_is_noted_and_beyond_limit_refused():
     data = save(draw("hills", 24, 0))
-    assert decoded(data, image_size=32).notes == (images.UPSCALED,)
-    with pytest.raises(Refused, match=images.TOO_SMALL):
+    assert decoded(data, image_size=32).notes == (UPSCALED,)
+    with pytest.raises(Refused, match=TOO_SMALL):
         decoded(data, image_size=48)
 
 
-def test_a_bomb_is_refused_by_its_header():
+def test_decompression_bomb_is_refused_by_header():
     bomb = save(Image.new("1", (20_000, 20_000)))
     assert len(bomb) < 100_000
-    with pytest.raises(Refused, match=images.TOO_MANY_PIXELS):
+    with pytest.raises(Refused, match=TOO_MANY_PIXELS):
         decoded(bomb)
 
 
-def test_the_limit_of_pixels_counts_alone():
+def test_max_pixels_overrides_pillow_limit():
     data = save(Image.new("1", (10_000, 10_000)))  # Pillow would warn
     assert decoded(data, max_pixels=100_000_000).pixels.shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("data", [b"no image", b"", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_what_is_no_image_is_undecodable(data):
-    with pytest.raises(Refused, match=images.UNDECODABLE):
+def test_other_bytes_are_undecodable(data):
+    with pytest.raises(Refused, match=UNDECODABLE):
         decoded(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_cut_file_is_refused(kind):
+def test_truncated_file_is_refused(kind):
     data = save(draw("marble", 64, 0), kind)
     with pytest.raises(Refused):
         decoded(data[: len(data) // 2])
 
 
-def test_a_cut_after_the_header_counts_as_truncated():
+def test_truncated_data_is_counted_as_truncated():
     data = save(draw("marble", 64, 0))
-    with pytest.raises(Refused, match=images.TRUNCATED):
+    with pytest.raises(Refused, match=TRUNCATED):
         decoded(data[: len(data) // 2])
 
 
-def test_damaged_bytes_give_pixels_or_a_reason_but_never_another_error():
+def test_damaged_bytes_give_pixels_or_a_reason():
     rng = np.random.default_rng(0)
     for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF"):
         whole = np.frombuffer(save(draw("bouquet", 48, 0), kind), np.uint8)
@@ -209,7 +217,7 @@ def test_damaged_bytes_give_pixels_or_a_reason_but_never_another_error():
             assert outcome(damaged.tobytes()) in {"pixels", *REASONS}
 
 
-def test_threads_decode_the_same_and_leave_pillows_limits_as_they_were():
+def test_threads_decode_alike_and_restore_pillow_limits():
     before = (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
     large = save(Image.new("1", (10_000, 10_000)))  # Pillow would warn, which is an error here
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -223,7 +231,7 @@ def test_threads_decode_the_same_and_leave_pillows_limits_as_they_were():
 
 
 def sixteen_bits(image):
-    """An RGB picture as PNG with 16 bits a channel, which Pillow does not write."""
+    """Encode an RGB image as PNG with 16 bits per channel, which Pillow does not write."""
     values = np.asarray(image).astype(">u2") * 257
     rows = b"".join(b"\0" + row.tobytes() for row in values)
     header = struct.pack(">IIBBBBB", image.width, image.height, 16, 2, 0, 0, 0)
@@ -244,7 +252,7 @@ def animated(image, kind):
     return save(image, kind, save_all=True, append_images=[Image.new("RGB", image.size, BLUE)])
 
 
-# the mean difference that each way of storing costs, in levels
+# how each kind of file is written, and the mean difference that it may cost, in levels of 255
 FILES = {
     "PNG": (save, 0),
     "JPEG": (lambda image: save(image, "JPEG", quality=95), 3),
@@ -254,7 +262,7 @@ FILES = {
     "palette": (lambda image: save(image.quantize(256)), 6),
     "alpha": (lambda image: save(opaque(image)), 0),
     "WebP with alpha": (lambda image: save(opaque(image), "WEBP", lossless=True), 0),
-    "16 bits a channel": (sixteen_bits, 0),
+    "16 bits per channel": (sixteen_bits, 0),
     "animated GIF": (lambda image: animated(image, "GIF"), 8),
     "animated WebP": (lambda image: animated(image, "WEBP"), 4),
     "animated PNG": (lambda image: animated(image, "PNG"), 0),
@@ -263,23 +271,23 @@ FILES = {
 
 @pytest.fixture(scope="module", params=[256, 512])
 def size(request):
-    """The sizes that presets are trained at."""
+    """Return the image sizes of the presets."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def painting(size):
-    """An oblong picture, larger than the size, and its middle square at the size."""
+    """Return an oblong image, larger than the size, and its middle square at the size."""
     image = draw("bouquet", size * 3 // 2, 0).crop((0, 0, size * 3 // 2, size * 5 // 4))
     return image, pixels(save(image), image_size=size).astype(int)
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_every_kind_of_file_shows_the_same_painting(painting, size, kind):
+def test_kinds_of_files_decode_to_same_painting(painting, size, kind):
     make, tolerance = FILES[kind]
     image, expected = painting
     found = decoded(make(image), image_size=size)
-    assert found.notes == ((images.ANIMATED,) if "animated" in kind else ())
+    assert found.notes == ((ANIMATED,) if "animated" in kind else ())
     assert np.abs(found.pixels - expected).mean() <= tolerance
 
 
@@ -296,19 +304,19 @@ TURNED = {
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_every_orientation_is_turned_upright(painting, size, kind, orientation):
+def test_exif_orientations_are_turned_upright(painting, size, kind, orientation):
     image, expected = painting
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     stored = save(image.transpose(TURNED[orientation]), kind, exif=exif, **options)
     found = pixels(stored, image_size=size)
-    # an odd row more or less at the edge of the middle square shifts by part of a pixel
+    # an odd row more or less at the edge of the middle square shifts the image by part of a pixel
     assert np.abs(found - expected).mean() < 8
 
 
-def swapped():
-    """A profile of a device on which red lights up where others show green, and the reverse."""
+def swapped_profile():
+    """Return an sRGB profile with red and green exchanged."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
     profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
@@ -316,24 +324,26 @@ def swapped():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_colours_are_those_of_the_embedded_profile(size, mode):
+def test_colors_follow_embedded_profile(size, mode):
     image = halves(RED, BLUE, (size, size)).convert(mode)
-    found = decoded(save(image, icc_profile=swapped()), image_size=size)
+    found = decoded(save(image, icc_profile=swapped_profile()), image_size=size)
     assert found.notes == ()
     assert near(found.pixels[:, : size // 2 - 8], (0, 255, 0))
     assert near(found.pixels[:, size // 2 + 8 :], BLUE)
 
 
-def test_a_profile_for_other_channels_is_ignored_and_noted(size):
-    found = decoded(save(halves(RED, BLUE).convert("L"), icc_profile=swapped()), image_size=64)
-    assert found.notes == (images.PROFILE_IGNORED,)
+def test_profile_for_other_channels_is_ignored_and_noted(size):
+    found = decoded(
+        save(halves(RED, BLUE).convert("L"), icc_profile=swapped_profile()), image_size=64
+    )
+    assert found.notes == (PROFILE_IGNORED,)
 
 
 @pytest.mark.parametrize(("width", "height"), [(3, 1), (1, 3), (2, 1)])
-def test_a_letterboxed_picture_is_whole_between_white_bars(size, width, height):
+def test_letterbox_pads_whole_image_with_white_bars(size, width, height):
     image = Image.new("RGB", (width * size, height * size), RED)
     found = decoded(save(image), image_size=size, crop="letterbox")
-    assert found.notes == (images.LETTERBOXED,)
+    assert found.notes == (LETTERBOXED,)
     long, short = max(width, height), min(width, height)
     side = round(size * short / long)
     bar = (size - side) // 2
@@ -343,22 +353,22 @@ def test_a_letterboxed_picture_is_whole_between_white_bars(size, width, height):
     assert near(pixels[bar + side :], WHITE)
 
 
-def test_a_square_picture_needs_no_letterbox():
+def test_square_image_is_not_letterboxed():
     data = save(draw("hills", 64, 0))
     found = decoded(data, crop="letterbox")
     assert found.notes == ()
     assert np.array_equal(found.pixels, pixels(data))
 
 
-def test_a_letterboxed_picture_is_enlarged_by_its_longer_side():
+def test_letterbox_upscaling_is_by_longer_side():
     data = save(Image.new("RGB", (48, 8), RED))
-    assert decoded(data, image_size=48, crop="letterbox").notes == (images.LETTERBOXED,)
-    assert images.UPSCALED in decoded(data, image_size=64, crop="letterbox").notes
-    with pytest.raises(Refused, match=images.TOO_SMALL):
+    assert decoded(data, image_size=48, crop="letterbox").notes == (LETTERBOXED,)
+    assert UPSCALED in decoded(data, image_size=64, crop="letterbox").notes
+    with pytest.raises(Refused, match=TOO_SMALL):
         decoded(data, image_size=96, crop="letterbox")
 
 
-def test_a_line_is_letterboxed_too():
+def test_letterbox_of_one_pixel_line():
     found = decoded(save(Image.new("RGB", (400, 1), RED)), crop="letterbox").pixels
     assert near(found[15], RED)
     assert near(found[:15], WHITE)

@@ -1,4 +1,4 @@
-"""The raw format: original bytes, readable by `datasets`, deterministic, bounded files."""
+"""The raw format: original bytes, readable by `datasets`, deterministic, files of limited size."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from liquidgen.images.raw import RawDataset, RawWriter, Record
 from liquidgen.stages.download.procedural import draw
 from liquidgen.utils.errors import UserError
 
-FACTS = {"license": "CC0-1.0", "origin": "test", "revision": None, "refused": {}}
+INFO_FIELDS = {"license": "CC0-1.0", "origin": "test", "revision": None, "refused": {}}
 
 
 def png(seed, size=32):
@@ -21,8 +21,8 @@ def png(seed, size=32):
     return file.getvalue()
 
 
-def records(count, labelled=True):
-    return [Record(png(i), f"{i}.png", i % 2 if labelled else None) for i in range(count)]
+def records(count, labeled=True):
+    return [Record(png(i), f"{i}.png", i % 2 if labeled else None) for i in range(count)]
 
 
 def write(folder, items, *, classes=("cat", "dog"), split="train", max_file_mb=256):
@@ -30,16 +30,16 @@ def write(folder, items, *, classes=("cat", "dog"), split="train", max_file_mb=2
     with RawWriter(folder, classes, max_file_mb) as writer:
         for record in items:
             writer.add(split, record)
-        return writer.finish(**FACTS)
+        return writer.finish(**INFO_FIELDS)
 
 
-def test_records_come_back_in_order_with_their_bytes(tmp_path):
+def test_records_are_read_in_order_with_their_bytes(tmp_path):
     items = records(150)
     write(tmp_path, items)
     assert list(RawDataset(tmp_path).records("train")) == items
 
 
-def test_groups_divide_a_split_without_gap(tmp_path):
+def test_groups_divide_split_without_gap(tmp_path):
     items = records(150)
     write(tmp_path, items)
     groups = list(RawDataset(tmp_path).groups("train"))
@@ -61,21 +61,21 @@ def test_datasets_reads_images_and_class_names(tmp_path):
     assert np.array_equal(np.asarray(found[3]["image"]), expected)
 
 
-def test_unlabelled_images_have_no_label_column(tmp_path):
-    items = records(3, labelled=False)
+def test_unlabeled_images_have_no_label_column(tmp_path):
+    items = records(3, labeled=False)
     info = write(tmp_path, items, classes=None)
     assert info.splits["train"].per_class is None
     assert list(RawDataset(tmp_path).records("train")) == items
 
 
-def test_equal_images_give_equal_bytes(tmp_path):
+def test_equal_records_give_equal_bytes(tmp_path):
     write(tmp_path / "one", records(70))
     write(tmp_path / "two", records(70))
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
-def test_a_new_file_starts_before_the_limit_of_its_size(tmp_path):
+def test_files_stay_below_size_limit(tmp_path):
     noise = np.random.default_rng(0).bytes(300_000)
     items = [Record(noise, f"{i}", 0) for i in range(10)]
     info = write(tmp_path, items, max_file_mb=1)
@@ -86,7 +86,7 @@ def test_a_new_file_starts_before_the_limit_of_its_size(tmp_path):
     assert list(RawDataset(tmp_path).records("train")) == items
 
 
-def test_counts_a_class_and_reasons_are_written_beside_the_images(tmp_path):
+def test_info_has_counts_per_class_and_license(tmp_path):
     write(tmp_path, records(5))
     content = json.loads((tmp_path / "dataset.json").read_text())
     assert content["splits"]["train"]["per_class"] == {"cat": 3, "dog": 2}
@@ -94,7 +94,7 @@ def test_counts_a_class_and_reasons_are_written_beside_the_images(tmp_path):
     assert content["license"] == "CC0-1.0"
 
 
-def test_a_cut_or_missing_file_is_named(tmp_path):
+def test_truncated_or_missing_file_is_named(tmp_path):
     write(tmp_path, records(5))
     path = tmp_path / "train-00000.parquet"
     data = path.read_bytes()
@@ -106,7 +106,7 @@ def test_a_cut_or_missing_file_is_named(tmp_path):
         RawDataset(tmp_path)
 
 
-def test_a_flipped_bit_is_named(tmp_path):
+def test_flipped_bit_is_found_by_verify(tmp_path):
     write(tmp_path, records(5))
     path = tmp_path / "train-00000.parquet"
     data = bytearray(path.read_bytes())
@@ -116,12 +116,12 @@ def test_a_flipped_bit_is_named(tmp_path):
         RawDataset(tmp_path).verify()
 
 
-def test_a_folder_without_description_says_which_stage_makes_it(tmp_path):
+def test_missing_info_error_names_stage(tmp_path):
     with pytest.raises(UserError, match=r"dataset\.json: missing; run .*download"):
         RawDataset(tmp_path)
 
 
-def test_an_unknown_split_is_refused(tmp_path):
+def test_unknown_split_is_refused(tmp_path):
     write(tmp_path, records(2))
     with pytest.raises(UserError, match="no split 'holdout'; there are: train"):
         list(RawDataset(tmp_path).records("holdout"))

@@ -1,4 +1,4 @@
-"""The one interface over three autoencoder classes, and the weights that are shipped."""
+"""The interface to three autoencoder classes, and the builtin weights."""
 
 import io
 import json
@@ -22,9 +22,9 @@ MAX_BYTES = 5_000_000
 
 
 def settings(**changes):
-    shipped = {"kind": "dc", "path": None, "channels": 16, "downscale": 8, "scale": 1.0}
-    shipped |= {"shift": 0.0, "sha256": None, "license": "MIT", "precision": "fp32"}
-    return AutoencoderSettings(**{**shipped, **changes})
+    builtin = {"kind": "dc", "path": None, "channels": 16, "downscale": 8, "scale": 1.0}
+    builtin |= {"shift": 0.0, "sha256": None, "license": "MIT", "precision": "fp32"}
+    return AutoencoderSettings(**{**builtin, **changes})
 
 
 def pixels_of(images):
@@ -38,7 +38,7 @@ def psnr(pixels, others):
 
 
 @pytest.fixture(scope="module")
-def shipped():
+def builtin():
     return load_autoencoder(settings(), "cpu")
 
 
@@ -49,7 +49,7 @@ def paintings():
 
 @pytest.fixture(scope="module")
 def small_kl(tmp_path_factory):
-    """A random AutoencoderKL with 4 channels and 4x in diffusers' layout."""
+    """Save a random AutoencoderKL, 4 channels and 4x, in diffusers' layout."""
     from diffusers import AutoencoderKL
 
     torch.manual_seed(0)
@@ -63,41 +63,41 @@ def small_kl(tmp_path_factory):
     return settings(kind="kl", path=str(folder), channels=4, downscale=4)
 
 
-def test_the_shipped_weights_fit_in_5_mb():
+def test_builtin_weights_fit_in_5_mb():
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= MAX_BYTES
 
 
-def test_the_shipped_weights_reconstruct_every_style(shipped, paintings):
-    latents = shipped.encode(paintings)
+def test_builtin_reconstructs_every_style(builtin, paintings):
+    latents = builtin.encode(paintings)
     assert latents.shape == (len(paintings), 16, 8, 8)
-    assert psnr(paintings, shipped.decode(latents)) > 32  # 33.1 when made
+    assert psnr(paintings, builtin.decode(latents)) > 32  # 33.1 at the time of training
 
 
-def test_the_shipped_latents_are_centred_and_of_unit_order(shipped, paintings):
-    std, mean = torch.std_mean(shipped.encode(paintings), dim=(0, 2, 3))
+def test_builtin_latents_are_roughly_normalized(builtin, paintings):
+    std, mean = torch.std_mean(builtin.encode(paintings), dim=(0, 2, 3))
     assert mean.abs().max() < 0.5
     assert ((std > 0.3) & (std < 1.5)).all()
 
 
-def test_sides_need_not_be_64_or_equal(shipped):
-    latents = shipped.encode(torch.zeros(1, 3, 40, 72))
+def test_builtin_takes_rectangular_images(builtin):
+    latents = builtin.encode(torch.zeros(1, 3, 40, 72))
     assert latents.shape == (1, 16, 5, 9)
-    assert shipped.decode(latents).shape == (1, 3, 40, 72)
+    assert builtin.decode(latents).shape == (1, 3, 40, 72)
 
 
-def test_an_image_has_the_same_latents_alone_and_in_a_batch(shipped, paintings):
-    together = shipped.encode(paintings)
-    assert torch.equal(together, shipped.encode(paintings))
-    torch.testing.assert_close(shipped.encode(paintings[3:4]), together[3:4], rtol=0, atol=1e-4)
+def test_latents_do_not_depend_on_batch(builtin, paintings):
+    together = builtin.encode(paintings)
+    assert torch.equal(together, builtin.encode(paintings))
+    torch.testing.assert_close(builtin.encode(paintings[3:4]), together[3:4], rtol=0, atol=1e-4)
 
 
-def test_decoded_pixels_stay_in_range(shipped):
-    pixels = shipped.decode(10 * torch.randn(2, 16, 8, 8))
+def test_decoded_pixels_are_clamped(builtin):
+    pixels = builtin.decode(10 * torch.randn(2, 16, 8, 8))
     assert pixels.min() == -1
     assert pixels.max() == 1
 
 
-def test_taef1_reconstructs_photographs_from_fp16_weights():
+def test_taef1_reconstructs_photographs():
     source = DATA / "flowers5_128"
     if not (TAEF1.is_dir() and source.is_dir()):
         pytest.skip("needs ../shared/data/taef1 and ../shared/data/flowers5_128")
@@ -109,7 +109,7 @@ def test_taef1_reconstructs_photographs_from_fp16_weights():
     assert psnr(pixels, taef1.decode(latents)) > 22
 
 
-def test_kl_gives_the_mode_of_its_posterior(small_kl):
+def test_kl_encodes_to_mode_of_posterior(small_kl):
     autoencoder = load_autoencoder(small_kl, "cpu")
     pixels = torch.rand(2, 3, 16, 24) * 2 - 1
     latents = autoencoder.encode(pixels)
@@ -118,7 +118,7 @@ def test_kl_gives_the_mode_of_its_posterior(small_kl):
     assert autoencoder.decode(latents).shape == pixels.shape
 
 
-def test_scale_and_shift_move_the_latents_and_not_the_pixels(small_kl):
+def test_scale_and_shift_change_latents_not_pixels(small_kl):
     plain = load_autoencoder(small_kl, "cpu")
     moved = load_autoencoder(small_kl.model_copy(update={"scale": 0.25, "shift": 0.5}), "cpu")
     pixels = torch.rand(1, 3, 16, 16) * 2 - 1
@@ -127,10 +127,10 @@ def test_scale_and_shift_move_the_latents_and_not_the_pixels(small_kl):
     torch.testing.assert_close(moved.decode(moved.encode(pixels)), plain.decode(latents))
 
 
-def test_the_digest_is_that_of_the_weights_file(shipped, small_kl):
+def test_digest_identifies_weights(builtin, small_kl):
     other = load_autoencoder(small_kl, "cpu")
-    assert len(shipped.digest) == 64
-    assert shipped.digest != other.digest
+    assert len(builtin.digest) == 64
+    assert builtin.digest != other.digest
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_the_digest_is_that_of_the_weights_file(shipped, small_kl):
         (torch.full((1, 3, 64, 64), torch.nan), r"need \[-1, 1\]"),
     ],
 )
-def test_unfit_pixels_are_refused(shipped, pixels, rule):
+def test_invalid_pixels_are_refused(builtin, pixels, rule):
     with pytest.raises(UserError, match=rule):
-        shipped.encode(pixels)
+        builtin.encode(pixels)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_unfit_pixels_are_refused(shipped, pixels, rule):
         (torch.zeros(1, 16, 8, 8, dtype=torch.float16), "dtype torch.float16"),
     ],
 )
-def test_unfit_latents_are_refused(shipped, latents, rule):
+def test_invalid_latents_are_refused(builtin, latents, rule):
     with pytest.raises(UserError, match=rule):
-        shipped.decode(latents)
+        builtin.decode(latents)
 
 
 @pytest.mark.parametrize(
@@ -172,20 +172,20 @@ def test_unfit_latents_are_refused(shipped, latents, rule):
         ({"downscale": 16}, "downscale: 16, but .* has 8; set 8"),
     ],
 )
-def test_a_folder_that_does_not_fit_the_settings_is_refused(changes, rule):
+def test_folder_that_contradicts_settings_is_refused(changes, rule):
     with pytest.raises(UserError, match=rule):
         load_autoencoder(settings(**changes), "cpu")
 
 
 def damaged(folder, small_kl, *, config=None, weights=None):
-    """A copy of the small autoencoder with one file replaced."""
+    """Copy the small autoencoder with one file replaced."""
     source = Path(small_kl.path)
     (folder / CONFIG).write_bytes(config or (source / CONFIG).read_bytes())
     (folder / WEIGHTS).write_bytes(weights or (source / WEIGHTS).read_bytes())
     return small_kl.model_copy(update={"path": str(folder)})
 
 
-def test_a_relative_path_is_that_of_the_real_checkout(small_kl, tmp_path, monkeypatch):
+def test_relative_path_is_of_real_checkout(small_kl, tmp_path, monkeypatch):
     (tmp_path / "kl").symlink_to(small_kl.path)
     workspace = tmp_path / ".dvc/tmp/exps/tmpabc"
     workspace.mkdir(parents=True)
@@ -196,18 +196,18 @@ def test_a_relative_path_is_that_of_the_real_checkout(small_kl, tmp_path, monkey
         assert found.digest == load_autoencoder(small_kl, "cpu").digest
 
 
-def test_cut_weights_are_refused(tmp_path, small_kl):
+def test_truncated_weights_are_refused(tmp_path, small_kl):
     whole = (Path(small_kl.path) / WEIGHTS).read_bytes()
     with pytest.raises(UserError, match="unreadable"):
         load_autoencoder(damaged(tmp_path, small_kl, weights=whole[:-100]), "cpu")
 
 
-def test_a_damaged_config_is_refused(tmp_path, small_kl):
+def test_damaged_config_is_refused(tmp_path, small_kl):
     with pytest.raises(UserError, match="not valid JSON"):
         load_autoencoder(damaged(tmp_path, small_kl, config=b"{"), "cpu")
 
 
-def test_weights_of_another_size_are_refused(tmp_path, small_kl):
+def test_weights_of_other_size_are_refused(tmp_path, small_kl):
     config = json.loads((Path(small_kl.path) / CONFIG).read_bytes())
     other = json.dumps({**config, "layers_per_block": 2}).encode()
     with pytest.raises(UserError, match=r"lacks .* weights"):

@@ -1,4 +1,4 @@
-"""Latents on disk: exact, deterministic, readable by WebDataset; every damage is named."""
+"""Latents on disk: exact, deterministic, readable by WebDataset; damage is named."""
 
 import io
 import json
@@ -10,7 +10,9 @@ import torch
 import webdataset
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from liquidgen.config.params import load_params
 from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.contract import LatentContract
 from liquidgen.latents.manifest import MANIFEST, Manifest, Split, write_manifest
 from liquidgen.latents.shards import (
@@ -50,7 +52,7 @@ def samples(count, shape=SHAPE, seed=0):
 
 
 def write(folder, counts=(30, 20), shape=SHAPE):
-    """Shards of a train split; the latents and labels in them."""
+    """Write shards of a train split; return the latents and labels in them."""
     folder.mkdir(parents=True, exist_ok=True)
     latents, labels = samples(sum(counts), shape)
     cuts = np.cumsum(counts)[:-1]
@@ -73,7 +75,7 @@ def write(folder, counts=(30, 20), shape=SHAPE):
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (16, 2, 2), (3, 8, 8), (1, 1, 1), (32, 16, 16)])
-def test_what_was_written_is_read_in_any_order(tmp_path, shape):
+def test_batch_reads_samples_in_any_order(tmp_path, shape):
     latents, labels = write(tmp_path, shape=shape)
     dataset = LatentDataset(tmp_path, "train")
     order = epoch_order(50, seed=1, epoch=0)
@@ -85,7 +87,7 @@ def test_what_was_written_is_read_in_any_order(tmp_path, shape):
     assert (len(dataset), dataset.num_classes) == (50, 12)
 
 
-def test_any_webdataset_reader_finds_the_same_samples(tmp_path):
+def test_webdataset_reads_same_samples(tmp_path):
     latents, labels = write(tmp_path)
     found = []
     for name in ("train-00000.tar", "train-00001.tar"):
@@ -98,7 +100,7 @@ def test_any_webdataset_reader_finds_the_same_samples(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (3, 8, 8)])
-def test_a_shard_has_the_bytes_that_webdataset_writes(tmp_path, shape):
+def test_shard_equals_webdataset_output(tmp_path, shape):
     latents, labels = samples(30, shape)
     write_shard(tmp_path / "ours.tar", latents, labels)
     with webdataset.TarWriter(str(tmp_path / "theirs.tar"), mtime=0, encoder=False) as tar:
@@ -109,7 +111,7 @@ def test_a_shard_has_the_bytes_that_webdataset_writes(tmp_path, shape):
     assert (tmp_path / "ours.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
 
 
-def test_the_same_samples_give_the_same_bytes(tmp_path):
+def test_equal_samples_give_equal_bytes(tmp_path):
     write(tmp_path / "one")
     time.sleep(1.1)  # tar keeps times in seconds
     write(tmp_path / "two")
@@ -117,19 +119,19 @@ def test_the_same_samples_give_the_same_bytes(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_shards_are_filled_up_to_their_size():
+def test_samples_per_shard_follows_size():
     count = samples_per_shard((16, 32, 32), shard_mb=1)
     assert 25 <= count <= 30
     assert samples_per_shard((16, 512, 512), shard_mb=1) == 1
 
 
-def test_whole_shards_pass(tmp_path):
+def test_verify_accepts_intact_shards(tmp_path):
     write(tmp_path)
     assert verify(tmp_path).splits["train"].count == 50
 
 
 @pytest.mark.parametrize("place", [0, 600, 5_000, 60_000, -1])
-def test_one_flipped_bit_is_found_and_named(tmp_path, place):
+def test_flipped_bit_is_found_by_verify(tmp_path, place):
     write(tmp_path)
     path = tmp_path / "train-00001.tar"
     data = bytearray(path.read_bytes())
@@ -140,7 +142,7 @@ def test_one_flipped_bit_is_found_and_named(tmp_path, place):
 
 
 @pytest.mark.parametrize("left", [0, 511, 512, 20_480])
-def test_a_cut_shard_is_found_and_named(tmp_path, left):
+def test_truncated_shard_is_named(tmp_path, left):
     write(tmp_path)
     path = tmp_path / "train-00000.tar"
     path.write_bytes(path.read_bytes()[:left])
@@ -150,21 +152,21 @@ def test_a_cut_shard_is_found_and_named(tmp_path, left):
         LatentDataset(tmp_path, "train")
 
 
-def test_a_missing_shard_is_named(tmp_path):
+def test_missing_shard_is_named(tmp_path):
     write(tmp_path)
     (tmp_path / "train-00001.tar").unlink()
     with pytest.raises(UserError, match=r"train-00001\.tar: missing; run"):
         verify(tmp_path)
 
 
-def test_an_extra_shard_is_named(tmp_path):
+def test_extra_shard_is_named(tmp_path):
     write(tmp_path)
     write_shard(tmp_path / "train-00002.tar", *samples(3))
     with pytest.raises(UserError, match=r"train-00002\.tar: not in the manifest"):
         verify(tmp_path)
 
 
-def test_an_altered_manifest_is_refused(tmp_path):
+def test_altered_manifest_is_refused(tmp_path):
     write(tmp_path)
     path = tmp_path / MANIFEST
     content = json.loads(path.read_text())
@@ -175,24 +177,24 @@ def test_an_altered_manifest_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"version": 2}'])
-def test_a_manifest_of_another_kind_is_refused(tmp_path, text):
+def test_manifest_of_other_format_is_refused(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json: .*; run"):
         verify(tmp_path)
 
 
-def test_a_folder_without_manifest_says_which_stage_makes_it(tmp_path):
+def test_missing_manifest_error_names_stage(tmp_path):
     with pytest.raises(UserError, match=r"manifest\.json: missing; run .*`dvc repro -f encode`"):
         LatentDataset(tmp_path, "train")
 
 
-def test_an_unknown_split_is_refused(tmp_path):
+def test_unknown_split_is_refused(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match="no split 'test'; there are: train"):
         LatentDataset(tmp_path, "test")
 
 
-def test_epochs_are_exact_permutations_and_differ():
+def test_epoch_orders_are_distinct_permutations():
     orders = [epoch_order(1000, seed=3, epoch=epoch) for epoch in range(3)]
     assert all(sorted(order.tolist()) == list(range(1000)) for order in orders)
     assert len({order.tobytes() for order in orders}) == 3
@@ -207,11 +209,34 @@ def test_denormalize_inverts_normalize():
     assert torch.allclose(contract().denormalize(standard), latents, atol=1e-6)
 
 
-def test_a_contract_survives_json():
+def test_contract_json_round_trip():
     assert LatentContract.model_validate_json(contract().model_dump_json()) == contract()
 
 
-def test_other_weights_are_refused():
+def test_contract_json_layout_is_flat():
+    """Manifests and models of earlier versions must stay readable."""
+    assert list(json.loads(contract().model_dump_json())) == [
+        "autoencoder",
+        "autoencoder_digest",
+        "image_size",
+        "crop",
+        "crop_seed",
+        "flip",
+        "max_upscale",
+        "max_pixels",
+        "dtype",
+        "mean",
+        "std",
+    ]
+
+
+def test_contract_gives_image_transform():
+    transform = ImageTransform.model_validate(contract(crop="random"), from_attributes=True)
+    settings = load_params().encode.model_copy(update={"crop": "random", "max_pixels": 10**6})
+    assert transform == ImageTransform.of(settings, image_size=64)
+
+
+def test_contract_refuses_other_weights():
     contract().check_autoencoder("0123456789abcdef")
     with pytest.raises(UserError, match="weights have digest fedcba"):
         contract().check_autoencoder("fedcba9876543210")

@@ -18,6 +18,6 @@ def main(params: Params, root: Path) -> str:
             params.raw_folder,
             num_workers=params.machine.num_workers,
         )
-        run.log_metrics(info.figures(), step=0)
+        run.log_metrics(info.metrics(), step=0)
         run.log_dataset(name, info.digest[:16], info.origin)
     return f"download: {info.summary()} in {params.raw_folder}"

@@ -1,4 +1,4 @@
-"""The end of encode: finished parts to permuted shards, a contract and a manifest."""
+"""Last step of encode: from finished parts to permuted shards, a contract and a manifest."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from liquidgen.config.settings import EncodeSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.row_groups import Account
+from liquidgen.images.row_groups import ImageCounts
 from liquidgen.latents.contract import LatentContract
 from liquidgen.latents.manifest import Manifest, Split, write_manifest
 from liquidgen.latents.shards import gather, samples_per_shard, write_shard
@@ -15,26 +15,42 @@ from liquidgen.stages.encode.parts import Part, PartStore
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
 
+LoadedPart = tuple[np.ndarray, np.ndarray, ImageCounts]  # latents, labels, counts
+
 
 def assemble(
     folder: Path,
     raw: RawDataset,
     parts: list[Part],
     store: PartStore,
-    facts: dict[str, Any],
+    contract_fields: dict[str, Any],
     settings: EncodeSettings,
 ) -> Manifest:
-    """Write shards and manifest; `facts` are the fields of the contract that the caller knows.
+    """Write the shards and the manifest.
+
+    Args:
+        folder: Folder of the latents, which is replaced.
+        raw: The images that were encoded.
+        parts: All parts of all processes.
+        store: Where they are.
+        contract_fields: Fields of the contract, without those that are computed here.
+        settings: Section `encode` of params.yaml.
 
     Raises:
-        UserError: no image of a split was usable, or all images are the same.
+        UserError: No image of a split was usable, or all images are equal.
     """
-    loaded: dict[str, list] = {}
+    # load the parts by split; the latents are memory-mapped
+    loaded: dict[str, list[LoadedPart]] = {}
     for part in parts:
         loaded.setdefault(part.split, []).append(store.load(part))
     for split, results in loaded.items():
-        _check_some(raw.folder, split, _total(results))
-    contract = LatentContract(dtype="float16", **facts, **_moments(loaded["train"], raw.folder))
+        _check_not_empty(raw.folder, split, _total(results))
+
+    # the moments are those of the stored latents of the train split, mirrored ones included
+    moments = _moments(loaded["train"], raw.folder)
+    contract = LatentContract(dtype="float16", **contract_fields, **moments)
+
+    # write the splits, each in an order of its own
     splits = {}
     with new_folder(folder) as temporary:
         for number, (name, results) in enumerate(loaded.items()):
@@ -55,7 +71,7 @@ def assemble(
 
 
 def _write_split(
-    folder: Path, name: str, results: list, *, seed: tuple[int, ...], shard_mb: int
+    folder: Path, name: str, results: list[LoadedPart], *, seed: tuple[int, ...], shard_mb: int
 ) -> Split:
     arrays = [latents for latents, _, _ in results]
     labels = np.concatenate([labels for _, labels, _ in results])
@@ -65,33 +81,35 @@ def _write_split(
         write_shard(folder / f"{name}-{i:05d}.tar", gather(arrays, chosen), labels[chosen])
         for i, chosen in enumerate(np.split(order, range(size, len(order), size)))
     ]
-    account = _total(results)
+    counts = _total(results)
     return Split(
         count=len(labels),
-        images=account.images,
-        encoded=account.encoded,
-        skipped=dict(sorted(account.skipped.items())),
-        notes=dict(sorted(account.notes.items())),
+        images=counts.images,
+        encoded=counts.encoded,
+        skipped=dict(sorted(counts.skipped.items())),
+        notes=dict(sorted(counts.notes.items())),
         shards=tuple(shards),
     )
 
 
-def _total(results: list) -> Account:
-    return sum((account for _, _, account in results), Account())
+def _total(results: list[LoadedPart]) -> ImageCounts:
+    return sum((counts for _, _, counts in results), ImageCounts())
 
 
-def _check_some(folder: Path, split: str, account: Account) -> None:
-    if account.encoded == 0:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(account.skipped.items()))
+def _check_not_empty(folder: Path, split: str, counts: ImageCounts) -> None:
+    if counts.encoded == 0:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.skipped.items()))
         raise UserError(
             f"{folder}: split {split}: no image can be encoded ({reasons}); lower image_size, "
             "relax the limits in the section encode, or use other images"
         )
 
 
-def _moments(results: list, folder: Path) -> dict[str, tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all samples and places."""
-    count, total, squares = 0, 0.0, 0.0
+def _moments(results: list[LoadedPart], folder: Path) -> dict[str, tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel over all samples and positions."""
+    count = 0
+    total = 0.0
+    squares = 0.0
     for latents, _, _ in results:
         values = latents.astype(np.float64)
         count += latents.size // latents.shape[1]

@@ -1,29 +1,30 @@
-"""The stage encode: raw images to latent shards.
+"""Stage encode: raw images to latent shards.
 
-Workers decode; parts of about a thousand images are encoded and kept in a work folder
-until all are done; then the samples are permuted and written as shards. A killed run continues
+Workers decode; parts of about a thousand images are encoded and stored in a work folder until all
+are done; then the samples are permuted and written as shards. A run that was interrupted continues
 after its last finished part.
 """
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from liquidgen.config.settings import AutoencoderSettings, EncodeSettings, check_image_size
-from liquidgen.images.decode import own_limits
+from liquidgen.images.decode import pillow_limits_off
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.row_groups import Account, DecodedGroup, GroupDecoder, warm
+from liquidgen.images.row_groups import warm
+from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.manifest import Manifest
 from liquidgen.runtime.fingerprint import fingerprint
+from liquidgen.stages.encode import part_encoder
 from liquidgen.stages.encode.assemble import assemble
 from liquidgen.stages.encode.encoder import Encoder, encoding_threads
-from liquidgen.stages.encode.parts import Part, PartStore, plan_parts
+from liquidgen.stages.encode.part_encoder import encode_parts
+from liquidgen.stages.encode.parts import PartStore, plan_parts
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, locked, sha256
 from liquidgen.utils.workers import Processes, Threads, Workers
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     import torch
 
     from liquidgen.compute.distributed import World
-
-SPLITS = ("train", "holdout")
-# what they import decides the latents of an image
-ENCODING = ("liquidgen.stages.encode.encoder", "liquidgen.images.row_groups")
 
 
 def encode(
@@ -50,71 +47,96 @@ def encode(
     num_workers: int,
     world: "World | None" = None,
 ) -> Manifest | None:
-    """Encode a raw folder into a folder of shards, which is replaced at the end.
+    """Encode a folder of raw images into a folder of shards, which is replaced at the end.
 
-    On one machine the bytes depend on the raw data, the autoencoder, image_size and settings alone.
-    In a world of several processes each encodes its parts, and only the first has the manifest.
+    On one machine the bytes depend on the raw images, the autoencoder, image_size and settings
+    only. In a world of several processes each encodes its shard of the parts.
+
+    Args:
+        raw_folder: Folder in the raw format.
+        folder: Folder of the shards and their manifest.
+        work_folder: Folder of the finished parts of all unfinished runs.
+        autoencoder_settings: The selected autoencoder.
+        image_size: Side of the images in px.
+        settings: Section `encode` of params.yaml.
+        device: Device of the autoencoder.
+        num_workers: Number of workers that decode image files; 0: decode in this process.
+        world: Processes of this stage; None: this one only.
+
+    Returns:
+        The manifest, in the main process; None in the others.
 
     Raises:
-        UserError: image_size does not fit, the raw data are damaged, no image of a split is
-            usable, or another process encodes the same.
+        UserError: image_size does not fit, the raw images are damaged, no image of a split is
+            usable, or another process encodes the same images.
     """
+    # everything that is wrong with the settings or the raw images
     check_image_size(image_size, autoencoder_settings.downscale)
+    transform = ImageTransform.of(settings, image_size)
     raw = RawDataset(raw_folder)
     raw.verify()
-    parts = plan_parts(raw, SPLITS)
-    # not at the top: bad settings and damaged images are told before torch's seconds have passed
+    parts = plan_parts(raw)
+    # lazy: report these errors before the slow torch import
     from liquidgen.compute.device import empty_cache, resolve_device
     from liquidgen.compute.distributed import SINGLE_PROCESS
     from liquidgen.latents.autoencoder import load_autoencoder
 
-    place, world = resolve_device(device), world or SINGLE_PROCESS
-    with _decoders(place, num_workers) as decoders, encoding_threads(place) as threads:
-        autoencoder = load_autoencoder(autoencoder_settings, place)
-        facts = {
+    world = world or SINGLE_PROCESS
+    resolved = resolve_device(device)
+    with _decoders(resolved, num_workers) as decoders, encoding_threads(resolved) as threads:
+        # the work folder is named by everything that determines the bytes of a part
+        autoencoder = load_autoencoder(autoencoder_settings, resolved)
+        contract_fields = {
             "autoencoder": autoencoder_settings.model_dump(),
             "autoencoder_digest": autoencoder.digest,
-            "image_size": image_size,
-            "crop": settings.crop,
-            "crop_seed": settings.seed,
+            **transform.model_dump(),
             "flip": settings.flip,
-            "max_upscale": settings.max_upscale,
-            "max_pixels": settings.max_pixels,
         }
-        determines = {
-            "facts": facts,
+        determining = {
+            "contract": contract_fields,
             "settings": settings.model_dump(),
             "dataset": raw.info.digest,
-            "device": place.type,
-            "code": fingerprint(*ENCODING),
+            "device": resolved.type,
+            "code": fingerprint(part_encoder.__name__),
         }
-        key = sha256(canonical_json(determines))[:16]
+        key = sha256(canonical_json(determining))[:16]
         with _work_folder(work_folder / folder.name, key, world) as work:
+            # encode the parts that are missing
             store = PartStore(work)
             side = image_size // autoencoder.downscale
             latent_shape = (autoencoder.channels, side, side)
-            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, place, threads)
+            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, resolved, threads)
             bar = tqdm(desc="encode", unit="img", disable=not world.is_main)
-            with bar, own_limits:
-                _encode_parts(
-                    world.shard(parts), store, encoder, decoders, image_size, settings, bar
+            with bar, pillow_limits_off:
+                encode_parts(
+                    world.shard(parts),
+                    store,
+                    encoder,
+                    decoders,
+                    transform=transform,
+                    flip=settings.flip,
+                    progress=bar,
                 )
-            del encoder, autoencoder  # whatever trains next in this process has their memory
-            empty_cache(place)
+            del encoder, autoencoder  # free the memory for the next stage in this process
+            empty_cache(resolved)
+
+            # write the shards once the parts of all processes are there
             world.barrier()
-            return assemble(folder, raw, parts, store, facts, settings) if world.is_main else None
+            if not world.is_main:
+                return None
+            return assemble(folder, raw, parts, store, contract_fields, settings)
 
 
 def _decoders(device: "torch.device", num_workers: int) -> Workers:
-    """Threads where the autoencoder keeps the cores busy; processes where it leaves them idle."""
+    """Create threads if the autoencoder keeps the CPU busy, and processes if it is on a GPU."""
     return Threads(num_workers) if device.type == "cpu" else Processes(num_workers, warm)
 
 
 @contextmanager
 def _work_folder(parent: Path, key: str, world: "World") -> Iterator[Path]:
-    """A folder of finished parts for one world at a time.
+    """Provide a folder of finished parts, locked for one world at a time.
 
-    At a clean end it goes, and so do those of abandoned settings beside it.
+    After success it is removed, with those of other settings beside it.
     """
     folder = parent / key
     if not world.is_main:
@@ -125,55 +147,8 @@ def _work_folder(parent: Path, key: str, world: "World") -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         world.barrier()
         yield folder
-    for done in list(parent.glob("[!.]*")):
-        # who is still at work keeps its own
-        with suppress(UserError), locked(done, "encodes into the same folder"):
-            if done.exists():
-                shutil.rmtree(done)
-
-
-def _encode_parts(
-    parts: list[Part],
-    store: PartStore,
-    encoder: Encoder,
-    decoders: Workers,
-    image_size: int,
-    settings: EncodeSettings,
-    progress: tqdm,
-) -> None:
-    """Encode the parts that the store does not have yet."""
-    missing = [part for part in parts if not store.has(part)]
-    total, left = (sum(part.images for part in some) for some in (parts, missing))
-    progress.reset(total)
-    progress.update(total - left)
-    for number, split in enumerate(SPLITS):
-        chosen = [part for part in missing if part.split == split]
-        decoder = GroupDecoder(
-            image_size=image_size,
-            crop=settings.crop,
-            max_upscale=settings.max_upscale,
-            max_pixels=settings.max_pixels,
-            seed=(settings.seed, number),
-        )
-        groups = decoders.map(decoder, chain.from_iterable(part.groups for part in chosen))
-        for part in chosen:
-            flip = settings.flip and split == "train"
-            own = islice(groups, len(part.groups))
-            store.save(part, *_encode_part(own, encoder, flip, progress))
-
-
-def _encode_part(
-    groups: Iterator[DecodedGroup], encoder: Encoder, flip: bool, progress: tqdm
-) -> tuple[np.ndarray, np.ndarray, Account]:
-    """Latents, labels and account of a part; mirrored samples come after the plain ones."""
-    labels, accounts = [], []
-
-    def pixels() -> Iterator[np.ndarray]:
-        for group in groups:
-            labels.append(group.labels)
-            accounts.append(group.account)
-            yield group.pixels
-            progress.update(group.account.images)
-
-    latents = encoder(pixels(), flip)
-    return latents, np.concatenate(labels * (1 + flip)), sum(accounts, Account())
+    for finished in list(parent.glob("[!.]*")):
+        # skip folders that are locked by a running process
+        with suppress(UserError), locked(finished, "encodes into the same folder"):
+            if finished.exists():
+                shutil.rmtree(finished)

@@ -1,4 +1,4 @@
-"""An autoencoder at work on a stream of decoded images."""
+"""Runs an autoencoder on a stream of decoded images."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,39 +17,47 @@ if TYPE_CHECKING:
 
     from liquidgen.latents.autoencoder import Autoencoder
 
-CALLS = 4  # of the autoencoder, between which a thread does not wait for more images
+CALLS_PER_ITEM = 4  # of the autoencoder, per queue item: fewer waits for the next item
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns pixels uint8 (N, S, S, 3) into latents float16 (N, C, h, w), as they are stored."""
+    """Encodes pixels uint8 (N, S, S, 3) to latents float16 (N, C, h, w), as they are stored.
+
+    Attributes:
+        autoencoder: The autoencoder.
+        latent_shape: (C, h, w) of a sample.
+        batch_size: Images per item of the queue on a GPU, and at most that many on a CPU.
+        device: Device of the autoencoder.
+        workers: Threads that call the autoencoder, from `encoding_threads`.
+    """
 
     autoencoder: "Autoencoder"
-    latent_shape: tuple[int, int, int]  # (C, h, w)
+    latent_shape: tuple[int, int, int]
     batch_size: int
     device: "torch.device"
-    workers: Workers  # of `encoding_threads`
+    workers: Workers
 
     def __call__(self, arrays: Iterable[np.ndarray], flip: bool) -> np.ndarray:
-        """Latents of all images; with flip, of all of them mirrored, too, after the plain ones.
+        """Return the latents of all images; with flip, then those of all mirrored images.
 
         Raises:
-            UserError: latents that are not finite as float16.
+            UserError: Latents are not finite in float16.
         """
-        batches = rebatched(arrays, self._images_per_call())
+        batches = rebatch(arrays, self._images_per_item())
         views = zip(*self.workers.map(partial(self._views, flip=flip), batches), strict=True)
         empty = np.empty((0, *self.latent_shape), np.float16)
         return np.concatenate([empty, *chain.from_iterable(views)])
 
-    def _images_per_call(self) -> int:
-        """Of a CPU's threads each takes few, so that all end together."""
+    def _images_per_item(self) -> int:
+        """Return the size of a queue item; small items balance the load between CPU threads."""
         from liquidgen.latents.autoencoder import images_per_call
 
         if self.device.type != "cpu":
             return self.batch_size
         _, height, width = self.latent_shape
         pixels = height * width * self.autoencoder.downscale**2
-        return min(self.batch_size, images_per_call(pixels // CALLS, self.device))
+        return min(self.batch_size, images_per_call(pixels // CALLS_PER_ITEM, self.device))
 
     def _views(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
         mirrored = [np.ascontiguousarray(batch[:, :, ::-1])] if flip else []
@@ -59,7 +67,7 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            # as bytes to the device: a quarter of the floats
+            # copied to the device as uint8: a quarter of the bytes of float32
             batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
             latents = self.autoencoder.encode(batch.float() / 127.5 - 1).half().cpu().numpy()
         if not np.isfinite(latents).all():
@@ -72,22 +80,25 @@ class Encoder:
 
 @contextmanager
 def encoding_threads(device: "torch.device") -> Iterator[Workers]:
-    """On a CPU as many threads as torch has, each with one of torch's; none beside a GPU.
+    """Provide on a CPU as many threads as torch uses, each with one torch thread; none for a GPU.
 
-    Batches side by side are faster than batches that all threads share, which wait for each other.
+    One batch per thread is faster than batches that all threads share, because these wait for
+    each other in every operation.
     """
     import torch
 
     count = torch.get_num_threads()
+    num_workers = count if device.type == "cpu" else 0
     try:
-        with Threads(count if device.type == "cpu" else 0, partial(torch.set_num_threads, 1)) as it:
-            yield it
+        with Threads(num_workers, partial(torch.set_num_threads, 1)) as threads:
+            yield threads
     finally:
-        torch.set_num_threads(count)  # the setting in a thread is also that of all later threads
+        # set_num_threads in one thread also sets the default of threads that start later
+        torch.set_num_threads(count)
 
 
-def rebatched(arrays: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """The same rows in batches of batch_size; the last may be smaller."""
+def rebatch(arrays: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    """Yield the same rows in batches of batch_size; the last one may be smaller."""
     waiting = None
     for array in arrays:
         waiting = array if waiting is None else np.concatenate([waiting, array])

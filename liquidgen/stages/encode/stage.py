@@ -32,6 +32,6 @@ def main(params: Params, root: Path) -> str | None:
             root, params.tracking.experiment, "encode", name=folder.name, params=recorded
         ) as run:
             manifest = work()
-            run.log_metrics(manifest.figures(), step=0)
+            run.log_metrics(manifest.metrics(), step=0)
             run.log_dataset(folder.name, manifest.digest[:16], str(params.raw_folder))
     return f"encode: {manifest.summary()} in {folder}"

@@ -1,17 +1,18 @@
-"""The stage evaluate: scores of a folder of samples, each beside its floor.
+"""Stage evaluate: scores of a folder of samples, each beside its reference value.
 
 | score | of | against |
 |---|---|---|
 | fd, kid, precision, recall, density, coverage | samples | holdout |
-| reconstruction_fd, reconstruction_kid | holdout through the autoencoder | holdout |
-| train_fd, train_kid | as many training pictures as samples, through it | holdout |
+| reconstruction_fd, reconstruction_kid | reconstructed holdout | holdout |
+| train_fd, train_kid | as many reconstructed training images as samples | holdout |
 | class_accuracy | samples, as the class that was asked for | |
-| probe_accuracy, probe_scrambled_accepted | holdout through it, intact and scrambled | |
-| memorized_share | samples | nearest training pictures |
+| probe_accuracy, probe_scrambled_accepted | reconstructed holdout, intact and scrambled | |
+| memorized_share | samples | nearest training images |
 
-The holdout is compared as it is; everything else has been through the autoencoder. train_fd and
-train_kid are what real pictures get in the samples' place: a generator that does better copies.
-reconstruction_kid compares pictures with themselves: without chance it can fall well below 0.
+"Reconstructed" means encoded and decoded by the autoencoder, as samples are decoded; the holdout is
+compared as it is. train_fd and train_kid are what real images get in the samples' place: a
+generator with better values copies. reconstruction_kid compares images with themselves: the two
+sets are not independent, so it can be well below 0.
 """
 
 from pathlib import Path
@@ -24,17 +25,21 @@ from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.manifest import read_manifest
-from liquidgen.stages.evaluate import scores
 from liquidgen.stages.evaluate.class_probe import scramble
-from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor
+from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
 from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
-from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
-from liquidgen.stages.evaluate.scores import EvaluationFeatures, Scores
+from liquidgen.stages.evaluate.scores import (
+    EvaluationFeatures,
+    Scores,
+    class_scores,
+    compute_scores,
+    probe_results,
+)
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder, write_json
 
-PROBE_LIMIT = 3072  # training pictures that the probe is fitted to, drawn at random
-SHOWN, SHOWN_NEIGHBORS = 12, 5  # rows and columns of neighbors.png
+PROBE_IMAGES = 3072  # training images that the probe is fitted to, in random order
+NEIGHBOR_ROWS = 12  # samples in neighbors.png
 
 
 def evaluate(
@@ -47,57 +52,68 @@ def evaluate(
     device: str | torch.device,
     world: World = SINGLE_PROCESS,
 ) -> Scores | None:
-    """Score samples; pictures and tables go to `folder`, which is replaced.
+    """Score samples, and write figures and tables.
 
-    Unconditional data have no class scores. In a world of several processes each looks at its
-    share of the pictures, and the first one scores.
+    Unlabeled data have no class scores. In a world of several processes each extracts the features
+    of its shard of the images, and the main process computes the scores.
+
+    Args:
+        samples_folder: Samples in the raw format.
+        raw_folder: Raw images, whose holdout is the reference.
+        latents_folder: Their latents.
+        folder: Folder of figures and tables, which is replaced.
+        settings: Section `evaluate` of params.yaml.
+        device: Device of the networks.
+        world: Processes of this stage.
+
+    Returns:
+        The scores, in the main process; None in the others.
 
     Raises:
-        UserError: there are too few pictures for the settings, or the folders do not fit.
+        UserError: There are too few images for the settings, or the folders do not belong together.
     """
-    samples, raw = RawDataset(samples_folder), RawDataset(raw_folder)
+    # check the inputs before anything slow
+    samples = RawDataset(samples_folder)
+    raw = RawDataset(raw_folder)
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
     manifest = read_manifest(latents_folder)
     num_train = manifest.splits["train"].count
     _check_counts(samples.counts["samples"], num_train, raw.counts["holdout"], settings)
     _check_latents(samples, manifest.digest, latents_folder)
-    gallery = FeatureExtractor(
+
+    # extract features, in all processes
+    extractor = FeatureExtractor(
         latents_folder, batch_size=settings.batch_size, device=device, world=world
     )
-    order = np.random.default_rng(settings.seed).permutation(len(gallery.train))
-    all_features = _look(gallery, samples, raw, order, world)
+    order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
+    features = _extract_features(extractor, samples, raw, order, world)
     if not world.is_main:
         return None
-    found = scores.neighbors(all_features, SHOWN_NEIGHBORS)
-    figures = scores.distances(all_features, settings) | {"memorized_share": found.memorized_share}
+
+    # compute the scores, and write what illustrates them
+    values = compute_scores(features, settings)
     with new_folder(folder) as temporary:
-        rows = found.ratios[:, 0].argsort()[:SHOWN]
-        draw_neighbors(
-            temporary / "neighbors.png",
-            samples=gallery.show_files(samples, "samples", rows.tolist()),
-            neighbors=[gallery.show(gallery.train, order[found.indices[row]]) for row in rows],
-            ratios=found.ratios[rows, 0],
-        )
+        _draw_neighbors(temporary / "neighbors.png", extractor, features, samples, order)
         if raw.classes is not None:
-            scrambled = _look_scrambled(gallery, order, settings.seed)
-            known = LabeledFeatures(
-                all_features.train.features[:PROBE_LIMIT], all_features.train.labels[:PROBE_LIMIT]
+            probe_train = LabeledFeatures(
+                features.train.features[:PROBE_IMAGES], features.train.labels[:PROBE_IMAGES]
             )
-            accepted = scores.accepted(all_features, known, *scrambled, len(raw.classes))
-            figures |= scores.class_scores(accepted)
-            write_accuracies(temporary, raw.classes, accepted)
-    return Scores(figures, _protocol(all_features, gallery, samples, settings))
+            scrambled = _extract_scrambled(extractor, order, settings.seed)
+            results = probe_results(features, probe_train, *scrambled, len(raw.classes))
+            values |= class_scores(results)
+            write_accuracies(temporary, raw.classes, results)
+    return Scores(values, _protocol(features, extractor, samples, settings))
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """Write scores and protocol as JSON."""
+    """Write values and protocol as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**scores.values, "protocol": scores.protocol})
 
 
 def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSettings) -> None:
-    """Refuse what cannot be scored, all at once, before anything slow is done."""
+    """Check that there are enough images for the settings; report all that is wrong at once."""
     least = min(samples, train, holdout)
     limits = {"kid_subset_size": least, "nearest_k": least - 1}
     beyond = [
@@ -114,6 +130,7 @@ def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSett
 
 
 def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> None:
+    """Check that the model that generated the samples was trained on these latents."""
     if samples.info.sampling["latents_digest"] != digest:
         raise UserError(
             f"{samples.folder}: from a model of other latents than {latents_folder} now holds; "
@@ -121,51 +138,78 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
         )
 
 
-def _look(
-    gallery: FeatureExtractor, samples: RawDataset, raw: RawDataset, order: np.ndarray, world: World
+def _extract_features(
+    extractor: FeatureExtractor,
+    samples: RawDataset,
+    raw: RawDataset,
+    order: np.ndarray,
+    world: World,
 ) -> EvaluationFeatures:
-    seen = gallery.files(samples, "samples")
-    if world.is_main and len(seen.labels) != samples.counts["samples"]:
+    sample_features = extractor.from_files(samples, "samples")
+    if world.is_main and len(sample_features.labels) != samples.counts["samples"]:
         raise UserError(f"{samples.folder}: not all samples are readable; run `dvc repro sample`")
+    holdout = extractor.holdout
     return EvaluationFeatures(
-        samples=seen,
-        holdout=gallery.files(raw, "holdout"),
-        reconstructed=gallery.all_latents(gallery.holdout, np.arange(len(gallery.holdout))),
-        train=gallery.all_latents(gallery.train, order),
+        samples=sample_features,
+        holdout=extractor.from_files(raw, "holdout"),
+        reconstructed=extractor.from_latents(holdout, np.arange(len(holdout))),
+        train=extractor.from_latents(extractor.train, order),
     )
 
 
-def _look_scrambled(
-    gallery: FeatureExtractor, order: np.ndarray, seed: int
+def _extract_scrambled(
+    extractor: FeatureExtractor, order: np.ndarray, seed: int
 ) -> tuple[LabeledFeatures, LabeledFeatures]:
-    """Half as many scrambled training pictures, to fit the probe to, and the scrambled holdout."""
+    """Return features of scrambled training images, half as many as intact, and of the holdout."""
     generator = torch.Generator().manual_seed(seed)
 
     def change(latents: torch.Tensor) -> torch.Tensor:
         return scramble(latents, generator)
 
-    train = gallery.latents(gallery.train, order[: (min(len(order), PROBE_LIMIT) + 1) // 2], change)
-    return train, gallery.latents(gallery.holdout, np.arange(len(gallery.holdout)), change)
+    count = (min(len(order), PROBE_IMAGES) + 1) // 2
+    train = extractor.from_changed_latents(extractor.train, order[:count], change)
+    holdout = extractor.holdout
+    return train, extractor.from_changed_latents(holdout, np.arange(len(holdout)), change)
+
+
+def _draw_neighbors(
+    path: Path,
+    extractor: FeatureExtractor,
+    features: EvaluationFeatures,
+    samples: RawDataset,
+    order: np.ndarray,
+) -> None:
+    """Draw the samples that are nearest to training images, beside these."""
+    neighbors = features.neighbors
+    rows = neighbors.ratios[:, 0].argsort()[:NEIGHBOR_ROWS]
+    draw_neighbors(
+        path,
+        samples=extractor.read_images(samples, "samples", rows.tolist()),
+        neighbors=[
+            extractor.decode_images(extractor.train, order[neighbors.indices[row]]) for row in rows
+        ],
+        ratios=neighbors.ratios[rows, 0],
+    )
 
 
 def _protocol(
-    all_features: EvaluationFeatures,
-    gallery: FeatureExtractor,
+    features: EvaluationFeatures,
+    extractor: FeatureExtractor,
     samples: RawDataset,
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
-    """What every score must be read with."""
+    """Return what must be equal for scores to be comparable."""
     return {
         "samples_of": samples.info.origin,
-        "num_samples": len(all_features.samples.labels),
-        "num_compared": scores.compared(all_features),  # samples in the distances
+        "num_samples": len(features.samples.labels),
+        "num_compared": features.num_compared,
         "reference_split": "holdout",
-        "num_reference": len(all_features.holdout.labels),
-        "num_train": len(all_features.train.labels),
-        "feature_network": gallery.network.name,
-        "feature_digest": gallery.network.digest,
-        "autoencoder_digest": gallery.contract.autoencoder_digest,
-        "image_size": gallery.contract.image_size,
+        "num_reference": len(features.holdout.labels),
+        "num_train": len(features.train.labels),
+        "feature_network": extractor.network.name,
+        "feature_digest": extractor.network.digest,
+        "autoencoder_digest": extractor.contract.autoencoder_digest,
+        "image_size": extractor.contract.image_size,
         "sampling": samples.info.sampling,
         "settings": settings.model_dump(),
     }

@@ -1,7 +1,8 @@
-"""Everything that an evaluation looks at, as features: files, and latents as decoded."""
+"""Extracts features of image files and of decoded latents."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,17 +14,37 @@ from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.figures.grid import to_images
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import GroupDecoder
+from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.autoencoder import load_autoencoder
+from liquidgen.latents.manifest import SPLITS
 from liquidgen.latents.shards import LatentDataset
-from liquidgen.stages.evaluate.feature_network import load_features
-from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
+from liquidgen.stages.evaluate.feature_network import load_feature_network
+
+
+class LabeledFeatures(NamedTuple):
+    """Feature vectors (N, D) and labels (N,) of a set of images, on the CPU."""
+
+    features: Tensor
+    labels: Tensor
 
 
 class FeatureExtractor:
-    """Looks at pictures through the feature network, and at latents through the autoencoder.
+    """Applies the feature network to images, and to latents as the autoencoder decodes them.
+
+    Args:
+        latents_folder: Latents of the training images and of the holdout.
+        batch_size: Latents per call of the networks.
+        device: Device of the networks.
+        world: Processes among which the images are divided.
+
+    Attributes:
+        train: Latents of the training images.
+        holdout: Latents of the holdout.
+        contract: Specification of the latents.
+        network: The feature network.
 
     Raises:
-        UserError: the latents are damaged or made with another autoencoder.
+        UserError: The latents are damaged or made with another autoencoder.
     """
 
     def __init__(
@@ -37,85 +58,92 @@ class FeatureExtractor:
         self.train = LatentDataset(latents_folder, "train")
         self.holdout = LatentDataset(latents_folder, "holdout")
         self.contract = self.train.contract
-        self.network = load_features(device)
+        self.network = load_feature_network(device)
         self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
         self.contract.check_autoencoder(self._autoencoder.digest)
-        self._batch_size, self._device, self._world = batch_size, device, world
+        self._batch_size = batch_size
+        self._device = device
+        self._world = world
+        # every image file is cropped as encode crops the holdout
+        transform = ImageTransform.model_validate(self.contract, from_attributes=True)
+        self._decode_group = GroupDecoder(transform, SPLITS.index("holdout"))
 
-    def files(self, raw: RawDataset, split: str) -> LabeledFeatures:
-        """All pictures of a split of image files, cropped and resized as encode does.
+    def from_files(self, raw: RawDataset, split: str) -> LabeledFeatures:
+        """Extract the features of all images of a split of image files.
 
-        In a world each process looks at its share; only the first knows what all have seen.
+        Each process of the world extracts those of its shard; only the main process gets all.
         """
         own = self._world.shard(list(raw.groups(split)))
-        groups = map(self._decoder(), own)
+        groups = map(self._decode_group, own)
         batches = ((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
-        return self._together(self._see(batches, sum(group.count for group in own)))
+        return self._gather(self._extract(batches, sum(group.count for group in own)))
 
-    def all_latents(self, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
-        """As `latents` without a change, but each process of a world looks at its share."""
-        return self._together(self.latents(dataset, self._world.shard(indices)))
+    def from_latents(self, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
+        """Extract the features of decoded latents.
 
-    def latents(
-        self,
-        dataset: LatentDataset,
-        indices: np.ndarray,
-        change: Callable[[Tensor], Tensor] = lambda latents: latents,
+        Each process of the world extracts those of its shard; only the main process gets all.
+        """
+        own = self._world.shard(indices)
+        return self._gather(self.from_changed_latents(dataset, own, lambda latents: latents))
+
+    def from_changed_latents(
+        self, dataset: LatentDataset, indices: np.ndarray, change: Callable[[Tensor], Tensor]
     ) -> LabeledFeatures:
-        """Pictures that latents decode to, perhaps after a change of each batch of latents."""
+        """Extract the features of latents that are changed before they are decoded.
+
+        Args:
+            dataset: The latents.
+            indices: Indices into it.
+            change: Function of latents (B, C, h, w), called for one batch after the other.
+
+        Returns:
+            Features of these latents, in this process only.
+        """
         stored = (dataset.batch(part) for part in self._batches(indices))
         batches = ((self._decode(change(latents)), labels) for latents, labels in stored)
-        return self._see(batches, len(indices))
+        return self._extract(batches, len(indices))
 
-    def show(self, dataset: LatentDataset, indices: np.ndarray) -> list[Image.Image]:
-        """The pictures that latents decode to."""
+    def decode_images(self, dataset: LatentDataset, indices: np.ndarray) -> list[Image.Image]:
+        """Decode latents to images."""
         latents, _ = dataset.batch(indices)
         return to_images(self._decode(latents))
 
-    def show_files(self, raw: RawDataset, split: str, numbers: list[int]) -> list[Image.Image]:
-        """The pictures of a split with these numbers, as they were seen."""
-        shown = {}
+    def read_images(self, raw: RawDataset, split: str, numbers: list[int]) -> list[Image.Image]:
+        """Read the images of a split with these numbers, cropped and resized."""
+        images = {}
         for group in raw.groups(split):
             wanted = [n for n in numbers if group.start <= n < group.start + group.count]
             if wanted:
-                pixels = self._decoder()(group).pixels
-                shown |= {n: Image.fromarray(pixels[n - group.start]) for n in wanted}
-        return [shown[number] for number in numbers]
-
-    def _decoder(self) -> GroupDecoder:
-        return GroupDecoder(
-            image_size=self.contract.image_size,
-            crop=self.contract.crop,
-            max_upscale=self.contract.max_upscale,
-            max_pixels=self.contract.max_pixels,
-            seed=(self.contract.crop_seed, 1),  # as encode crops the holdout
-        )
+                pixels = self._decode_group(group).pixels
+                images |= {n: Image.fromarray(pixels[n - group.start]) for n in wanted}
+        return [images[number] for number in numbers]
 
     def _batches(self, indices: np.ndarray) -> list[np.ndarray]:
         return np.split(indices, range(self._batch_size, len(indices), self._batch_size))
 
     def _decode(self, latents: Tensor) -> Tensor:
-        # rounded as in an image file, because samples have been in one
+        # rounded to 8 bits, as samples are in their files
         pixels = self._autoencoder.decode(latents.to(self._device))
         return ((pixels + 1) * 127.5).round() / 127.5 - 1
 
-    def _together(self, own: LabeledFeatures) -> LabeledFeatures:
+    def _gather(self, own: LabeledFeatures) -> LabeledFeatures:
         parts = self._world.gather(own) or [own]
         return LabeledFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     @torch.inference_mode()
-    def _see(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> LabeledFeatures:
-        features = [torch.empty(0, self.network.num_features)]
-        labels = [torch.empty(0, dtype=torch.int64)]
+    def _extract(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> LabeledFeatures:
+        """Extract features of batches of pixels and labels, in this process."""
+        all_features = [torch.empty(0, self.network.num_features)]
+        all_labels = [torch.empty(0, dtype=torch.int64)]
         quiet = not self._world.is_main
         with tqdm(desc="evaluate", total=total, unit="img", disable=quiet) as progress:
-            for pixels, known in batches:
-                features.append(self.network(pixels.to(self._device)).cpu())
-                labels.append(known)
-                progress.update(len(known))
-        return LabeledFeatures(torch.cat(features), torch.cat(labels))
+            for pixels, labels in batches:
+                all_features.append(self.network(pixels.to(self._device)).cpu())
+                all_labels.append(labels)
+                progress.update(len(labels))
+        return LabeledFeatures(torch.cat(all_features), torch.cat(all_labels))
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
-    """Pixels (N, 3, S, S) in [-1, 1] of images uint8 (N, S, S, 3)."""
+    """Convert images uint8 (N, S, S, 3) to pixels (N, 3, S, S) in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,20 +1,21 @@
-"""The feature network of the evaluation: what it sees of a picture, as one vector."""
+"""Feature network of the evaluation: images to feature vectors."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 ASSETS = Path(__file__).parent / "feature_weights"
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity (He et al. 2016)."""
+    """Residual block of two 3x3 convolutions (He et al. 2016)."""
 
-    def __init__(self, width):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.first_norm = nn.BatchNorm2d(width)
@@ -22,13 +23,13 @@ class Residual(nn.Module):
         self.second_norm = nn.BatchNorm2d(width)
         self.activation = nn.GELU()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         inner = self.activation(self.first_norm(self.first(x)))
         return self.activation(x + self.second_norm(self.second(inner)))
 
 
-def convolve(channels, width, stride):
-    """A 3x3 convolution with its norm and activation."""
+def convolve(channels: int, width: int, stride: int) -> nn.Sequential:
+    """Create a 3x3 convolution with norm and activation."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(width),
@@ -37,24 +38,33 @@ def convolve(channels, width, stride):
 
 
 class FeatureNetwork(nn.Module):
-    """A small convolutional network that sees structure, texture and color.
+    """Small convolutional network for features of structure, texture and color.
 
-    | argument | is |
-    |---|---|
-    | name | written beside every score |
-    | input_side | pictures are resized to this square, px; a multiple of 16 |
-    | widths | channels at 1/2, 1/4 and 1/8 of the side |
-    | layout_channels | channels of the 1/16 map that is kept with its positions |
-    | num_features | length D of the feature vector |
+    The average-pooled maps of all depths tell texture and color, the last map, which is not pooled,
+    tells the layout; a linear layer joins them, normalized to unit variance over its training
+    images.
 
-    Pooled maps of every depth tell texture and color, the unpooled deepest map tells where
-    things are; one linear layer joins them, normalized to unit variance over the training bank.
+    Args:
+        name: Name of the network, part of the protocol of every score.
+        input_side: Images are resized to this side, px; a multiple of 16.
+        widths: Channels at 1/2, 1/4 and 1/8 of the side.
+        layout_channels: Channels of the map at 1/16 of the side.
+        num_features: Length D of the feature vector.
     """
 
-    def __init__(self, name, input_side, widths, layout_channels, num_features):
+    def __init__(
+        self,
+        name: str,
+        input_side: int,
+        widths: Sequence[int],
+        layout_channels: int,
+        num_features: int,
+    ) -> None:
         super().__init__()
-        self.name, self.input_side, self.num_features = name, input_side, num_features
-        self.digest = None
+        self.name = name
+        self.input_side = input_side
+        self.num_features = num_features
+        self.digest: str | None = None
         self.unshuffle = nn.PixelUnshuffle(2)
         fine, middle, deep = widths
         self.stages = nn.ModuleList(
@@ -69,25 +79,25 @@ class FeatureNetwork(nn.Module):
             nn.Conv2d(deep, layout_channels, 1),
             nn.Flatten(),
         )
-        num_places = (input_side // 16) ** 2
-        self.join = nn.Linear(sum(widths) + layout_channels * num_places, num_features)
+        num_positions = (input_side // 16) ** 2
+        self.join = nn.Linear(sum(widths) + layout_channels * num_positions, num_features)
         self.norm = nn.BatchNorm1d(num_features, affine=False)
 
-    def forward(self, pixels):
-        """Features (B, D) of pixels (B, 3, H, W) in [-1, 1] of any size."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Compute features (B, D) of pixels (B, 3, H, W) in [-1, 1], of any size."""
         side = (self.input_side, self.input_side)
         if pixels.shape[-2:] != side:
             pixels = interpolate(pixels, side, mode="bicubic", antialias=True)
         x = self.unshuffle(pixels.clamp(-1, 1))  # (B, 12, S/2, S/2)
-        seen = []
+        pooled = []
         for layer in self.stages:
             x = layer(x)
-            seen.append(x.mean((2, 3)))
-        return self.norm(self.join(torch.cat([*seen, self.layout(x)], 1)))  # (B, D)
+            pooled.append(x.mean((2, 3)))
+        return self.norm(self.join(torch.cat([*pooled, self.layout(x)], 1)))  # (B, D)
 
 
-def load_features(device):
-    """The shipped feature network in evaluation mode, with the digest of its weights."""
+def load_feature_network(device: str | torch.device) -> FeatureNetwork:
+    """Load the builtin feature network in evaluation mode, with the digest of its weights."""
     from safetensors.torch import load
 
     weights = (ASSETS / "features.safetensors").read_bytes()

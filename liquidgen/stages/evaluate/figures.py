@@ -1,4 +1,4 @@
-"""What an evaluation shows: the samples nearest to training pictures, and accuracy by class."""
+"""Figures and tables of an evaluation."""
 
 import csv
 from collections.abc import Sequence
@@ -18,48 +18,51 @@ def draw_neighbors(
     neighbors: Sequence[Sequence[Image.Image]],
     ratios: Sequence[float],
 ) -> None:
-    """Each sample at the left of its nearest training pictures.
+    """Draw each sample left of its nearest training images.
 
-    `ratios` are distances in medians of the holdout: below 1 is nearer than usual.
+    Args:
+        path: File of the figure.
+        samples: Samples.
+        neighbors: Training images of each sample.
+        ratios: Distance of each sample to its first neighbor, over the median distance of holdout
+            images to theirs; below 1 is nearer than usual.
     """
     blank = Image.new("RGB", samples[0].size, "white")
     rows = [[sample, blank, *row] for sample, row in zip(samples, neighbors, strict=True)]
     class_grid(rows, [f"{ratio:.2f}" for ratio in ratios]).save(path)
 
 
-def write_accuracies(
-    folder: Path, classes: Sequence[str], accepted: dict[str, ProbeResult]
-) -> None:
-    """classes.csv and classes.png: the share of each class that is seen as its own class.
+def write_accuracies(folder: Path, classes: Sequence[str], results: dict[str, ProbeResult]) -> None:
+    """Write classes.csv and classes.png: the accuracy of the probe per class and set of images.
 
-    A class without pictures has an empty field.
+    A class without images has an empty field.
     """
-    shares = {
-        kind: [_share(seen[labels == label]) for label in range(len(classes))]
-        for kind, (seen, labels) in accepted.items()
+    accuracies = {
+        name: [_accuracy(correct[labels == label]) for label in range(len(classes))]
+        for name, (correct, labels) in results.items()
     }
     with open(folder / "classes.csv", "w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["class", *shares])
-        table.writerows(zip(classes, *shares.values(), strict=True))
-    _draw_bars(folder / "classes.png", classes, shares)
+        table.writerow(["class", *accuracies])
+        table.writerows(zip(classes, *accuracies.values(), strict=True))
+    _draw_bars(folder / "classes.png", classes, accuracies)
 
 
-def _share(seen: Tensor) -> float | None:
-    return round(seen.float().mean().item(), 4) if len(seen) else None
+def _accuracy(correct: Tensor) -> float | None:
+    return round(correct.float().mean().item(), 4) if len(correct) else None
 
 
-def _draw_bars(path: Path, classes: Sequence[str], shares: dict[str, list]) -> None:
+def _draw_bars(path: Path, classes: Sequence[str], accuracies: dict[str, list]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 1.5 + 0.45 * len(classes)), layout="constrained")
     axes = figure.subplots()
-    thickness = 0.8 / len(shares)
-    for number, (kind, values) in enumerate(shares.items()):
-        places = [row + number * thickness for row in range(len(classes))]
-        axes.barh(places, [value or 0 for value in values], thickness, label=kind)
+    thickness = 0.8 / len(accuracies)
+    for number, (name, values) in enumerate(accuracies.items()):
+        positions = [row + number * thickness for row in range(len(classes))]
+        axes.barh(positions, [value or 0 for value in values], thickness, label=name)
     axes.set_yticks([row + 0.4 - thickness / 2 for row in range(len(classes))], classes)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="share seen as their own class")
-    figure.legend(loc="outside upper center", ncols=len(shares), frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(accuracies), frameon=False)
     figure.savefig(path)

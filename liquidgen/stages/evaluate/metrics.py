@@ -1,6 +1,6 @@
-"""Distances between sets of features (N, D), and of each image to its neighbors.
+"""Distances between sets of features (N, D), and from each image to its neighbors.
 
-`features` are of the evaluated images, `reference` of real ones; both float (N, D), N may differ.
+`features` are those of the evaluated images, `reference` those of real images; N may differ.
 """
 
 import warnings
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from liquidgen.utils.errors import UserError
 
-# the features of all processes are here: torchmetrics must not ask the others for theirs
-COMPLETE = {"sync_on_compute": False}
+NO_SYNC = {"sync_on_compute": False}  # features are already gathered from all processes
 
 
-class _Ready(nn.Module):
-    """Stands where torchmetrics expects a network: the features are there already."""
+class _Identity(nn.Module):
+    """Takes the place of the feature network in torchmetrics: features are computed already."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -27,20 +26,20 @@ class _Ready(nn.Module):
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
-    """Squared Frechet distance of the normal distributions fitted to both sets.
+    """Compute the squared Frechet distance of the normal distributions fitted to both sets.
 
     Heusel et al. 2017, equation 6. Biased upwards by about D / N: compare at equal N only.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Ready(features.shape[1]), **COMPLETE)
+    metric = FrechetInceptionDistance(feature=_Identity(features.shape[1]), **NO_SYNC)
     metric.update(reference, real=True)
     metric.update(features, real=False)
     return metric.compute().item()
 
 
 class Kid(NamedTuple):
-    """Kernel distance: mean over the subsets, and the deviation between them."""
+    """Kernel distance: mean over the subsets, and standard deviation between them."""
 
     mean: float
     std: float
@@ -49,43 +48,55 @@ class Kid(NamedTuple):
 def kernel_distance(
     features: Tensor, reference: Tensor, *, subset_size: int, subsets: int, seed: int
 ) -> Kid:
-    """Squared maximum mean discrepancy with the kernel (x.y / D + 1)^3 (Binkowski et al. 2018).
+    """Compute the squared maximum mean discrepancy with the kernel (x.y / D + 1)^3.
 
-    Unbiased: 0 in expectation for equal distributions at any N, so it may be slightly negative.
+    Binkowski et al. 2018. Unbiased: the expectation is 0 for equal distributions at any
+    N, so it may be slightly negative.
+
+    Args:
+        features: (N, D).
+        reference: (M, D).
+        subset_size: Images per subset.
+        subsets: Number of subsets.
+        seed: Seed of the subsets.
 
     Raises:
-        UserError: a set has fewer pictures than a subset.
+        UserError: A set has fewer images than a subset.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
     smallest = min(len(features), len(reference))
     if subset_size > smallest:
         raise UserError(
-            f"evaluate.kid_subset_size: {subset_size} is more than the {smallest} pictures of "
-            f"the smaller set; set it to at most {smallest}, or make more pictures"
+            f"evaluate.kid_subset_size: {subset_size} is more than the {smallest} images of "
+            f"the smaller set; set it to at most {smallest}, or make more images"
         )
-    with warnings.catch_warnings():  # features stay in memory: they are small
+    with warnings.catch_warnings():  # the features are small enough for memory
         warnings.filterwarnings("ignore", message=".* will save all extracted features")
         metric = KernelInceptionDistance(
-            feature=_Ready(features.shape[1]), subsets=subsets, subset_size=subset_size, **COMPLETE
+            feature=_Identity(features.shape[1]),
+            subsets=subsets,
+            subset_size=subset_size,
+            **NO_SYNC,
         )
     metric.update(reference, real=True)
     metric.update(features, real=False)
-    with torch.random.fork_rng(devices=[]):  # torchmetrics draws subsets from the global state
+    with torch.random.fork_rng(devices=[]):  # torchmetrics draws subsets from the global generator
         torch.manual_seed(seed)
         mean, std = metric.compute()
     return Kid(mean.item(), std.item())
 
 
-class Coverage(NamedTuple):
-    """How much of the all_features pictures is real-like, and how much of the real ones is met.
+class Prdc(NamedTuple):
+    """Precision, recall, density and coverage.
 
-    | field | share, or (density) average, of | range |
-    |---|---|---|
-    | precision | all_features pictures within the reference's neighbourhoods | 0..1 |
-    | recall | reference pictures within the all_features pictures' neighbourhoods | 0..1 |
-    | density | neighbourhoods of the reference that a all_features picture is in, over k | 0.. |
-    | coverage | reference pictures with a all_features one in their neighbourhood | 0..1 |
+    The neighborhood of an image is the ball out to its k-th nearest neighbor in its own set.
+
+    Attributes:
+        precision: Share of evaluated images within a neighborhood of the reference, 0 to 1.
+        recall: Share of reference images within a neighborhood of the evaluated images, 0 to 1.
+        density: Mean number of neighborhoods of the reference around an evaluated image, over k.
+        coverage: Share of reference images with an evaluated image in their neighborhood, 0 to 1.
     """
 
     precision: float
@@ -94,24 +105,29 @@ class Coverage(NamedTuple):
     coverage: float
 
 
-def coverage(features: Tensor, reference: Tensor, *, nearest_k: int) -> Coverage:
-    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
+def prdc(features: Tensor, reference: Tensor, *, nearest_k: int) -> Prdc:
+    """Compute precision and recall, density and coverage.
 
-    The neighbourhood of a picture is the ball out to its `nearest_k`-th nearest of its own set.
+    Kynkaanniemi et al. 2019 and Naeem et al. 2020.
+
+    Args:
+        features: (N, D).
+        reference: (M, D).
+        nearest_k: Rank of the neighbor that bounds a neighborhood.
 
     Raises:
-        UserError: a set has no more pictures than `nearest_k`.
+        UserError: A set has no more images than `nearest_k`.
     """
     smallest = min(len(features), len(reference))
     if nearest_k >= smallest:
         raise UserError(
-            f"evaluate.nearest_k: {nearest_k} is too many for {smallest} pictures; "
-            f"set it to less than {smallest}, or make more pictures"
+            f"evaluate.nearest_k: {nearest_k} is too many for {smallest} images; "
+            f"set it to less than {smallest}, or make more images"
         )
     between = distances(features, reference)
     in_reference = between <= _radii(reference, nearest_k)
     in_features = between <= _radii(features, nearest_k)[:, None]
-    return Coverage(
+    return Prdc(
         precision=in_reference.any(1).float().mean().item(),
         recall=in_features.any(0).float().mean().item(),
         density=in_reference.sum(1).float().mean().item() / nearest_k,
@@ -120,36 +136,37 @@ def coverage(features: Tensor, reference: Tensor, *, nearest_k: int) -> Coverage
 
 
 def distances(features: Tensor, reference: Tensor) -> Tensor:
-    """Euclidean distances (N, M); exact where pictures are equal, unlike the product form."""
+    """Compute Euclidean distances (N, M); exact for equal images, unlike the product form."""
     return torch.cdist(features, reference, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-class Nearest(NamedTuple):
-    """The nearest training pictures: distances (N, k) and indices (N, k), nearest first."""
+class Neighbors(NamedTuple):
+    """Distances (N, k) and indices (N, k) of the nearest neighbors, nearest first."""
 
     distances: Tensor
     indices: Tensor
 
 
-def nearest(features: Tensor, training: Tensor, *, count: int) -> Nearest:
-    """The `count` nearest training pictures of each picture, or as many as there are."""
+def nearest_neighbors(features: Tensor, training: Tensor, *, count: int) -> Neighbors:
+    """Find the `count` nearest training images of each image, or all if there are fewer."""
     count = min(count, len(training))
     parts = [distances(part, training).topk(count, largest=False) for part in features.split(256)]
-    return Nearest(torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts]))
+    return Neighbors(torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts]))
 
 
 def memorized_share(sample_distances: Tensor, holdout_distances: Tensor) -> float:
-    """Share of samples nearer to a training picture than the median holdout picture is.
+    """Compute the share of samples that are nearer to a training image than the median holdout.
 
-    | argument | is |
-    |---|---|
-    | sample_distances, holdout_distances | to the nearest training picture, (N,) and (M,) |
+    Args:
+        sample_distances: Distances (N,) of samples to their nearest training images.
+        holdout_distances: Distances (M,) of holdout images to theirs.
 
-    About 0.5 for fresh pictures like the holdout, 1 for copies of the training pictures.
+    Returns:
+        About 0.5 for new images like the holdout, 1 for copies of training images.
     """
     return (sample_distances < holdout_distances.median()).float().mean().item()
 
 
 def _radii(features: Tensor, nearest_k: int) -> Tensor:
-    # the picture itself, at distance 0, is the first of the nearest
+    # the image itself, at distance 0, is the first of the nearest
     return distances(features, features).kthvalue(nearest_k + 1, dim=1).values

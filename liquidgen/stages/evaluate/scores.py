@@ -1,6 +1,12 @@
-"""From pictures as seen to the scores of an evaluation."""
+"""Computes the scores of an evaluation from features.
 
+A new score is a function in this file, added to `SCORES`: its values are written, logged and
+compared by DVC under the names that it returns.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,82 +14,42 @@ from torch import Tensor
 
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.stages.evaluate import metrics
-from liquidgen.stages.evaluate.class_probe import Probe
-from liquidgen.stages.evaluate.labeled_features import LabeledFeatures
+from liquidgen.stages.evaluate.class_probe import ClassProbe
+from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
+
+NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures by name, and the protocol that they must be read with."""
+    """The result of an evaluation.
+
+    Attributes:
+        values: Scores by name.
+        protocol: What must be equal for scores to be comparable.
+    """
 
     values: dict[str, float]
     protocol: dict[str, Any]
 
-    def figures(self) -> dict[str, float]:
-        """What tracking records: names and numbers."""
-        return dict(self.values)
-
     def summary(self) -> str:
-        """The main figures beside their floors, as one line."""
-        told = [
+        """Return the main scores beside those of real images as one line."""
+        parts = [
             f"{name} {self.values[name]:.4g} (real images {self.values[f'train_{name}']:.4g})"
             for name in ("fd", "kid")
         ]
         if "class_accuracy" in self.values:
-            told.append(f"class accuracy {self.values['class_accuracy']:.3f}")
-        return ", ".join(told)
+            parts.append(f"class accuracy {self.values['class_accuracy']:.3f}")
+        return ", ".join(parts)
 
 
-@dataclass(frozen=True)
-class EvaluationFeatures:
-    """All pictures as seen: the holdout as it is, the others through the autoencoder.
+class TrainingNeighbors(NamedTuple):
+    """The nearest training images of each sample, nearest first.
 
-    `reconstructed` are the holdout's.
-    """
-
-    samples: LabeledFeatures
-    holdout: LabeledFeatures
-    reconstructed: LabeledFeatures
-    train: LabeledFeatures
-
-
-def compared(all_features: EvaluationFeatures) -> int:
-    """How many samples, and as many training pictures, the distances are of."""
-    return min(len(all_features.samples.labels), len(all_features.train.labels))
-
-
-def distances(all_features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
-    """Distances to the holdout: of samples, of itself, and of real pictures in their place.
-
-    Samples and real pictures are as many, because the Frechet distance depends on the number.
-    """
-    count = compared(all_features)
-    sets = {
-        "": all_features.samples.features[:count],
-        "reconstruction_": all_features.reconstructed.features,
-        "train_": all_features.train.features[:count],
-    }
-    scores = {}
-    for name, features in sets.items():
-        kid = metrics.kernel_distance(
-            features,
-            all_features.holdout.features,
-            subset_size=settings.kid_subset_size,
-            subsets=settings.kid_subsets,
-            seed=settings.seed,
-        )
-        scores[f"{name}fd"] = metrics.frechet_distance(features, all_features.holdout.features)
-        scores |= {f"{name}kid": kid.mean, f"{name}kid_std": kid.std}
-    covered = metrics.coverage(
-        all_features.samples.features, all_features.holdout.features, nearest_k=settings.nearest_k
-    )
-    return scores | covered._asdict()
-
-
-class Neighbors(NamedTuple):
-    """Nearest training pictures of the samples, indices into `train` and distances (N, k).
-
-    The distances are ratios to the median of the holdout's distances to its nearest.
+    Attributes:
+        indices: Indices (N, k) into the features `train`.
+        ratios: Distances (N, k) over the median distance of holdout images to their nearest.
+        memorized_share: Share of samples that are nearer than the median holdout image.
     """
 
     indices: np.ndarray
@@ -91,51 +57,133 @@ class Neighbors(NamedTuple):
     memorized_share: float
 
 
-def neighbors(all_features: EvaluationFeatures, count: int) -> Neighbors:
-    """The `count` nearest training pictures of each sample, and the share of copies."""
-    own = metrics.nearest(all_features.samples.features, all_features.train.features, count=count)
-    usual = metrics.nearest(
-        all_features.reconstructed.features, all_features.train.features, count=1
-    )
-    return Neighbors(
-        indices=own.indices.numpy(),
-        ratios=(own.distances / usual.distances.median()).numpy(),
-        memorized_share=metrics.memorized_share(own.distances[:, 0], usual.distances[:, 0]),
-    )
+@dataclass(frozen=True)
+class EvaluationFeatures:
+    """Features of the four sets of images that are compared.
+
+    Attributes:
+        samples: Samples of the model.
+        holdout: Holdout images as they are.
+        reconstructed: The same images, encoded and decoded.
+        train: Training images, encoded and decoded, in random order.
+    """
+
+    samples: LabeledFeatures
+    holdout: LabeledFeatures
+    reconstructed: LabeledFeatures
+    train: LabeledFeatures
+
+    @property
+    def num_compared(self) -> int:
+        """Number of samples, and of training images, that are compared with the holdout."""
+        return min(len(self.samples.labels), len(self.train.labels))
+
+    @cached_property
+    def neighbors(self) -> TrainingNeighbors:
+        """Nearest training images of each sample; used by a score and by a figure."""
+        train = self.train.features
+        sample = metrics.nearest_neighbors(self.samples.features, train, count=NEIGHBORS_PER_SAMPLE)
+        holdout = metrics.nearest_neighbors(self.reconstructed.features, train, count=1)
+        return TrainingNeighbors(
+            indices=sample.indices.numpy(),
+            ratios=(sample.distances / holdout.distances.median()).numpy(),
+            memorized_share=metrics.memorized_share(
+                sample.distances[:, 0], holdout.distances[:, 0]
+            ),
+        )
+
+
+def distances(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
+    """Compute the distances of samples, reconstructions and training images to the holdout.
+
+    There are as many samples as training images: the Frechet distance depends on the number.
+    """
+    reference = features.holdout.features
+    sets = {
+        "": features.samples.features[: features.num_compared],
+        "reconstruction_": features.reconstructed.features,
+        "train_": features.train.features[: features.num_compared],
+    }
+    values = {}
+    for prefix, compared in sets.items():
+        kid = metrics.kernel_distance(
+            compared,
+            reference,
+            subset_size=settings.kid_subset_size,
+            subsets=settings.kid_subsets,
+            seed=settings.seed,
+        )
+        values[f"{prefix}fd"] = metrics.frechet_distance(compared, reference)
+        values[f"{prefix}kid"] = kid.mean
+        values[f"{prefix}kid_std"] = kid.std
+    return values
+
+
+def manifold_overlap(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
+    """Compute precision, recall, density and coverage of the samples."""
+    return metrics.prdc(
+        features.samples.features, features.holdout.features, nearest_k=settings.nearest_k
+    )._asdict()
+
+
+def memorization(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
+    """Compute the share of samples that are nearer to a training image than usual."""
+    return {"memorized_share": features.neighbors.memorized_share}
+
+
+Score = Callable[[EvaluationFeatures, EvaluateSettings], dict[str, float]]
+SCORES: tuple[Score, ...] = (distances, manifold_overlap, memorization)
+
+
+def compute_scores(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
+    """Compute the values of all `SCORES` by name."""
+    values = {}
+    for score in SCORES:
+        values |= score(features, settings)
+    return values
 
 
 class ProbeResult(NamedTuple):
-    """Which pictures (N,) the probe sees as their own class, and their classes (N,)."""
+    """Predictions of the class probe on a set of images.
 
-    seen: Tensor
+    Attributes:
+        correct: Whether the probe predicts the label of each image, (N,).
+        labels: Labels (N,).
+    """
+
+    correct: Tensor
     labels: Tensor
 
 
-def accepted(
-    all_features: EvaluationFeatures,
-    known: LabeledFeatures,
+def probe_results(
+    features: EvaluationFeatures,
+    train: LabeledFeatures,
     scrambled_train: LabeledFeatures,
     scrambled_holdout: LabeledFeatures,
     num_classes: int,
 ) -> dict[str, ProbeResult]:
-    """What a probe, fitted to known training pictures, says of samples and of the holdout."""
-    probe = Probe(*known, scrambled_train.features, num_classes)
-    looked_at = {
-        "samples": all_features.samples,
-        "holdout": all_features.reconstructed,
+    """Fit the class probe to training images, and compare its predictions with labels.
+
+    Returns:
+        Results by set of images: samples, (reconstructed) holdout and scrambled (holdout).
+    """
+    probe = ClassProbe(train.features, train.labels, scrambled_train.features, num_classes)
+    sets = {
+        "samples": features.samples,
+        "holdout": features.reconstructed,
         "scrambled": scrambled_holdout,
     }
     return {
-        kind: ProbeResult(probe.predict(features) == labels, labels)
-        for kind, (features, labels) in looked_at.items()
+        name: ProbeResult(probe.predict(images.features) == images.labels, images.labels)
+        for name, images in sets.items()
     }
 
 
-def class_scores(accepted: dict[str, ProbeResult]) -> dict[str, float]:
-    """Shares of pictures that are seen as their own class."""
-    share = {kind: pictures.seen.float().mean().item() for kind, pictures in accepted.items()}
+def class_scores(results: dict[str, ProbeResult]) -> dict[str, float]:
+    """Compute the accuracy of the class probe on each set of images."""
+    accuracy = {name: result.correct.float().mean().item() for name, result in results.items()}
     return {
-        "class_accuracy": share["samples"],
-        "probe_accuracy": share["holdout"],
-        "probe_scrambled_accepted": share["scrambled"],
+        "class_accuracy": accuracy["samples"],
+        "probe_accuracy": accuracy["holdout"],
+        "probe_scrambled_accepted": accuracy["scrambled"],
     }

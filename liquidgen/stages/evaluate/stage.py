@@ -35,9 +35,8 @@ def main(params: Params, root: Path) -> str | None:
         ) as run:
             scores = work()
             write_scores(params.metrics_folder / "evaluate.json", scores)
-            figures = scores.figures()
-            run.log_metrics(figures, step=0)
-            run.copy_to_parent(figures)
+            run.log_metrics(scores.values, step=0)
+            run.copy_to_parent(scores.values)
             for picture in sorted(params.evaluation_folder.glob("*.png")):
                 run.log_artifact(picture)
     return f"evaluate: {scores.summary()} in {params.metrics_folder / 'evaluate.json'}"

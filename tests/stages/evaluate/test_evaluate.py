@@ -1,4 +1,4 @@
-"""The stage evaluate on small real data: procedural paintings, encoded and all_features."""
+"""Stage evaluate on small real data: procedural paintings, encoded and scored."""
 
 import csv
 import io
@@ -37,14 +37,14 @@ SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_
 
 
 def prepare(folder, dataset):
-    """Raw images and latents of a dataset."""
+    """Download and encode a dataset."""
     download(dataset, DOWNLOAD, folder / "raw", num_workers=0)
     encoded(folder / "raw", folder / "latents", SIDE)
     return folder
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
+def labeled(tmp_path_factory):
     dataset = ProceduralSettings(
         kind="procedural",
         num_images=NUM_IMAGES,
@@ -52,29 +52,29 @@ def labelled(tmp_path_factory):
         seed=0,
         holdout_fraction=0.2,
     )
-    return prepare(tmp_path_factory.mktemp("labelled"), dataset)
+    return prepare(tmp_path_factory.mktemp("labeled"), dataset)
 
 
 def write_samples(folder, images, labels, classes=CLASSES):
-    """Images as the stage sample writes them."""
+    """Write images as the stage sample does."""
     with new_folder(folder) as temporary, RawWriter(temporary, classes, 256) as writer:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             stream = io.BytesIO()
             image.save(stream, "png")
             writer.add("samples", Record(stream.getvalue(), f"{i}.png", label))
-        facts = {"license": "", "origin": "model m", "revision": None, "refused": {}}
+        info = {"license": "", "origin": "model m", "revision": None, "refused": {}}
         digest = read_manifest(folder.parent / "latents").digest
-        writer.finish(**facts, sampling=SAMPLING | {"latents_digest": digest})
+        writer.finish(**info, sampling=SAMPLING | {"latents_digest": digest})
     return folder
 
 
-def decoded(pixels_of):
-    """Images as the autoencoder gives them back."""
+def decoded(latents):
+    """Decode latents to images with the builtin autoencoder."""
     autoencoder = load_autoencoder(BUILTIN, "cpu")
-    return to_images(autoencoder.decode(pixels_of(autoencoder)))
+    return to_images(autoencoder.decode(latents))
 
 
-def judge(data, samples, settings=SETTINGS):
+def score(data, samples, settings=SETTINGS):
     folder = samples.parent / f"{samples.name}-evaluation"
     scores = evaluate(
         samples, data / "raw", data / "latents", folder, settings=settings, device="cpu"
@@ -83,31 +83,31 @@ def judge(data, samples, settings=SETTINGS):
 
 
 @pytest.fixture(scope="module")
-def copies(labelled):
-    """Scores of training images in the place of samples."""
-    latents, labels = LatentDataset(labelled / "latents", "train").batch(range(NUM_SAMPLES))
-    images = decoded(lambda autoencoder: latents)
-    samples = write_samples(labelled / "copies", images, labels.tolist())
-    return judge(labelled, samples)
+def copies(labeled):
+    """Scores of decoded training images in place of samples."""
+    latents, labels = LatentDataset(labeled / "latents", "train").batch(range(NUM_SAMPLES))
+    images = decoded(latents)
+    samples = write_samples(labeled / "copies", images, labels.tolist())
+    return score(labeled, samples)
 
 
 @pytest.fixture(scope="module")
-def noise(labelled):
-    """Scores of decoded noise in the place of samples."""
-    latents, labels = LatentDataset(labelled / "latents", "train").batch(range(NUM_SAMPLES))
+def noise(labeled):
+    """Scores of shuffled latents, decoded, in place of samples."""
+    latents, labels = LatentDataset(labeled / "latents", "train").batch(range(NUM_SAMPLES))
     shuffled = latents.flatten(2)[:, :, np.random.default_rng(0).permutation(64)]
-    images = decoded(lambda autoencoder: shuffled.view_as(latents))
-    return judge(labelled, write_samples(labelled / "noise", images, labels.tolist()))
+    images = decoded(shuffled.view_as(latents))
+    return score(labeled, write_samples(labeled / "noise", images, labels.tolist()))
 
 
-def test_real_images_score_as_their_floor(copies):
+def test_real_images_get_scores_of_real_images(copies):
     values = copies[0].values
     assert values["fd"] == pytest.approx(values["train_fd"], rel=0.5)
     assert values["kid"] == pytest.approx(values["train_kid"], abs=3 * values["kid_std"])
     assert values["reconstruction_fd"] < values["fd"]
 
 
-def test_scrambled_images_score_worse_than_real_ones(copies, noise):
+def test_scrambled_images_get_worse_scores(copies, noise):
     real, bad = copies[0].values, noise[0].values
     assert bad["fd"] > 2 * real["fd"]
     assert bad["kid"] > real["kid"]
@@ -115,18 +115,18 @@ def test_scrambled_images_score_worse_than_real_ones(copies, noise):
     assert bad["coverage"] < real["coverage"]
 
 
-def test_the_probe_knows_real_images_and_is_not_fooled_by_scrambled_ones(copies, noise):
+def test_probe_accepts_real_and_rejects_scrambled_images(copies, noise):
     assert copies[0].values["probe_accuracy"] >= 0.98
     assert copies[0].values["probe_scrambled_accepted"] <= 0.05
     assert copies[0].values["class_accuracy"] >= 0.98
     assert noise[0].values["class_accuracy"] <= 0.1
 
 
-def test_copies_of_training_images_are_found_out(copies):
+def test_copies_of_training_images_are_memorized(copies):
     assert copies[0].values["memorized_share"] == 1
 
 
-def test_scores_carry_their_protocol(copies, tmp_path):
+def test_scores_are_written_with_protocol(copies, tmp_path):
     write_scores(tmp_path / "metrics" / "evaluate.json", copies[0])
     written = json.loads((tmp_path / "metrics" / "evaluate.json").read_bytes())
     protocol = written.pop("protocol")
@@ -137,7 +137,7 @@ def test_scores_carry_their_protocol(copies, tmp_path):
     assert all(isinstance(value, float) for value in written.values())
 
 
-def test_accuracy_by_class_and_pictures_are_left(copies):
+def test_tables_and_figures_are_written(copies):
     _, folder = copies
     rows = list(csv.DictReader((folder / "classes.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == list(CLASSES)
@@ -146,26 +146,26 @@ def test_accuracy_by_class_and_pictures_are_left(copies):
             image.verify()
 
 
-def test_the_same_samples_get_the_same_scores(labelled, copies):
-    again, _ = judge(labelled, labelled / "copies")
+def test_equal_samples_get_equal_scores(labeled, copies):
+    again, _ = score(labeled, labeled / "copies")
     assert again == copies[0]
 
 
-def test_too_few_samples_are_refused_by_key_before_anything_slow(labelled):
+def test_too_few_samples_are_refused_by_key(labeled):
     large = SETTINGS.model_copy(update={"kid_subset_size": 61, "nearest_k": 60})
     both = r"kid_subset_size is 61, .* at most 60; evaluate\.nearest_k is 60, .* at most 59"
     with pytest.raises(UserError, match=both):
-        judge(labelled, labelled / "copies", large)
+        score(labeled, labeled / "copies", large)
 
 
-def test_samples_of_other_classes_are_refused(labelled):
+def test_samples_of_other_classes_are_refused(labeled):
     image = draw("hills", SIDE, 0)
-    samples = write_samples(labelled / "other", [image], [0], classes=("hills",))
+    samples = write_samples(labeled / "other", [image], [0], classes=("hills",))
     with pytest.raises(UserError, match="other classes"):
-        judge(labelled, samples)
+        score(labeled, samples)
 
 
-def test_unconditional_data_have_no_class_scores(tmp_path):
+def test_unlabeled_data_have_no_class_scores(tmp_path):
     (tmp_path / "images").mkdir()
     for i in range(120):
         draw(CLASSES[i % 10], SIDE, i).save(tmp_path / "images" / f"{i}.png")
@@ -180,7 +180,7 @@ def test_unconditional_data_have_no_class_scores(tmp_path):
     data = prepare(tmp_path, dataset)
     images = [draw(CLASSES[i % 10], SIDE, 1000 + i) for i in range(60)]
     samples = write_samples(tmp_path / "samples", images, [None] * 60, classes=None)
-    scores, folder = judge(data, samples)
+    scores, folder = score(data, samples)
     assert RawDataset(data / "raw").classes is None
     assert not {"class_accuracy", "probe_accuracy"} & scores.values.keys()
     assert {"fd", "kid", "memorized_share"} <= scores.values.keys()

@@ -1,4 +1,4 @@
-"""The feature network sees what matters: distances grow with every kind of damage."""
+"""The feature network: distances grow with every kind of damage."""
 
 import io
 from itertools import pairwise
@@ -11,7 +11,7 @@ from helpers.checkout import PROJECT
 from PIL import Image, ImageFilter
 
 from liquidgen.stages.download.procedural import STYLES, draw
-from liquidgen.stages.evaluate.feature_network import ASSETS, load_features
+from liquidgen.stages.evaluate.feature_network import ASSETS, load_feature_network
 from liquidgen.stages.evaluate.metrics import frechet_distance
 
 REAL = PROJECT.parent / "shared" / "data"
@@ -21,7 +21,7 @@ DATA = ("procedural", "wikiart7_128", "flowers5_128", "noto_emoji_128")
 
 @pytest.fixture(scope="module")
 def network():
-    return load_features("cpu")
+    return load_feature_network("cpu")
 
 
 def features_of(network, images):
@@ -31,14 +31,14 @@ def features_of(network, images):
 
 
 @pytest.fixture(scope="module", params=DATA)
-def pictures(request):
-    """Pictures of SIDE px and their classes, in a fixed random order."""
+def images_and_classes(request):
+    """Images of SIDE px and their classes, in a fixed random order."""
     if request.param == "procedural":
         rows = [(draw(s, SIDE, 10**9 + i), s) for i in range(NUM_DRAWN // 10) for s in STYLES]
     else:
         folder = REAL / request.param
         if not folder.is_dir():
-            pytest.skip(f"needs real pictures: {folder} is absent")
+            pytest.skip(f"needs real images: {folder} is absent")
         table = pq.read_table(folder, columns=["image", "label"]).to_pylist()
         images = (Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in table)
         small = [i.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for i in images]
@@ -48,9 +48,9 @@ def pictures(request):
 
 
 @pytest.fixture(scope="module")
-def halves(network, pictures):
-    """Two disjoint halves of the pictures: (images, features, classes) each."""
-    images, classes = pictures
+def halves(network, images_and_classes):
+    """Two disjoint halves of the images: (images, features, classes) of each."""
+    images, classes = images_and_classes
     features, half = features_of(network, images), len(images) // 2
     first = (images[:half], features[:half], classes[:half])
     return first, (images[half:], features[half:], classes[half:])
@@ -70,14 +70,14 @@ def assert_grows(distances):
 
 
 @pytest.mark.parametrize("damage", [blurred, noisy])
-def test_the_distance_grows_with_damage(network, halves, damage):
+def test_distance_grows_with_damage(network, halves, damage):
     (_, reference, _), (images, intact, _) = halves
     some = images[:NUM_DAMAGED]
     damaged = [features_of(network, [damage(i, s) for i in some]) for s in (1, 2, 3, 4)]
     assert_grows([frechet_distance(f, reference) for f in (intact[:NUM_DAMAGED], *damaged)])
 
 
-def test_the_distance_grows_as_other_classes_are_mixed_in(halves):
+def test_distance_grows_with_share_of_other_classes(halves):
     (_, reference, of_reference), (_, features, classes) = halves
     kinds = sorted(set(classes))
     first = kinds[: len(kinds) // 2]
@@ -88,7 +88,7 @@ def test_the_distance_grows_as_other_classes_are_mixed_in(halves):
     assert_grows([frechet_distance(f, reference) for f in mixed])
 
 
-def test_the_distance_grows_as_modes_are_lost(halves):
+def test_distance_grows_with_lost_modes(halves):
     (_, reference, _), (_, features, classes) = halves
     kinds = sorted(set(classes))
     kept = [kinds[: round(share * len(kinds))] for share in (1, 0.8, 0.6, 0.4, 0.2)]
@@ -97,22 +97,22 @@ def test_the_distance_grows_as_modes_are_lost(halves):
     assert_grows([frechet_distance(f, reference) for f in repeated])
 
 
-def test_pictures_of_any_size_are_taken(network):
+def test_images_of_any_size_are_accepted(network):
     pixels = torch.rand(2, 3, 40, 96) * 2 - 1
     assert network(pixels).shape == (2, network.num_features)
 
 
-def test_a_picture_looks_alike_at_other_resolutions(network):
+def test_features_are_stable_across_resolutions(network):
     images = [draw(style, 256, 10**9) for style in STYLES]
     large = features_of(network, images)
     small = features_of(network, [i.resize((64, 64), Image.Resampling.LANCZOS) for i in images])
     assert (torch.cdist(large, small).argmin(1) == torch.arange(len(images))).all()
 
 
-def test_a_score_can_name_its_network(network):
+def test_network_has_name_and_digest(network):
     assert network.name == "builtin"
     assert len(network.digest) == 64
 
 
-def test_the_shipped_weights_are_small():
+def test_builtin_weights_fit_in_1_mb():
     assert (ASSETS / "features.safetensors").stat().st_size <= 1_000_000

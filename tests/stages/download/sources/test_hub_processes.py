@@ -55,7 +55,7 @@ def test_a_killed_download_goes_on_where_it_stopped(
     done = project.stage("download")
     assert done.returncode == 0, done.stderr
     assert cartoons.asked("GET", "/cdn/")[-1].range == f"bytes={kept}-"
-    expected = "download: images unlabelled: 4 holdout, 36 train; license CC-BY-NC-SA-4.0"
+    expected = "download: images unlabeled: 4 holdout, 36 train; license CC-BY-NC-SA-4.0"
     assert done.stdout.strip() == f"{expected} in data/raw/cartoon"
     assert re.search(r"Norod78/cartoon-blip-captions: 100%\|.*\d+(\.\d+)?[kM]B/s", done.stderr)
 

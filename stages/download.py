@@ -1,7 +1,7 @@
-"""Stage download: images of the selected dataset, as they are."""
+"""Stage download: download the selected dataset unchanged."""
 
 from liquidgen.runtime.runner import run_stage
 from liquidgen.stages.download.stage import main
 
 if __name__ == "__main__":
-    run_stage(main, several=False)
+    run_stage(main, distributed=False)

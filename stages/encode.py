@@ -1,4 +1,4 @@
-"""Stage encode: raw images to latent shards."""
+"""Stage encode: encode raw images to latent shards."""
 
 from liquidgen.runtime.runner import run_stage
 from liquidgen.stages.encode.stage import main

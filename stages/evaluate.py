@@ -1,4 +1,4 @@
-"""Stage evaluate: scores of the samples."""
+"""Stage evaluate: score the samples."""
 
 from liquidgen.runtime.runner import run_stage
 from liquidgen.stages.evaluate.stage import main

@@ -1,4 +1,4 @@
-"""Stage sample: images from the model."""
+"""Stage sample: generate images with the model."""
 
 from liquidgen.runtime.runner import run_stage
 from liquidgen.stages.sample.stage import main

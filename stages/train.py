@@ -1,4 +1,4 @@
-"""Stage train: latents to a model."""
+"""Stage train: train a model on the latents."""
 
 from liquidgen.runtime.runner import run_stage
 from liquidgen.stages.train.stage import main

@@ -1,4 +1,4 @@
-"""The device that work runs on."""
+"""Device selection and memory settings."""
 
 import ctypes
 import sys
@@ -7,15 +7,18 @@ import torch
 
 from liquidgen.utils.errors import UserError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LARGEST_MMAP_THRESHOLD = 2**25  # bytes; glibc takes no more
-NEVER = 2**31 - 1
+# parameters of mallopt, from glibc's malloc.h
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+MAX_MMAP_THRESHOLD = 2**25  # bytes; the largest value that glibc accepts
+NEVER_TRIM = 2**31 - 1  # bytes
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of `machine.device`; auto is CUDA where there is one, else the CPU.
+    """Return the device of `machine.device`; `auto` is CUDA if available, else the CPU.
 
-    Raises UserError for an unknown one, and for a CUDA device that is not there.
+    Raises:
+        UserError: The name is unknown, or the CUDA device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -34,17 +37,17 @@ def resolve_device(name: str) -> torch.device:
 
 
 def empty_cache(device: torch.device) -> None:
-    """Return a GPU's memory of what nobody refers to any more, so that others can have it."""
+    """Release cached memory of a GPU, so that other models and processes can allocate it."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep main memory that it frees, where the C library is glibc.
+    """Keep freed main memory in this process, where the C library is glibc.
 
-    Each step on a CPU needs again what the last one freed. Given back in between, it is cleared
-    anew by the kernel, page by page: a tenth of the time of a small network's step.
+    Each training step on a CPU allocates again what the step before freed. Memory that went back
+    to the kernel in between costs page faults: a tenth of the time of a small network's step.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        mallopt(M_TRIM_THRESHOLD, NEVER)
+        mallopt(M_MMAP_THRESHOLD, MAX_MMAP_THRESHOLD)
+        mallopt(M_TRIM_THRESHOLD, NEVER_TRIM)

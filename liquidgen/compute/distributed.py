@@ -1,4 +1,4 @@
-"""Several processes of one stage, through torch.distributed: who does what, and how they agree."""
+"""Helpers for torch.distributed: ranks, shards and collectives of one stage."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,47 +15,55 @@ from liquidgen.compute.device import resolve_device
 from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
 
-# for what the first process does alone (checkpoints, sample grids, scores); a dead process is
-# noticed at once, by torchrun
-PATIENCE = timedelta(hours=2)
-Part = TypeVar("Part", bound=Sequence)
+# covers what rank 0 does alone (checkpoints, previews, scores) while the other ranks wait; a rank
+# that dies is noticed at once, by torchrun
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
+T = TypeVar("T", bound=Sequence)
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a stage. All of them must make the same exchanges in the same order."""
+    """Process group of a stage; all collectives are no-ops if there is only one process.
+
+    All ranks must call the same collectives (`sum`, `any`, `barrier`, `gather`) in the same order.
+
+    Attributes:
+        rank: Index of this process, from 0.
+        size: World size, the number of processes.
+    """
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this process speaks and writes for all."""
+        """Whether this is rank 0, the only rank that prints, records and writes files."""
         return self.rank == 0
 
-    def shard(self, whole: Part) -> Part:
-        """This process's part of a sequence: contiguous, as long as the others' or one more."""
-        start, stop = (len(whole) * rank // self.size for rank in (self.rank, self.rank + 1))
-        return whole[start:stop]
+    def shard(self, sequence: T) -> T:
+        """Return the contiguous shard of this rank; lengths differ by at most one over ranks."""
+        start = len(sequence) * self.rank // self.size
+        stop = len(sequence) * (self.rank + 1) // self.size
+        return sequence[start:stop]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of all processes' tensors of one shape."""
+        """All-reduce: return the sum over all ranks of tensors of one shape."""
         if self.size > 1:
             tensor = tensor.clone()
             dist.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in some process."""
+        """Return, on every rank, whether the flag is set on at least one rank."""
         return bool(self.sum(torch.tensor(int(flag))))
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Block until all ranks have called this."""
         if self.size > 1:
             dist.barrier()
 
     def gather(self, part: object) -> list | None:
-        """The parts of all processes in order of rank; None except in the first process."""
+        """Collect one object per rank on rank 0, in order of rank; None on the other ranks."""
         if self.size == 1:
             return [part]
         parts = [None] * self.size if self.is_main else None
@@ -68,22 +76,28 @@ SINGLE_PROCESS = World()
 
 @contextmanager
 def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
-    """The world that this process was started in, and the device that it works on.
+    """Initialize the process group that this process was launched in, and destroy it at the end.
+
+    Args:
+        device_name: `machine.device` of the settings.
+
+    Yields:
+        The world and the device of this rank.
 
     Raises:
-        UserError: there are fewer GPUs than processes, or another process of the world ended.
+        UserError: There are fewer GPUs than processes, or another rank exited.
     """
     if not is_worker():
         yield SINGLE_PROCESS, resolve_device(device_name)
         return
-    device = _own_device(device_name, int(os.environ["LOCAL_RANK"]))
-    # gloo carries what lies in main memory, also beside GPUs
+    device = _local_device(device_name, int(os.environ["LOCAL_RANK"]))
+    # gloo for tensors and objects in main memory, also on machines with GPUs
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
         world = World(dist.get_rank(), dist.get_world_size())
         yield world, device
-        world.barrier()  # who leaves early takes along what the first has not yet received
+        world.barrier()  # a rank that exits early can lose what it has sent but rank 0 not received
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
@@ -95,7 +109,8 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
             dist.destroy_process_group()
 
 
-def _own_device(name: str, local_rank: int) -> torch.device:
+def _local_device(name: str, local_rank: int) -> torch.device:
+    """Device of one rank of this machine: the CPU, or the GPU with the index of the rank."""
     device = resolve_device(name)
     if device.type != "cuda":
         return device

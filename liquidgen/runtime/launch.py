@@ -1,4 +1,4 @@
-"""Starts a stage in several processes, with torchrun's engine."""
+"""Launches one stage in several processes through torchrun's elastic agent."""
 
 import logging
 import os
@@ -14,8 +14,8 @@ from liquidgen.runtime.signals import INTERRUPTED
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-GRACE = 30  # seconds that a process may take to save before it is killed
-HEAD_START = 2  # seconds
+SHUTDOWN_TIMEOUT_SECONDS = 30  # for a rank to save its progress before it is killed
+RANK_ZERO_HEAD_START_SECONDS = 2
 
 
 def is_worker() -> bool:
@@ -24,28 +24,31 @@ def is_worker() -> bool:
 
 
 def wait_for_rank_zero() -> None:
-    """Let the first process speak before this one fails, because it may have the same to say."""
+    """Delay ranks > 0 so that rank 0 reports an error that they share first."""
     if int(os.environ.get("RANK", 0)) > 0:
-        time.sleep(HEAD_START)
+        time.sleep(RANK_ZERO_HEAD_START_SECONDS)
 
 
 def launch(num_processes: int) -> int:
-    """Run this process's own command in so many processes; returns the exit code.
+    """Run the command of this process in several processes and wait for them.
 
-    When one ends badly the others are stopped. Signals are passed on to all.
+    If one fails, the others are stopped. Signals are forwarded to all of them.
+
+    Returns:
+        The exit code for this process.
     """
-    # torch takes a second: only who asks for several processes waits for it
+    # slow import, which single-process stages do not need
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for part in ("", ".agent.server.api"):  # which has a level of its own
-        logging.getLogger(f"torch.distributed.elastic{part}").setLevel(logging.CRITICAL)
+    for name in ("", ".agent.server.api"):  # the second one sets a level of its own
+        logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    with tempfile.TemporaryDirectory() as logs:
-        # the first process speaks for all; the others are heard when they are why it failed
-        quiet = dict.fromkeys(range(1, num_processes), Std.ALL)
+    with tempfile.TemporaryDirectory() as log_dir:
+        # only rank 0 prints; the logs of the others are shown when they are the first to fail
+        redirects = dict.fromkeys(range(1, num_processes), Std.ALL)
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -55,20 +58,21 @@ def launch(num_processes: int) -> int:
             rdzv_endpoint="127.0.0.1:0",
             local_addr="127.0.0.1",
             max_restarts=0,
-            shutdown_timeout=GRACE,
-            logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=quiet),
+            shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS,
+            logs_specs=DefaultLogsSpecs(log_dir=log_dir, redirects=redirects),
         )
         try:
             elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
         except ChildFailedError as error:
-            return _explained(*error.get_first_failure(), Path(logs))
+            rank, failure = error.get_first_failure()
+            return _report(rank, failure, Path(log_dir))
         except SignalException:
-            return INTERRUPTED  # the processes had the signal, too: the first speaks
+            return INTERRUPTED  # the ranks received the signal, too, and rank 0 prints a message
     return 0
 
 
-def _explained(rank: int, failure: "ProcessFailure", logs: Path) -> int:
-    """Say what ended a stage's processes, if the first has not said it; the exit code."""
+def _report(rank: int, failure: "ProcessFailure", log_dir: Path) -> int:
+    """Print why a rank failed, unless rank 0 has printed it already; returns the exit code."""
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         print(
@@ -77,6 +81,7 @@ def _explained(rank: int, failure: "ProcessFailure", logs: Path) -> int:
             file=sys.stderr,
         )
     elif rank > 0:
-        said = "".join(path.read_text() for path in logs.glob(f"*/attempt_0/{rank}/stderr.log"))
-        print(f"process {rank}: {said.strip()}", file=sys.stderr)
+        logs = log_dir.glob(f"*/attempt_0/{rank}/stderr.log")
+        stderr = "".join(path.read_text() for path in logs)
+        print(f"process {rank}: {stderr.strip()}", file=sys.stderr)
     return INTERRUPTED if failure.exitcode == INTERRUPTED else 1

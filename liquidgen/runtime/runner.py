@@ -1,4 +1,4 @@
-"""Runs a stage: reads params.yaml, and turns what the user can mend into one line."""
+"""Runs a stage: loads params.yaml, calls the stage, prints user errors as one line."""
 
 import errno
 import logging
@@ -13,29 +13,33 @@ from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.utils.errors import UserError
 
+# OSErrors that the user can fix
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
+NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+WRONG_FILE_TYPE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+OUTPUTS_ARE_SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
 
 
-def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = True) -> None:
-    """Call `main(params, root)` and print its closing line; exits with 1 on the user's mistakes.
+def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool = True) -> None:
+    """Run the main function of a stage as the program of this process.
 
-    KeyboardInterrupt, which may say how far the stage came, exits with INTERRUPTED, and so does
-    SIGTERM to a stage of one process.
+    Exits with 1 after an error of the user, printed as one line, and with `INTERRUPTED` after
+    KeyboardInterrupt (whose message may say how far the stage came) or SIGTERM.
 
-    With `several`, in machine.num_processes processes, of which the first has the closing line.
+    Args:
+        main: Called with the settings and the root of the checkout; returns the closing line to
+            print, None on ranks > 0.
+        distributed: Whether the stage runs in machine.num_processes processes.
     """
-    # workers are stopped by their launcher, perhaps while they end by themselves
+    # not in ranks: the launcher stops them, perhaps while they exit by themselves
     if not is_worker():
-        # raises KeyboardInterrupt, so that the open run in MLflow is closed as stopped
+        # raises KeyboardInterrupt, so that the open MLflow run ends with status KILLED
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         params = load_params()
         require_extra("pipeline")
-        if several and params.machine.num_processes > 1 and not is_worker():
+        if distributed and params.machine.num_processes > 1 and not is_worker():
             sys.exit(launch(params.machine.num_processes))
         if line := main(params, project_root()):
             print(line, flush=True)
@@ -43,20 +47,24 @@ def run_stage(main: Callable[[Params, Path], str | None], *, several: bool = Tru
         wait_for_rank_zero()
         sys.exit(f"error: {error}")
     except OSError as error:
-        where = f" at {error.filename}" if error.filename else ""
+        path = f" at {error.filename}" if error.filename else ""
         if error.errno in DISK_FULL:
             sys.exit(
-                f"error: no space left on the disk{where}; free some, then run `dvc repro` again: "
-                f"{SAFE}"
+                f"error: no space left on the disk{path}; free some, then run `dvc repro` again: "
+                f"{OUTPUTS_ARE_SAFE}"
             )
-        if error.errno in FORBIDDEN:
-            sys.exit(f"error: no permission{where}; allow it, then run `dvc repro` again: {SAFE}")
-        if error.errno in IN_THE_WAY:
+        if error.errno in NO_PERMISSION:
             sys.exit(
-                f"error: a file is where a folder should be, or the reverse{where}; move it away, "
-                f"then run `dvc repro` again: {SAFE}"
+                f"error: no permission{path}; grant it, then run `dvc repro` again: "
+                f"{OUTPUTS_ARE_SAFE}"
+            )
+        if error.errno in WRONG_FILE_TYPE:
+            sys.exit(
+                f"error: a file is where a folder should be, or the reverse{path}; move it away, "
+                f"then run `dvc repro` again: {OUTPUTS_ARE_SAFE}"
             )
         raise
     except KeyboardInterrupt as stop:
-        print(f"{str(stop) or 'stopped'}; `dvc repro` goes on: {SAFE}", file=sys.stderr)
+        reason = str(stop) or "stopped"
+        print(f"{reason}; `dvc repro` goes on: {OUTPUTS_ARE_SAFE}", file=sys.stderr)
         sys.exit(INTERRUPTED)

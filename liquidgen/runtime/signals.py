@@ -1,22 +1,27 @@
-"""Ends work in an orderly way when it is asked to stop, or when its parent dies."""
+"""Stopping in an orderly way on SIGTERM, SIGINT or the death of the parent process."""
 
 import ctypes
 import os
 import signal
 import sys
 
-INTERRUPTED = 130  # exit code, as shells have it
-PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
+INTERRUPTED = 130  # exit code of an interrupted process, as in shells
+PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
+PR_GET_PDEATHSIG = 2
 
 
 class Interrupted(Exception):
-    """Work was left because it was asked to stop."""
+    """Raised by `Interrupt.check` in a process that was asked to stop."""
 
 
 class Interrupt:
-    """Notes SIGTERM, SIGINT and the death of the parent process, for a loop to look at.
+    """Context manager that turns SIGTERM, SIGINT and the parent's death into a flag.
 
-    Only within its context, and only in the main thread, where Python lets signals be handled.
+    A loop reads the flag where it can stop cleanly. For the main thread only, because Python
+    handles signals nowhere else.
+
+    Attributes:
+        requested: Whether this process was asked to stop.
     """
 
     def __init__(self) -> None:
@@ -24,17 +29,17 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         numbers = (signal.SIGTERM, signal.SIGINT)
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        self._handlers_before = {number: signal.signal(number, self._handle) for number in numbers}
         # a killed `dvc repro` would leave its stage running beside the next one
         parent = os.getppid()
-        self._at_parents_death = signal_at_parents_death(signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the kernel was asked
+        self._death_signal_before = set_parent_death_signal(signal.SIGTERM)
+        if os.getppid() != parent:  # the parent died before the kernel was asked
             self.requested = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal_at_parents_death(self._at_parents_death)
-        for number, handler in self._before.items():
+        set_parent_death_signal(self._death_signal_before)
+        for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
 
     def check(self) -> None:
@@ -42,20 +47,27 @@ class Interrupt:
         if self.requested:
             raise Interrupted
 
-    def _note(self, number: int, frame: object) -> None:
+    def _handle(self, number: int, frame: object) -> None:
         self.requested = True
 
 
-def outlived_dvc() -> bool:
-    """Whether the DVC that started this process is gone, so that another process adopted it.
+def dvc_has_died() -> bool:
+    """Whether the DVC process that started this stage is gone, so that it has another parent.
 
-    An adopting process (init, a service manager) is in another session than DVC and its stage.
+    The new parent (init, a service manager) is in another session than DVC and its stage.
     """
     return "DVC_STAGE" in os.environ and os.getsid(os.getppid()) != os.getsid(0)
 
 
-def signal_at_parents_death(number: int) -> int:
-    """Ask the kernel for a signal at the parent's death, 0 for none; what it was before."""
+def set_parent_death_signal(number: int) -> int:
+    """Ask the kernel to send this process a signal when its parent dies (Linux only).
+
+    Args:
+        number: The signal; 0 for none.
+
+    Returns:
+        The signal that was set before.
+    """
     before = ctypes.c_int(0)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -1,9 +1,9 @@
-"""Runs recorded in MLflow; whatever happens to MLflow, the work that is recorded goes on.
+"""Experiment tracking with MLflow that never stops or slows down the work that is recorded.
 
-    stage -> Run -> journal (a local file, the record) -> relay (a thread) -> store (MLflow)
+    stage -> Run -> Journal (a local file) -> Relay (a thread) -> Store (MLflow)
 
-A run's journal holds everything that is known about it. What the store has not yet got is sent
-later: while the run goes on, at its end, or when the next run of the checkout opens.
+The journal of a run is its complete record. Events that MLflow has not received yet are sent
+later: while the run is active, at its end, or when the next run of the checkout opens.
 """
 
 from liquidgen.tracking.run import Run

@@ -1,4 +1,4 @@
-"""The local record of a run: who it is, what it logged, and how much of that the store has."""
+"""Local record of a run: its parameters, what it logged, and how much of it MLflow has received."""
 
 import contextlib
 import json
@@ -17,131 +17,150 @@ from pydantic import BaseModel
 from liquidgen.utils.files import atomic, write_json
 
 Event = dict[str, Any]
-BATCH_EVENTS = 500
+MAX_BATCH_EVENTS = 500
 
 logger = logging.getLogger("liquidgen.tracking")
 
 
 class Header(BaseModel):
-    """A run as it was opened; enough to create it in any store at any time."""
+    """Everything that is needed to create a run in any store at any time.
 
-    run_id: str | None  # None until the store or, without one, we have decided it
+    Attributes:
+        run_id: Id that the run was opened with; None until the store, or `Relay` without a store,
+            assigns one.
+        experiment: Name of the MLflow experiment.
+        name: Name of the run.
+        params: Parameters by their full path.
+        tags: Tags, one of which is the stage.
+        parent: Run id of the training run that a run of sample or evaluate belongs to.
+        start_time: Milliseconds since 1970, like all times here.
+    """
+
+    run_id: str | None
     experiment: str
     name: str
     params: dict[str, str]
     tags: dict[str, str]
     parent: str | None
-    start_time: int  # ms since 1970, as all times here
+    start_time: int
 
 
 class State(BaseModel):
-    """A run and how far it was sent: `offset` bytes of the journal to `mlflow_id` of `store`."""
+    """Delivery state of a run, saved beside its journal.
+
+    Attributes:
+        header: The run.
+        store: URI of the store that received events.
+        mlflow_id: Id of the run in that store.
+        offset: Bytes of the journal that the store has received.
+        ended: Whether the store knows that the run has ended.
+        keep: Whether the journal is kept once the store has received everything.
+    """
 
     header: Header
     store: str | None = None
     mlflow_id: str | None = None
     offset: int = 0
     ended: bool = False
-    keep: bool = True  # the journal, once the store has everything
+    keep: bool = True
 
 
 def now() -> int:
-    """The time in ms since 1970."""
+    """Return the time in milliseconds since 1970."""
     return int(time.time() * 1000)
 
 
 class Journal:
-    """Events of one run, a JSON line each, kept with the pictures and files that they name.
+    """Events of one run, one line of JSON each, and the files that they refer to.
 
-    | event | keys |
-    |---|---|
-    | metrics | metrics {name: value}, step |
-    | image | image (file name), key, step, on_parent |
-    | artifact | artifact (file name), folder |
-    | dataset | dataset (name), digest, source |
-    | tags | tags {name: value} |
-    | parent | parent {name: value}, tags, step |
-    | end | end (status) |
+    Events by their keys, in addition to `time`:
+        metrics: {name: value}; step.
+        image: file name; key, step, on_parent.
+        artifact: file name.
+        dataset: name; digest, source.
+        parent: metrics {name: value} of the parent run; tags, step.
+        end: status.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.files = path.with_suffix(".files")
-        self._state_path = path.with_suffix(".state.json")
-        self._writing = threading.Lock()
         self.lock = FileLock(path.with_suffix(".lock"))
+        self._state_path = path.with_suffix(".state.json")
+        self._write_lock = threading.Lock()
 
     @property
     def has_state(self) -> bool:
-        """Whether a state was saved, be it damaged since."""
+        """Whether a state was saved, even if its file is damaged now."""
         return self._state_path.exists()
 
     def read_state(self) -> State | None:
-        """What was last saved; None where nothing is there, or, with a warning, nothing whole."""
+        """Return the saved state; None if there is none or, with a warning, if it is damaged."""
         try:
             state = State.model_validate_json(self._state_path.read_bytes())
         except FileNotFoundError:
             return None
         except ValueError:
             logger.warning(
-                "tracking: %s: damaged; made anew, and all is sent again, once the run goes on",
+                "tracking: %s: damaged; it is rebuilt, and all events are sent again, when the run "
+                "continues",
                 self._state_path,
             )
             return None
-        # a copy that was made meanwhile may have an older journal than state
+        # a copy made while the run was active may have an older journal than state
         state.offset = min(state.offset, self.path.stat().st_size)
         return state
 
     def save_state(self, state: State) -> None:
-        """Save how far the journal was sent, atomically."""
+        """Save the delivery state, atomically."""
         write_json(self._state_path, state.model_dump())
 
     def append(self, *events: Event) -> None:
-        """Add events, one line each: all of them or, raising OSError, none.
+        """Append events, one line each: all of them or, on an OSError, none.
 
-        What a kill leaves unfinished is removed by `mend` at the next opening.
+        `truncate_partial_line` removes what a kill leaves incomplete, at the next opening.
         """
-        rest = b"".join(json.dumps({"time": now()} | e).encode() + b"\n" for e in events)
-        with self._writing, open(self.path, "ab", buffering=0) as file:
-            before = file.tell()
+        lines = b"".join(json.dumps({"time": now()} | e).encode() + b"\n" for e in events)
+        with self._write_lock, open(self.path, "ab", buffering=0) as file:
+            size_before = file.tell()
             try:
-                while rest:
-                    rest = rest[file.write(rest) :]
+                while lines:
+                    lines = lines[file.write(lines) :]
             except BaseException:
-                file.truncate(before)  # or the next line would be glued to a part of this one
+                file.truncate(size_before)  # or the next line would continue a partial one
                 raise
-            # before the checkpoint that follows it, or a power cut could leave a gap in the curve
+            # before the checkpoint that follows, or a power cut could leave a gap in the curve
             os.fsync(file.fileno())
 
     def try_append(self, event: Event) -> None:
-        """Add an event unless the disk refuses it."""
+        """Append an event; ignore an OSError."""
         with contextlib.suppress(OSError):
             self.append(event)
 
-    def mend(self) -> None:
-        """Cut a last line that a kill or a power cut left unfinished."""
+    def truncate_partial_line(self) -> None:
+        """Remove an incomplete last line, left by a kill or a power cut."""
         self.path.touch()
         with open(self.path, "rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
-    def keep_file(self, name: str, content: bytes) -> None:
-        """Keep the file that an event is about to name."""
+    def save_file(self, name: str, content: bytes) -> None:
+        """Save the file that the next event refers to."""
         self.files.mkdir(exist_ok=True)
         with atomic(self.files / name) as file:
             file.write(content)
 
     def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
-        """Events from a byte offset on, each with the offset of the next."""
+        """Yield events from a byte offset on, each with the offset of its end."""
         with open(self.path, "rb") as file:
             file.seek(offset)
             for line in file:
-                if not line.endswith(b"\n"):  # being written at this moment
+                if not line.endswith(b"\n"):  # is being written right now
                     return
                 offset += len(line)
-                yield self._decoded(line), offset
+                yield self._decode(line), offset
 
-    def _decoded(self, line: bytes) -> Event:
-        """The event of a line; an empty one where the disk lost it, say in a power cut."""
+    def _decode(self, line: bytes) -> Event:
+        """Event of a line; an empty event, with a warning, if the line is damaged."""
         try:
             return json.loads(line)
         except ValueError:
@@ -149,7 +168,7 @@ class Journal:
             return {}
 
     def batches(self, offset: int) -> Iterator[tuple[list[Event], int]]:
-        """Events from an offset on: metrics a few hundred at a time, others one by one."""
+        """Yield batches from a byte offset on: many metrics events together, others one by one."""
         batch: list[Event] = []
         for event, end in self.events(offset):
             if batch and "metrics" not in event:
@@ -157,29 +176,29 @@ class Journal:
                 batch = []
             batch.append(event)
             offset = end
-            if "metrics" not in event or len(batch) == BATCH_EVENTS:
+            if "metrics" not in event or len(batch) == MAX_BATCH_EVENTS:
                 yield batch, offset
                 batch = []
         if batch:
             yield batch, offset
 
     def last_steps(self) -> dict[str, int]:
-        """The last step of each metric, and of each series of pictures as `image <key>`."""
+        """Return the last step of each metric, and of each series of images as `image <key>`."""
         steps: dict[str, int] = {}
         for event, _ in self.events():
-            for key in series(event):
+            for key in series_in(event):
                 steps[key] = max(event["step"], steps.get(key, -1))
         return steps
 
-    def pending(self, state: State) -> bool:
-        """Whether the store still misses something of the run, be it only its end."""
+    def is_pending(self, state: State) -> bool:
+        """Whether the store lacks events of the run or the fact that it has ended."""
         return not state.ended or state.offset < self.path.stat().st_size
 
     def remove(self) -> None:
-        """Delete the journal with its folder, which must hold nothing else."""
+        """Delete the folder of the journal, which must hold nothing else."""
         shutil.rmtree(self.path.parent)
 
 
-def series(event: Event) -> list[str]:
-    """The metrics that an event has points of, or the series of pictures that it goes on."""
+def series_in(event: Event) -> list[str]:
+    """Return the names of the metrics, or of the series of images, that an event belongs to."""
     return [f"image {event['key']}"] if "image" in event else [*event.get("metrics", ())]

@@ -1,10 +1,11 @@
-"""Carries journals to the store."""
+"""Sends journals to the store, in the background while a run is active."""
 
 import contextlib
 import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import Timeout
@@ -14,30 +15,34 @@ from liquidgen.tracking.store import Store, is_refusal, tracking_uri
 
 logger = logging.getLogger("liquidgen.tracking")
 
-PERIOD = 2.0  # seconds between looks at the journal
-RETRY_PERIOD = 30.0  # seconds between attempts while the store does not answer
-LAST_ATTEMPT = 10.0  # seconds that the end of a run may wait for the store
+SEND_INTERVAL_SECONDS = 2.0
+RETRY_INTERVAL_SECONDS = 30.0  # while the store does not answer
+CLOSE_TIMEOUT_SECONDS = 10.0  # for the last attempt, at the end of a run
 
 
-def open_in(store: Store, journal: Journal, state: State) -> None:
-    """Find or create the run; where it is not the one that was sent to before, send all anew."""
-    run = store.open(state.header)
-    if (store.uri, run) != (state.store, state.mlflow_id):
-        state.store, state.mlflow_id, state.offset = store.uri, run, 0
+def open_in_store(store: Store, journal: Journal, state: State) -> None:
+    """Find or create the run in the store; in a run that is new there, all is still to be sent."""
+    mlflow_id = store.open(state.header)
+    if (store.uri, mlflow_id) != (state.store, state.mlflow_id):
+        state.store = store.uri
+        state.mlflow_id = mlflow_id
+        state.offset = 0
     state.ended = False
     journal.save_state(state)
 
 
 def send(store: Store, journal: Journal, state: State) -> None:
-    """Send what the store misses of an open run.
+    """Send all events that the store has not received of an open run.
 
-    Raises what MLflow raises while the store does not answer. An entry that it would refuse for
-    ever costs a warning, and is left out.
+    An event that the store rejects for good is left out with a warning.
+
+    Raises:
+        Exception: Whatever MLflow raises while the store does not answer.
     """
     for events, offset in journal.batches(state.offset):
         if "end" not in events[0]:
             _write(store, journal, state, events)
-        elif offset == journal.path.stat().st_size:  # an earlier end was followed by more
+        elif offset == journal.path.stat().st_size:  # not the end of an earlier part of the run
             store.end(state.mlflow_id, events[0]["end"], events[0]["time"])
             state.ended = True
         state.offset = offset
@@ -45,41 +50,43 @@ def send(store: Store, journal: Journal, state: State) -> None:
 
 
 def _write(store: Store, journal: Journal, state: State, events: list[Event]) -> None:
-    """Write events, but for those that MLflow refuses."""
+    """Write events, except those that MLflow rejects."""
     try:
         store.write(state.mlflow_id, events, journal, state.header)
     except Exception as error:
         if not is_refusal(error):
             raise
         if len(events) == 1:
-            logger.warning("tracking: MLflow refused an entry, it is left out: %s", error)
+            logger.warning("tracking: MLflow rejected an entry, it is left out: %s", error)
             return
         for event in events:
             _write(store, journal, state, [event])
 
 
 def replay(store: Store, root: Path) -> None:
-    """Send what ended or killed runs of this checkout still owe to this store.
+    """Send what the store has not received of ended or killed runs of this checkout.
 
-    Raises what MLflow raises while the store does not answer.
+    Raises:
+        Exception: Whatever MLflow raises while the store does not answer.
     """
     for path in sorted((root / "work").glob("**/metrics.jsonl")):
         journal = Journal(path)
         if not journal.has_state:
             continue
-        open_elsewhere = contextlib.suppress(Timeout, FileNotFoundError)  # or just removed there
-        with open_elsewhere, journal.lock.acquire(timeout=0):
+        # active in another process, or just removed by it
+        active_elsewhere = contextlib.suppress(Timeout, FileNotFoundError)
+        with active_elsewhere, journal.lock.acquire(timeout=0):
             _replay(store, journal)
 
 
 def _replay(store: Store, journal: Journal) -> None:
     state = journal.read_state()
-    if state is None or state.store not in (None, store.uri) or not journal.pending(state):
+    if state is None or state.store not in (None, store.uri) or not journal.is_pending(state):
         return
-    journal.mend()
-    open_in(store, journal, state)
+    journal.truncate_partial_line()
+    open_in_store(store, journal, state)
     send(store, journal, state)
-    if not state.ended:  # killed before it could say so
+    if not state.ended:  # the process was killed before it could record an end
         store.end(state.mlflow_id, "KILLED", now())
         state.ended = True
         journal.save_state(state)
@@ -88,43 +95,47 @@ def _replay(store: Store, journal: Journal) -> None:
 
 
 class Relay(threading.Thread):
-    """A daemon that sends a journal while it grows, and never raises."""
+    """Daemon thread that sends a growing journal; failures of MLflow become one warning."""
 
-    def __init__(self, root: Path, journal: Journal, state: State):
+    def __init__(self, root: Path, journal: Journal, state: State) -> None:
         super().__init__(name="tracking", daemon=True)
-        self._root, self._journal, self._state = root, journal, state
+        self._root = root
+        self._journal = journal
+        self._state = state
         self._store: Store | None = None
         self._closing = threading.Event()
         self._next_attempt = 0.0
-        self._warned = self._replayed = self._opened = False
+        self._warned = False
+        self._opened = False
+        self._replayed = False
 
     def open(self) -> None:
-        """Open the run in the store now, if it answers; give it an id in any case; and start."""
+        """Open the run in the store, assign an id even if the store does not answer, and start."""
         self._attempt(self._open)
         self._state.header.run_id = self._state.header.run_id or uuid.uuid4().hex
         self._journal.save_state(self._state)
         self.start()
 
     def close(self) -> bool:
-        """Send the rest, within seconds; whether the store has everything."""
+        """Send the remaining events, within seconds; returns whether the store has received all."""
         self._next_attempt = 0.0
         self._closing.set()
-        self.join(LAST_ATTEMPT)
+        self.join(CLOSE_TIMEOUT_SECONDS)
         if not self._state.ended:
             self._warn("it did not answer in time")
         return self._state.ended
 
     def run(self) -> None:
-        """Send every few seconds until closed, then once more."""
+        """Send every few seconds until closed, then a last time."""
         closing = False
         while not closing:
-            closing = self._closing.wait(PERIOD)
+            closing = self._closing.wait(SEND_INTERVAL_SECONDS)
             if closing or time.monotonic() >= self._next_attempt:
                 self._attempt(self._send)
 
     def _open(self) -> None:
         self._store = self._store or Store(self._root)
-        open_in(self._store, self._journal, self._state)
+        open_in_store(self._store, self._journal, self._state)
         self._opened = True
 
     def _send(self) -> None:
@@ -135,18 +146,18 @@ class Relay(threading.Thread):
             self._replayed = True
             replay(self._store, self._root)
 
-    def _attempt(self, work) -> None:
+    def _attempt(self, call: Callable[[], None]) -> None:
         try:
-            work()
+            call()
         except Exception as error:
-            self._next_attempt = time.monotonic() + RETRY_PERIOD
+            self._next_attempt = time.monotonic() + RETRY_INTERVAL_SECONDS
             self._warn(str(error) or type(error).__name__)
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "tracking: %s cannot be written now (%s); the work goes on, %s keeps the record "
+                "tracking: cannot write to %s now (%s); the stage continues, %s keeps the record "
                 "and is sent with a later run",
                 tracking_uri(self._root),
                 " ".join(reason.split())[:200],

@@ -1,4 +1,4 @@
-"""What a stage sees of tracking: a run to which it logs."""
+"""The run that a stage logs to."""
 
 import functools
 import io
@@ -13,17 +13,18 @@ from liquidgen.tracking.journal import Journal, State
 
 logger = logging.getLogger("liquidgen.tracking")
 
-# settings of later stages change while the training run stays: tags of it, not parameters
+# settings of stages that run again and again on one model: tags of the training run, which show
+# the latest values, instead of parameters, which MLflow never changes
 LATER_SETTINGS = ("sample.", "evaluate.")
 
 
-def is_later(param: str) -> bool:
-    """Whether a parameter belongs to a stage that runs again and again on one training run."""
+def is_later_setting(param: str) -> bool:
+    """Whether a parameter belongs to a stage after the training."""
     return param.startswith(LATER_SETTINGS)
 
 
 def _never_raises(log: Callable[..., None]) -> Callable[..., None]:
-    """Whatever goes wrong while logging costs a warning, not the work that is logged."""
+    """Turn any exception of a logging method into a warning, once per method."""
 
     @functools.wraps(log)
     def safe(self: "Run", *args: Any, **kwargs: Any) -> None:
@@ -38,67 +39,70 @@ def _never_raises(log: Callable[..., None]) -> Callable[..., None]:
 
 
 class Run:
-    """An open run. Its methods return at once and never raise; any thread may call them.
+    """An open run. The methods return at once and never raise; they are thread-safe.
 
     Metrics are recorded as `<stage>/<name>`.
     """
 
-    def __init__(self, journal: Journal, state: State):
-        self._journal, self._state = journal, state
+    def __init__(self, journal: Journal, state: State) -> None:
+        self._journal = journal
+        self._state = state
         self._last_steps = journal.last_steps()
         self._warned: set[str] = set()
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run, or one of ours, tagged there, if MLflow was out of reach."""
+        """MLflow's id of the run; if MLflow was unreachable, the id that will be its tag there."""
         return self._state.mlflow_id or self._state.header.run_id
 
     @_never_raises
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Log points of curves; what was logged before an interruption is not repeated."""
-        named = self._named(metrics)
+        """Log metrics of a step, except those already logged before an interruption."""
+        named = self._with_stage(metrics)
         new = {key: value for key, value in named.items() if self._is_new(key, step)}
         if new:
             self._journal.append({"metrics": new, "step": step})
 
     @_never_raises
     def log_image(self, image: Image, key: str, step: int, *, on_parent: bool = False) -> None:
-        """Log a picture, or show it with the parent run; those of one key form a series."""
+        """Log an image of a step; images of one key form a series.
+
+        Args:
+            image: The image.
+            key: Name of the series.
+            step: Step of the training.
+            on_parent: Whether the image is shown with the parent run instead of this one.
+        """
         if on_parent:
             self._require_parent()
         if self._is_new(f"image {key}", step):
             name = f"{key.replace('/', '~')}-{step}.png"
             png = io.BytesIO()
             image.save(png, "png")
-            self._journal.keep_file(name, png.getvalue())
+            self._journal.save_file(name, png.getvalue())
             event = {"image": name, "key": key, "step": step, "on_parent": on_parent}
             self._journal.append(event)
 
     @_never_raises
-    def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a copy of a small file with the run."""
-        self._journal.keep_file(path.name, path.read_bytes())
-        self._journal.append({"artifact": path.name, "folder": folder})
+    def log_artifact(self, path: Path) -> None:
+        """Store a copy of a small file with the run."""
+        self._journal.save_file(path.name, path.read_bytes())
+        self._journal.append({"artifact": path.name})
 
     @_never_raises
     def log_dataset(self, name: str, digest: str, source: str) -> None:
-        """Record the data that went in."""
+        """Log the dataset that the run uses or makes."""
         self._journal.append({"dataset": name, "digest": digest, "source": source})
 
     @_never_raises
-    def set_tags(self, tags: dict[str, Any]) -> None:
-        """Set tags, replacing earlier values."""
-        self._journal.append({"tags": {key: str(value) for key, value in tags.items()}})
-
-    @_never_raises
-    def copy_to_parent(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Give the parent run the latest scores, with the settings they were made with as tags."""
+    def log_to_parent(self, metrics: dict[str, float], step: int = 0) -> None:
+        """Log metrics to the parent run, with the sample and evaluate settings as its tags."""
         self._require_parent()
-        settings = {k: v for k, v in self._state.header.params.items() if is_later(k)}
-        scores = self._named(metrics)
-        self._journal.append({"parent": scores, "tags": settings, "step": step})
+        params = self._state.header.params
+        tags = {key: value for key, value in params.items() if is_later_setting(key)}
+        self._journal.append({"parent": self._with_stage(metrics), "tags": tags, "step": step})
 
-    def _named(self, metrics: dict[str, float]) -> dict[str, float]:
+    def _with_stage(self, metrics: dict[str, float]) -> dict[str, float]:
         stage = self._state.header.tags["stage"]
         return {f"{stage}/{name}": float(value) for name, value in metrics.items()}
 
@@ -111,3 +115,15 @@ class Run:
             return False
         self._last_steps[key] = step
         return True
+
+
+class NullRun(Run):
+    """Run of ranks > 0: every method records nothing."""
+
+    def __init__(self) -> None:
+        """Open neither a journal nor a connection."""
+
+    def _ignore(self, *args: object, **kwargs: object) -> None:
+        """Record nothing."""
+
+    log_metrics = log_image = log_artifact = log_dataset = log_to_parent = _ignore

@@ -1,4 +1,4 @@
-"""run.json: which tracking run made a model; travels in the model's folder."""
+"""run.json: the tracking run that made a model, stored in the model's folder."""
 
 from pathlib import Path
 
@@ -10,22 +10,26 @@ from liquidgen.utils.files import write_json
 RUN = "run.json"
 
 
-class Note(BaseModel):
-    """What run.json holds."""
+class RunFile(BaseModel):
+    """Content of run.json."""
 
     run_id: str
 
 
 def write_run(folder: Path, run_id: str) -> None:
-    """Record the tracking run of the model in a folder."""
-    write_json(folder / RUN, Note(run_id=run_id).model_dump())
+    """Write run.json into the folder of a model."""
+    write_json(folder / RUN, RunFile(run_id=run_id).model_dump())
 
 
 def read_run(folder: Path) -> str:
-    """The tracking run of the model in a folder; raises UserError where none, or damaged."""
+    """Return the run id from run.json in the folder of a model.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
     path = folder / RUN
     try:
-        return Note.model_validate_json(path.read_bytes()).run_id
+        return RunFile.model_validate_json(path.read_bytes()).run_id
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run `dvc repro train`") from None
     except ValidationError:

@@ -14,12 +14,12 @@ from filelock import Timeout
 from liquidgen.tracking.inherit import inherit
 from liquidgen.tracking.journal import Header, Journal, State, now
 from liquidgen.tracking.relay import Relay
-from liquidgen.tracking.run import Run, is_later
+from liquidgen.tracking.run import NullRun, Run, is_later_setting
 from liquidgen.utils.errors import UserError
 
 DATA_STAGES = ("download", "encode")
-LONGEST_VALUE = 5000  # characters of a parameter or tag; MLflow refuses longer ones
-OPENING_PATIENCE = 30.0  # seconds to wait for a process that just sends this journal
+MAX_VALUE_LENGTH = 5000  # characters of a parameter or tag; MLflow rejects longer ones
+LOCK_TIMEOUT_SECONDS = 30.0  # to wait for another process that is just sending the journal
 
 
 @contextmanager
@@ -30,80 +30,93 @@ def open_run(
     *,
     name: str,
     params: dict[str, Any],
-    tags: dict[str, Any] | None = None,
     parent: str | None = None,
     resume: str | None = None,
     journal: Path | None = None,
     earlier: Iterable[Path] = (),
     start_step: int = 0,
+    enabled: bool = True,
 ) -> Iterator[Run]:
-    """Record a stage as a run of `experiment` (data stages: of `<experiment>-data`).
+    """Record a stage as a run; failures of MLflow are warnings.
 
-    | argument | meaning |
-    |---|---|
-    | root | the real checkout: holds the default store, and `work/` |
-    | params | flat, as `train.seed`; only a child records those of sample and evaluate |
-    | parent | run_id of the training run that a child belongs to, from run.json |
-    | resume | run_id of the run that is continued, or begun if there is none |
-    | journal | where the run is kept; None: below `work/tracking` until it is sent |
-    | earlier | journals of other runs of the same training |
-    | start_step | where work goes on: what the run lacks up to here is taken from `earlier` |
+    Args:
+        root: Root of the checkout (not of a temporary workspace of DVC): it holds the default
+            store, and `work/`.
+        experiment: Name of the MLflow experiment; download and encode use `<experiment>-data`.
+        stage: Name of the stage.
+        name: Name of the run.
+        params: Parameters by full path, such as `train.seed`. Those of sample and evaluate are
+            recorded only if there is a parent.
+        parent: Run id of the training run that the run belongs to, from run.json.
+        resume: Run id to continue or, if there is no such run, to begin with. A run that is in
+            `journal` already is continued in any case.
+        journal: Path of the run's journal; by default a temporary one below `work/tracking`.
+        earlier: Journals of other runs of the same training.
+        start_step: Step at which the work continues; history that the run lacks up to this step is
+            copied from `earlier`.
+        enabled: Whether the run is recorded; False on ranks > 0, where nothing is opened.
 
-    A run that is in `journal` already is continued, whatever `resume` says.
+    Yields:
+        The run to log to.
 
-    MLflow's failures are warnings. Raises UserError while another process records into `journal`,
-    and OSError where it cannot be written.
+    Raises:
+        UserError: Another process records into `journal`.
+        OSError: The journal cannot be written.
     """
-    run_params = {k: _text(v) for k, v in params.items() if parent or not is_later(k)}
+    if not enabled:
+        yield NullRun()
+        return
+    recorded = {k: _as_text(v) for k, v in params.items() if parent or not is_later_setting(k)}
     header = Header(
         run_id=resume,
         experiment=f"{experiment}-data" if stage in DATA_STAGES else experiment,
         name=name,
-        params=run_params,
-        tags=_circumstances(stage) | {k: _text(v) for k, v in (tags or {}).items()},
+        params=recorded,
+        tags=_source_tags(stage),
         parent=parent,
         start_time=now(),
     )
-    kept = _lock(journal or root / "work/tracking" / uuid.uuid4().hex / "metrics.jsonl")
+    record = _lock(journal or root / "work/tracking" / uuid.uuid4().hex / "metrics.jsonl")
     try:
-        state = _continued(kept, header) or State(header=header, keep=journal is not None)
-        inherit(kept, [Journal(path) for path in earlier if path != kept.path], start_step)
-        relay = Relay(root, kept, state)
+        state = _resumed_state(record, header) or State(header=header, keep=journal is not None)
+        inherit(record, [Journal(path) for path in earlier if path != record.path], start_step)
+        relay = Relay(root, record, state)
         relay.open()
-        run = Run(kept, state)
-        with _ending(kept, state, relay):
+        run = Run(record, state)
+        with _closing(record, state, relay):
             yield run
     finally:
-        kept.lock.release()
+        record.lock.release()
 
 
 def _lock(path: Path) -> Journal:
+    """Create a journal if needed, and lock it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(path)
     try:
-        journal.lock.acquire(timeout=OPENING_PATIENCE)
+        journal.lock.acquire(timeout=LOCK_TIMEOUT_SECONDS)
     except Timeout:
         raise UserError(f"{path}: another process records into it; wait or stop it") from None
     return journal
 
 
-def _continued(journal: Journal, header: Header) -> State | None:
-    """The state of the run in the journal, opened anew by this header; None where there is none."""
-    journal.mend()
+def _resumed_state(journal: Journal, header: Header) -> State | None:
+    """State of the run in the journal with the new header; None if there is no such run."""
+    journal.truncate_partial_line()
     state = journal.read_state()
     if state:
-        names = (state.mlflow_id or state.header.run_id, state.header.run_id)
-        if header.run_id not in names:
-            header.run_id = names[0]
+        known_ids = (state.mlflow_id or state.header.run_id, state.header.run_id)
+        if header.run_id not in known_ids:
+            header.run_id = known_ids[0]
         header.start_time = state.header.start_time  # the store may not have the run yet
         state.header = header
     return state
 
 
 @contextmanager
-def _ending(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
-    """Tell how the run ended, and send what can still be sent."""
-    status = "KILLED"  # by KeyboardInterrupt or SystemExit: stopped, not failed
+def _closing(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
+    """Record how the run ended, and send the remaining events."""
+    status = "KILLED"  # on KeyboardInterrupt and SystemExit: stopped, not failed
     try:
         yield
         status = "FINISHED"
@@ -116,23 +129,23 @@ def _ending(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
             journal.remove()
 
 
-def _text(value: Any) -> str:
-    return str(value)[:LONGEST_VALUE]
+def _as_text(value: Any) -> str:
+    return str(value)[:MAX_VALUE_LENGTH]
 
 
-def _circumstances(stage: str) -> dict[str, str]:
-    """Tags of where and from what a stage was started."""
+def _source_tags(stage: str) -> dict[str, str]:
+    """Tags that say which code a stage was started from, and in which DVC experiment."""
     tags = {
         "stage": stage,
         "mlflow.source.name": f"stages/{stage}.py",
         "mlflow.source.type": "LOCAL",
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
-        "mlflow.source.git.commit": _git_revision(),
+        "mlflow.source.git.commit": _git_commit(),
     }
     return {key: value for key, value in tags.items() if value}
 
 
-def _git_revision() -> str:
+def _git_commit() -> str:
     if not Path(".git").exists() or not shutil.which("git"):
         return ""
     command = ["git", "rev-parse", "HEAD"]

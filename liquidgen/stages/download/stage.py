@@ -1,4 +1,4 @@
-"""What the stage download does, recorded: images of the selected dataset, as they are."""
+"""Stage download: download the selected dataset unchanged, and record it."""
 
 from pathlib import Path
 
@@ -8,10 +8,15 @@ from liquidgen.tracking import open_run
 
 
 def main(params: Params, root: Path) -> str:
-    """Fill data/raw/<dataset>."""
+    """Fill data/raw/<dataset>; returns the closing line."""
     name = params.selectors.dataset
-    recorded = params.flat("dataset", "download")
-    with open_run(root, params.tracking.experiment, "download", name=name, params=recorded) as run:
+    with open_run(
+        root,
+        params.tracking.experiment,
+        "download",
+        name=name,
+        params=params.flat("dataset", "download"),
+    ) as run:
         info = download(
             params.dataset,
             params.download,

@@ -1,6 +1,5 @@
-"""What the stage encode does, recorded: raw images to latent shards."""
+"""Stage encode: encode raw images to latent shards, and record them."""
 
-from functools import partial
 from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
@@ -10,12 +9,20 @@ from liquidgen.tracking import open_run
 
 
 def main(params: Params, root: Path) -> str | None:
-    """Fill data/latents/<dataset>-<size>-<autoencoder>."""
+    """Fill data/latents/<dataset>-<size>-<autoencoder>; returns the closing line on rank 0."""
     folder = params.latents_folder
-    recorded = params.flat("dataset", "autoencoder", "encode")
-    with init_distributed(params.machine.device) as (world, device):
-        work = partial(
-            encode,
+    with (
+        init_distributed(params.machine.device) as (world, device),
+        open_run(
+            root,
+            params.tracking.experiment,
+            "encode",
+            name=folder.name,
+            params=params.flat("dataset", "autoencoder", "encode"),
+            enabled=world.is_main,
+        ) as run,
+    ):
+        manifest = encode(
             params.raw_folder,
             folder,
             work_folder=root / "work/encode",
@@ -26,12 +33,8 @@ def main(params: Params, root: Path) -> str | None:
             num_workers=params.machine.num_workers,
             world=world,
         )
-        if not world.is_main:
-            return work()
-        with open_run(
-            root, params.tracking.experiment, "encode", name=folder.name, params=recorded
-        ) as run:
-            manifest = work()
-            run.log_metrics(manifest.metrics(), step=0)
-            run.log_dataset(folder.name, manifest.digest[:16], str(params.raw_folder))
+        if manifest is None:  # on ranks > 0
+            return None
+        run.log_metrics(manifest.metrics(), step=0)
+        run.log_dataset(folder.name, manifest.digest[:16], str(params.raw_folder))
     return f"encode: {manifest.summary()} in {folder}"

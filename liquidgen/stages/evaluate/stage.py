@@ -1,6 +1,5 @@
-"""What the stage evaluate does, recorded: scores of the samples."""
+"""Stage evaluate: score the samples, and record the scores."""
 
-from functools import partial
 from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
@@ -11,10 +10,20 @@ from liquidgen.tracking.run_file import read_run
 
 
 def main(params: Params, root: Path) -> str | None:
-    """Fill metrics/evaluate.json and data/evaluation/<run>."""
-    with init_distributed(params.machine.device) as (world, device):
-        work = partial(
-            evaluate,
+    """Fill metrics/evaluate.json and data/evaluation/<run>; returns the closing line on rank 0."""
+    with (
+        init_distributed(params.machine.device) as (world, device),
+        open_run(
+            root,
+            params.tracking.experiment,
+            "evaluate",
+            name=f"evaluate {params.run_name}",
+            params=params.flat("sample", "evaluate"),
+            parent=read_run(params.model_folder),
+            enabled=world.is_main,
+        ) as run,
+    ):
+        scores = evaluate(
             params.samples_folder,
             params.raw_folder,
             params.latents_folder,
@@ -23,20 +32,11 @@ def main(params: Params, root: Path) -> str | None:
             device=device,
             world=world,
         )
-        if not world.is_main:
-            return work()
-        with open_run(
-            root,
-            params.tracking.experiment,
-            "evaluate",
-            name=f"evaluate {params.run_name}",
-            params=params.flat("sample", "evaluate"),
-            parent=read_run(params.model_folder),
-        ) as run:
-            scores = work()
-            write_scores(params.metrics_folder / "evaluate.json", scores)
-            run.log_metrics(scores.values, step=0)
-            run.copy_to_parent(scores.values)
-            for picture in sorted(params.evaluation_folder.glob("*.png")):
-                run.log_artifact(picture)
+        if scores is None:  # on ranks > 0
+            return None
+        write_scores(params.metrics_folder / "evaluate.json", scores)
+        run.log_metrics(scores.values, step=0)
+        run.log_to_parent(scores.values)
+        for figure in sorted(params.evaluation_folder.glob("*.png")):
+            run.log_artifact(figure)
     return f"evaluate: {scores.summary()} in {params.metrics_folder / 'evaluate.json'}"

@@ -1,4 +1,4 @@
-"""What the stage sample does, recorded: images from the model."""
+"""Stage sample: generate images with the model, and record a grid of them."""
 
 from pathlib import Path
 
@@ -10,19 +10,24 @@ from liquidgen.tracking.run_file import read_run
 
 
 def main(params: Params, root: Path) -> str | None:
-    """Fill data/samples/<run>."""
-    model, folder = params.model_folder, params.samples_folder
-    with init_distributed(params.machine.device) as (world, device):
-        if not world.is_main:
-            return sample(model, folder, settings=params.sample, device=device, world=world)
-        with open_run(
+    """Fill data/samples/<run>; returns the closing line on rank 0."""
+    folder = params.samples_folder
+    with (
+        init_distributed(params.machine.device) as (world, device),
+        open_run(
             root,
             params.tracking.experiment,
             "sample",
             name=f"sample {params.run_name}",
             params=params.flat("sample"),
-            parent=read_run(model),
-        ) as run:
-            grid = sample(model, folder, settings=params.sample, device=device, world=world)
-            run.log_image(grid, "samples", step=0, on_parent=True)
+            parent=read_run(params.model_folder),
+            enabled=world.is_main,
+        ) as run,
+    ):
+        grid = sample(
+            params.model_folder, folder, settings=params.sample, device=device, world=world
+        )
+        if grid is None:  # on ranks > 0
+            return None
+        run.log_image(grid, "samples", step=0, on_parent=True)
     return f"sample: {params.sample.num_images} images in {folder}, look at {folder / GRID}"

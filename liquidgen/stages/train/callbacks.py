@@ -16,16 +16,6 @@ class TrainingLogger(Protocol):
     def log_image(self, image: Image, key: str, step: int) -> None: ...
 
 
-class NullLogger:
-    """The log of all processes but the first."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Leave it to the first."""
-
-    def log_image(self, image: Image, key: str, step: int) -> None:
-        """Leave it to the first."""
-
-
 class CallbackLogger:
     """A log that also shows callbacks, such as a notebook, what it records.
 

@@ -1,11 +1,12 @@
-"""What the stage train does, recorded: latents to a model."""
+"""Stage train: train a model on the latents, and record the training."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
-from liquidgen.stages.train.callbacks import CallbackLogger, NullLogger, TrainingLogger
+from liquidgen.stages.train.callbacks import CallbackLogger, TrainingLogger
 from liquidgen.stages.train.export import export, train_scores
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
@@ -13,7 +14,16 @@ from liquidgen.tracking import open_run
 
 
 def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:
-    """Fill data/models/<run> and write the training's scores; callbacks see points and pictures."""
+    """Fill data/models/<run> and write the metrics of the training.
+
+    Args:
+        params: All settings.
+        root: Root of the checkout.
+        callbacks: Loggers that also receive the metrics and previews.
+
+    Returns:
+        The closing line; None on ranks > 0.
+    """
     with init_distributed(params.machine.device) as (world, device):
         training = prepare_training(
             params.latents_folder,
@@ -23,9 +33,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             block_settings=params.block,
             settings=params.train,
         )
-        if not world.is_main:
-            return Trainer(training, device, world).run(NullLogger())
-        with training.locked():
+        # rank 0 locks the state folder and chooses the run for all ranks
+        with training.locked() if world.is_main else nullcontext():
             trainer = Trainer(training, device, world)
             with open_run(
                 root,
@@ -33,15 +42,20 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
                 "train",
                 name=params.run_name,
                 params=params.flat(),
-                resume=training.run_id(),
+                resume=training.run_id() if world.is_main else None,
                 journal=training.tracking_folder / "metrics.jsonl",
                 earlier=sorted(training.folder.glob("**/metrics.jsonl")),
                 start_step=trainer.learner.step,
+                enabled=world.is_main,
             ) as run:
-                training.remember_run(run.run_id)
-                latents, digest = params.latents_folder, training.dataset.manifest.digest
-                run.log_dataset(latents.name, digest[:16], str(latents))
+                if world.is_main:
+                    training.remember_run(run.run_id)
+                manifest = training.dataset.manifest
+                latents = params.latents_folder
+                run.log_dataset(latents.name, manifest.digest[:16], str(latents))
                 trainer.run(CallbackLogger(run, callbacks))
+                if not world.is_main:
+                    return None
                 run.log_metrics(train_scores(trainer), trainer.learner.step)
                 export(
                     trainer,

@@ -89,22 +89,26 @@ def _mirror(source: Path, target: Path) -> None:
     """Make a file or folder equal to another."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
-        _copy(source, target)
+        _update(source, target)
         return
     hidden = shutil.ignore_patterns(".*")
-    shutil.copytree(source, target, ignore=hidden, copy_function=_copy, dirs_exist_ok=True)
+    shutil.copytree(source, target, ignore=hidden, copy_function=_update, dirs_exist_ok=True)
     for path in target.rglob("*"):  # such as checkpoints that newer ones have replaced
         if path.is_file() and not (source / path.relative_to(target)).exists():
             path.unlink()
 
 
-def _copy(source: str | Path, target: str | Path) -> None:
+def _update(source: str | Path, target: str | Path) -> None:
     """Copy a file unless size and time are equal."""
-    source = Path(source)
-    target = Path(target)
-    new = source.stat()
-    old = target.stat() if target.exists() else None
-    if old and old.st_size == new.st_size and abs(old.st_mtime - new.st_mtime) < MTIME_TOLERANCE:
-        return
+    if os.path.exists(target):
+        new = os.stat(source)
+        old = os.stat(target)
+        is_same_time = abs(new.st_mtime - old.st_mtime) < MTIME_TOLERANCE
+        if new.st_size == old.st_size and is_same_time:
+            return
+    _copy(Path(source), Path(target))
+
+
+def _copy(source: Path, target: Path) -> None:
     shutil.copy2(source, _hidden(target))
     os.replace(_hidden(target), target)

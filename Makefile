@@ -1,27 +1,27 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench mend ui check clean
+.PHONY: help demo test bench repair ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 ACTIVATED := PATH="$$PWD/$(BIN):$$PATH"
 
 help:
-	@echo "make demo   set up and run the whole pipeline: data, latents, training, samples, scores"
-	@echo "make test   set up and run the tests"
-	@echo "make bench  set up and measure speed and memory; close other programs first"
-	@echo "make mend   clear away what a killed DVC left, if 'dvc repro' stumbles over it"
-	@echo "make ui     browse the runs in MLflow"
-	@echo "make check  lint and check the formatting"
-	@echo "make clean  remove caches and build leftovers"
+	@echo "make demo    set up and run the whole pipeline: data, latents, training, samples, scores"
+	@echo "make test    set up and run the tests"
+	@echo "make bench   set up and measure speed and memory; close other programs first"
+	@echo "make repair  clear away files that a killed DVC left, if 'dvc repro' stops at them"
+	@echo "make ui      browse the runs in MLflow"
+	@echo "make check   lint and check the formatting"
+	@echo "make clean   remove caches and build leftovers"
 
 demo: $(STAMP)
 	@test -e .git || { $(BIN)/dvc config --local core.no_scm true; \
 		echo "no git repository here: the pipeline runs, 'dvc exp' needs git"; }
-	@$(BIN)/python -m liquidgen.cli.repair
+	@$(BIN)/liquidgen repair
 	@$(ACTIVATED) dvc repro
 	@echo
-	@echo "pictures: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
+	@echo "images: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
 	@echo "next: . $(BIN)/activate, edit params.yaml, dvc repro"
 
 # threads that wait at full speed would take the cores from the other process
@@ -34,11 +34,11 @@ bench: $(STAMP)
 	@for name in train sample encode hub memory model_memory; do echo "== $$name"; \
 		$(ACTIVATED) python -m benchmarks.$$name || exit; done
 
-mend: $(STAMP)
-	@$(BIN)/python -m liquidgen.cli.repair
+repair: $(STAMP)
+	@$(BIN)/liquidgen repair
 
 ui: $(STAMP)
-	@$(BIN)/python -m liquidgen.cli.ui
+	@$(BIN)/liquidgen ui
 
 check: $(STAMP)
 	@$(BIN)/ruff check

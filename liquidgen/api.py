@@ -1,11 +1,11 @@
-"""The Python interface: a training with the settings, code and files of the pipeline's stages."""
+"""The Python interface: train with the settings, code and files of the pipeline's stages."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquidgen.cache import Note
+from liquidgen.cache import latents_entry, raw_entry
 from liquidgen.config.params import PARAMS, Params, load_params, project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
@@ -14,7 +14,8 @@ from liquidgen.utils.errors import UserError
 if TYPE_CHECKING:
     from liquidgen.stages.train.callbacks import TrainingLogger
 
-HERE = Path(__file__).parent
+PACKAGE_FOLDER = Path(__file__).parent
+# fields of TrainConfig (their names are a stable interface), and their keys in params.yaml
 KEYS = {
     "model_size": "model",
     "dataset_preset": "dataset",
@@ -27,14 +28,17 @@ KEYS = {
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What to train; everything that is not said is as params.yaml has it.
+    """Settings of a training; None, or a key that is not named, is as in params.yaml.
 
-    | field | key of params.yaml |
-    |---|---|
-    | model_size, dataset_preset | `model`, `dataset`: names of blocks |
-    | image_size | `image_size` |
-    | batch_size, num_epochs, learning_rate | of the section `train` |
-    | settings | any other, such as `{"train.ema_decay": 0.999}`; also a block, `datasets.mine` |
+    Attributes:
+        model_size: Block of `models`, the key `model` of params.yaml.
+        dataset_preset: Block of `datasets`, the key `dataset`.
+        image_size: Side of the square images in pixels.
+        batch_size: Samples per optimizer step, `train.batch_size`.
+        num_epochs: Passes over the training latents, `train.num_epochs`.
+        learning_rate: Of AdamW, `train.learning_rate`.
+        settings: Any other keys by their full path, such as `{"train.ema_decay": 0.999}`; also
+            whole new blocks, such as `datasets.mine`.
     """
 
     model_size: str | None = None
@@ -46,81 +50,68 @@ class TrainConfig:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def params(self) -> Params:
-        """The settings of the whole pipeline.
+        """Return the settings of the whole pipeline.
 
-        Raises UserError for unknown or mistyped keys, by full path.
+        Raises:
+            UserError: a key is unknown or has a wrong value; the message names its full path.
         """
         fields = {key: getattr(self, name) for name, key in KEYS.items()}
-        said = {key: value for key, value in fields.items() if value is not None}
-        return load_params(params_file(), dict(self.settings) | said)
+        given = {key: value for key, value in fields.items() if value is not None}
+        return load_params(params_file(), dict(self.settings) | given)
 
 
 def params_file() -> Path:
-    """params.yaml of this folder, or else the one that LiquidGen comes with."""
+    """Return params.yaml of the current folder, or else the one that LiquidGen comes with."""
     # in a checkout it lies beside the package, in an installed package inside
-    places = (PARAMS, HERE / PARAMS, HERE.parent / PARAMS)
-    return next(place for place in places if place.is_file())
+    candidates = (PARAMS, PACKAGE_FOLDER / PARAMS, PACKAGE_FOLDER.parent / PARAMS)
+    return next(path for path in candidates if path.is_file())
 
 
 def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) -> Path:
-    """Download, encode and train in the current folder; returns the folder of the model.
+    """Download, encode and train in the current folder.
 
-    What an earlier call made from the same settings is kept. An interrupted training goes on, and
-    more epochs continue one. Callbacks see the points and pictures that are recorded.
+    Data that an earlier call made from the same settings are reused. An interrupted training is
+    resumed, and a higher `num_epochs` continues a finished one.
 
-    Raises UserError for mistakes in the settings or data; KeyboardInterrupt when told to stop.
+    Args:
+        config: Settings.
+        callbacks: Objects whose `log_metrics(metrics, step)` and `log_image(image, key, step)` are
+            called with everything that the training logs.
+
+    Returns:
+        Folder of the model.
+
+    Raises:
+        UserError: a mistake in the settings or the data.
+        KeyboardInterrupt: the training was interrupted; a checkpoint is saved.
     """
-    params, root = config.params(), project_root()
+    params = config.params()
     if params.machine.num_processes > 1 or is_worker():
         raise UserError(
             "machine.num_processes: more than one, but a call from Python is one process; set it "
             "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
     require_extra("pipeline")
-    for line in _stages(params, root, callbacks):
+    for line in _run_stages(params, project_root(), callbacks):
         print(line, flush=True)
     return params.model_folder
 
 
-def _stages(params: Params, root: Path, callbacks: "Sequence[TrainingLogger]") -> Iterator[str]:
-    """Closing lines of the stages."""
-    # not at the top: torch takes seconds, and settings can be wrong
+def _run_stages(params: Params, root: Path, callbacks: "Sequence[TrainingLogger]") -> Iterator[str]:
+    """Run the stages that must run, and yield one closing line per stage."""
+    # not at the top of the file: torch takes seconds to import, and the settings may be wrong
     from liquidgen.stages.download import stage as download
     from liquidgen.stages.encode import stage as encode
     from liquidgen.stages.train import stage as train
 
-    for main, folder, note_of in (
-        (download.main, params.raw_folder, _raw_note),
-        (encode.main, params.latents_folder, _latents_note),
+    for main, folder, entry_of in (
+        (download.main, params.raw_folder, raw_entry),
+        (encode.main, params.latents_folder, latents_entry),
     ):
-        note = note_of(params, root / "work/kept" / f"{folder.parent.name}-{folder.name}.json")
-        if note.holds():
-            yield f"{folder}: kept from an earlier call; delete it to have it made anew"
+        entry = entry_of(params, root)
+        if entry.is_valid():
+            yield f"{folder}: kept from an earlier call; delete it to make it again"
         else:
             yield main(params, root)
-            note.write()
+            entry.write()
     yield train.main(params, root, callbacks)
-
-
-def _raw_note(params: Params, path: Path) -> Note:
-    from liquidgen.images.raw import RawDataset
-
-    def digest() -> str:
-        raw = RawDataset(params.raw_folder)
-        raw.verify()
-        return raw.info.digest
-
-    cause = {name: getattr(params, name).model_dump() for name in ("dataset", "download")}
-    return Note(path, "liquidgen.stages.download.stage", cause, digest)
-
-
-def _latents_note(params: Params, path: Path) -> Note:
-    from liquidgen.images.raw_info import read_info
-    from liquidgen.latents.shards import verify
-
-    raw = read_info(params.raw_folder)
-    cause = {name: getattr(params, name).model_dump() for name in ("autoencoder", "encode")}
-    cause |= {"image_size": params.selectors.image_size, "raw": raw.digest, "license": raw.license}
-    return Note(
-        path, "liquidgen.stages.encode.stage", cause, lambda: verify(params.latents_folder).digest
-    )

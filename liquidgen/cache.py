@@ -1,6 +1,7 @@
-"""Data that an earlier call from Python made, and that the same settings need not make anew.
+"""Cache of the data that earlier calls of `liquidgen.train` made.
 
-In a checkout DVC knows that; calls from Python leave notes for themselves.
+In a checkout DVC decides what runs again. Calls from Python record what they made from which
+settings and code, as one small JSON file per folder of data.
 """
 
 import json
@@ -9,39 +10,76 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from liquidgen.config.params import Params
 from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, sha256, write_json
 
 
 @dataclass(frozen=True)
-class Note:
-    """What a folder of data was made from, written down at `path`.
+class CacheEntry:
+    """Record of what a folder of data was made from.
 
-    | field | is |
-    |---|---|
-    | cause | all that the data depend on, but for the code |
-    | module | what it imports makes the data |
-    | digest_of | checks the data and gives their digest; raises UserError for damage |
+    Attributes:
+        path: The JSON file of the record.
+        module: Full name of the module that makes the data; it and all that it imports count.
+        inputs: Everything else that the data depend on.
+        digest_of_data: Verifies the data and returns their digest; raises UserError for damage.
     """
 
     path: Path
     module: str
-    cause: dict[str, Any]
-    digest_of: Callable[[], str]
+    inputs: dict[str, Any]
+    digest_of_data: Callable[[], str]
 
-    def holds(self) -> bool:
-        """Whether the data are there, whole, and from this cause."""
+    def is_valid(self) -> bool:
+        """Return whether the data exist, are undamaged, and were made from these inputs."""
         try:
             return json.loads(self.path.read_bytes()) == self._content()
-        except (FileNotFoundError, ValueError, UserError):  # none, or damaged: to be made anew
+        except (FileNotFoundError, ValueError, UserError):  # no record, or damaged record or data
             return False
 
     def write(self) -> None:
-        """Remember the data that are there now."""
+        """Record the data as they are now."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self._content())
 
     def _content(self) -> dict[str, str]:
-        cause = sha256(canonical_json({"cause": self.cause, "code": fingerprint(self.module)}))
-        return {"cause": cause, "data": self.digest_of()}
+        made_from = canonical_json({"inputs": self.inputs, "code": fingerprint(self.module)})
+        return {"made_from": sha256(made_from), "data": self.digest_of_data()}
+
+
+def raw_entry(params: Params, root: Path) -> CacheEntry:
+    """Return the cache entry of the raw images."""
+    from liquidgen.images.raw import RawDataset  # imports pyarrow
+
+    def digest() -> str:
+        raw = RawDataset(params.raw_folder)
+        raw.verify()
+        return raw.info.digest
+
+    inputs = {name: getattr(params, name).model_dump() for name in ("dataset", "download")}
+    path = _path(root, params.raw_folder)
+    return CacheEntry(path, "liquidgen.stages.download.stage", inputs, digest)
+
+
+def latents_entry(params: Params, root: Path) -> CacheEntry:
+    """Return the cache entry of the latents; the raw images must exist."""
+    from liquidgen.images.raw_info import read_info
+    from liquidgen.latents.shards import verify  # imports torch
+
+    raw = read_info(params.raw_folder)
+    inputs = {name: getattr(params, name).model_dump() for name in ("autoencoder", "encode")}
+    inputs |= {"image_size": params.selectors.image_size}
+    inputs |= {"raw": raw.digest, "license": raw.license}
+    path = _path(root, params.latents_folder)
+    return CacheEntry(
+        path,
+        "liquidgen.stages.encode.stage",
+        inputs,
+        lambda: verify(params.latents_folder).digest,
+    )
+
+
+def _path(root: Path, folder: Path) -> Path:
+    return root / "work/cache" / f"{folder.parent.name}-{folder.name}.json"

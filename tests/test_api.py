@@ -1,4 +1,4 @@
-"""The Python interface: the six fields and everything else from params.yaml, the stages' code."""
+"""The Python interface: TrainConfig, train, and installation from a wheel."""
 
 import ast
 import json
@@ -38,7 +38,7 @@ FIELDS = {
 
 
 class Callback:
-    """Remembers what it was shown."""
+    """Records what it is called with."""
 
     def __init__(self) -> None:
         self.points: list[int] = []
@@ -53,7 +53,7 @@ class Callback:
 
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the folder of a first training, as the current one."""
+    """A copy of the folder of a first training, as the current folder."""
     shutil.copytree(trained, tmp_path / "folder")
     monkeypatch.chdir(tmp_path / "folder")
     return tmp_path / "folder"
@@ -66,7 +66,7 @@ def callback() -> Callback:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, callback: Callback) -> Path:
-    """The folder, empty before, in which a model was trained from Python."""
+    """A folder in which nothing but a training from Python ran."""
     folder = tmp_path_factory.mktemp("python")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -76,14 +76,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, callback: Callback) -> Pat
     return folder
 
 
-def again(capsys: pytest.CaptureFixture[str], **changes: object) -> str:
-    """Train again with other fields; what was printed."""
+def train_again(capsys: pytest.CaptureFixture[str], **changes: object) -> str:
+    """Train again with other fields; returns what was printed."""
     settings = SMALL | changes.pop("settings", {})
     train(TrainConfig(**FIELDS | changes, settings=settings))
     return capsys.readouterr().out
 
 
-def test_each_field_sets_its_key_and_leaves_all_others():
+def test_config_fields_set_only_their_keys():
     flat = load_params(PROJECT / "params.yaml").flat()
     found = TrainConfig(**FIELDS).params().flat()
     assert {KEYS[name]: value for name, value in FIELDS.items()}.items() <= found.items()
@@ -91,11 +91,11 @@ def test_each_field_sets_its_key_and_leaves_all_others():
     assert {key: found[key] for key in same} == {key: flat[key] for key in same}
 
 
-def test_a_config_without_fields_is_params_yaml():
+def test_config_without_fields_is_params_yaml():
     assert TrainConfig().params() == load_params(PROJECT / "params.yaml")
 
 
-def test_the_example_of_the_specification_is_understood():
+def test_config_with_all_fields():
     params = TrainConfig(
         model_size="small",
         dataset_preset="paintings",
@@ -122,7 +122,7 @@ def test_the_example_of_the_specification_is_understood():
         ({"settings": {"machine.num_processes": 2}}, "machine.num_processes: more than one"),
     ],
 )
-def test_a_mistake_is_refused_by_its_full_path_before_anything_is_done(
+def test_config_error_names_key_and_writes_nothing(
     config: dict, rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -132,23 +132,21 @@ def test_a_mistake_is_refused_by_its_full_path_before_anything_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_train_in_worker_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="start no torchrun"):
         train(TrainConfig())
 
 
-def test_a_whole_block_may_be_added_for_own_images():
+def test_config_can_add_dataset_block():
     mine = {"kind": "folder", "path": "pictures", "labels": "none", "max_images": None}
     mine |= {"holdout_fraction": 0.1, "license": "own"}
     config = TrainConfig(dataset_preset="mine", settings={"datasets.mine": mine})
     assert config.params().dataset.path == "pictures"
 
 
-def test_params_yaml_of_the_folder_counts_before_the_one_of_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_params_yaml_of_current_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert params_file() == PROJECT / "params.yaml"
     text = (PROJECT / "params.yaml").read_text()
@@ -156,7 +154,7 @@ def test_params_yaml_of_the_folder_counts_before_the_one_of_the_package(
     assert TrainConfig().params().selectors.model == "tiny"
 
 
-def test_a_training_leaves_the_files_of_the_stages(trained: Path):
+def test_train_writes_files_of_stages(trained: Path):
     params = TrainConfig(**FIELDS, settings=SMALL).params()
     model = trained / params.model_folder
     assert read_manifest(trained / params.latents_folder).splits["train"].count == 95
@@ -166,7 +164,7 @@ def test_a_training_leaves_the_files_of_the_stages(trained: Path):
     assert run.info.status == "FINISHED"
 
 
-def test_a_trained_model_draws(trained: Path):
+def test_trained_model_draws(trained: Path):
     pipe = LiquidGenPipeline.from_pretrained(
         trained / "data/models/procedural-32-builtin-nano-liquid"
     )
@@ -174,29 +172,29 @@ def test_a_trained_model_draws(trained: Path):
     assert pipe("hills", num_steps=2).images[0].size == (32, 32)
 
 
-def test_an_onlooker_sees_points_and_pictures(trained: Path, callback: Callback):
+def test_callback_gets_metrics_and_images(trained: Path, callback: Callback):
     assert sorted(set(callback.points)) == [1, 2, 3, 4, 5]
     ((image, key, step),) = callback.images
     assert (key, step) == ("preview", 5)
     assert image.width > 32
 
 
-def test_data_that_are_there_are_kept(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_existing_data_are_reused(folder: Path, capsys: pytest.CaptureFixture[str]):
     before = {path: path.stat().st_mtime_ns for path in (folder / "data/raw").rglob("*")}
-    printed = again(capsys)
+    printed = train_again(capsys)
     assert printed.count("kept from an earlier call") == 2
     assert {path: path.stat().st_mtime_ns for path in (folder / "data/raw").rglob("*")} == before
 
 
-def test_more_epochs_continue_a_training(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_more_epochs_continue_training(folder: Path, capsys: pytest.CaptureFixture[str]):
     first = json.loads((folder / "metrics/train.json").read_bytes())
-    printed = again(capsys, num_epochs=2)
+    printed = train_again(capsys, num_epochs=2)
     assert "train: 10 steps" in printed
     curve = (folder / "metrics/train.csv").read_text().splitlines()
     assert curve[1].startswith(f"1.0,{first['loss']}")
 
 
-def test_a_training_goes_on_from_its_backup_on_another_machine(
+def test_training_continues_from_backup_on_fresh_machine(
     trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -206,7 +204,7 @@ def test_a_training_goes_on_from_its_backup_on_another_machine(
     (tmp_path / "fresh").mkdir()
     monkeypatch.chdir(tmp_path / "fresh")
     Backup(tmp_path / "drive")
-    printed = again(capsys, num_epochs=2)
+    printed = train_again(capsys, num_epochs=2)
     assert printed.count("kept from an earlier call") == 2
     first = json.loads((trained / "metrics/train.json").read_bytes())
     curve = Path("metrics/train.csv").read_text().splitlines()
@@ -222,21 +220,21 @@ def test_a_training_goes_on_from_its_backup_on_another_machine(
         ({"learning_rate": 2e-3}, 2),
     ],
 )
-def test_what_a_changed_setting_decides_is_made_anew(
+def test_changed_setting_makes_dependent_data_again(
     folder: Path, capsys: pytest.CaptureFixture[str], changes: dict, kept: int
 ):
-    assert again(capsys, **changes).count("kept from an earlier call") == kept
+    assert train_again(capsys, **changes).count("kept from an earlier call") == kept
 
 
-def test_damaged_data_are_made_anew(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_damaged_data_are_made_again(folder: Path, capsys: pytest.CaptureFixture[str]):
     shard = next(folder.rglob("train-00000.tar"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1000])
-    assert again(capsys).count("kept from an earlier call") == 1
+    assert train_again(capsys).count("kept from an earlier call") == 1
     assert shard.read_bytes() == whole
 
 
-def test_importing_liquidgen_is_quick_and_loads_nothing_heavy():
+def test_import_loads_nothing_heavy():
     code = "import sys, liquidgen; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pydantic", "diffusers"} & set(done.stdout.split())
@@ -245,14 +243,14 @@ def test_importing_liquidgen_is_quick_and_loads_nothing_heavy():
     assert not {"torch", "diffusers", "mlflow", "pyarrow"} & set(done.stdout.split())
 
 
-def test_public_names_are_those_that_are_listed():
+def test_public_names_exist():
     assert set(liquidgen.__all__) == {"LiquidGenPipeline", "TrainConfig", "train"}
     assert all(callable(getattr(liquidgen, name)) for name in liquidgen.__all__)
     with pytest.raises(AttributeError, match="no attribute 'tain'"):
         getattr(liquidgen, "tain")  # noqa: B009
 
 
-def test_whatever_is_imported_is_declared():
+def test_imported_packages_are_declared():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     lines = project["dependencies"] + project["optional-dependencies"]["pipeline"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
@@ -266,7 +264,9 @@ def test_whatever_is_imported_is_declared():
     holders = packages_distributions()
     undeclared = {
         name
-        for name in imported - sys.stdlib_module_names - {"liquidgen", "IPython"}  # of notebooks
+        for name in imported
+        - sys.stdlib_module_names
+        - {"liquidgen", "IPython"}  # every notebook has it
         if not declared & {canonicalize_name(holder) for holder in holders.get(name, ())}
     }
     assert not undeclared
@@ -303,7 +303,7 @@ LiquidGenPipeline.from_pretrained(model)("hills", num_steps=2).images[0].save("h
 """
 
 
-def test_an_installed_wheel_trains_and_draws_in_an_empty_folder(installed: Path, tmp_path: Path):
+def test_installed_wheel_trains_and_draws(installed: Path, tmp_path: Path):
     """As a script without a guard around its main part, with worker processes."""
     script = tmp_path / "script.py"
     settings = SMALL | {"machine.num_workers": 2}
@@ -319,7 +319,7 @@ def test_an_installed_wheel_trains_and_draws_in_an_empty_folder(installed: Path,
     assert shipped == (PROJECT / "params.yaml").read_bytes()
 
 
-def test_an_installed_wheel_has_the_command(installed: Path, tmp_path: Path):
+def test_installed_wheel_has_command(installed: Path, tmp_path: Path):
     done = run_installed(installed, tmp_path, str(installed / "bin/liquidgen"), "presets")
     assert done.returncode == 0, done.stderr
     assert f"from {installed / 'liquidgen/params.yaml'}" in done.stdout

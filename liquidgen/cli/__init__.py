@@ -1,31 +1,37 @@
-"""The command `liquidgen`: draw from a trained model, list presets, look for what is wrong."""
+"""The command `liquidgen`; each subcommand is the function `run` of one module of this package."""
 
 import argparse
 import sys
-from importlib import import_module
 
-from liquidgen.runtime.signals import INTERRUPTED
+import typer
+
+from liquidgen.cli import doctor, presets, repair, sample, ui
 from liquidgen.utils.errors import UserError
 
-COMMANDS = ("sample", "presets", "doctor")  # one module each
+app = typer.Typer(
+    help="Sample from a trained model, list presets, browse runs, find and fix problems.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("sample")(sample.run)
+app.command("ui")(ui.run)
+app.command("doctor")(doctor.run)
+app.command("repair")(repair.run)
+
+
+@app.command("presets", help=presets.HELP)
+def _presets() -> None:
+    presets.run(argparse.Namespace())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a subcommand; exits with 1, and one line, on what the user can mend."""
-    parser = argparse.ArgumentParser(prog="liquidgen", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    for name in COMMANDS:
-        module = import_module(f"{__name__}.{name}")
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.add_options(command)
-        command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    """Run a subcommand and exit; an error that the user can fix is one line, and exit code 1."""
     try:
-        sys.exit(options.run(options))
+        app(arguments, prog_name="liquidgen")
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"error: {where}{error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)

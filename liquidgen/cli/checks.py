@@ -1,4 +1,4 @@
-"""The examinations of `liquidgen doctor`; each looks at one thing and changes nothing."""
+"""Checks of `liquidgen doctor`; each looks at one thing and changes nothing."""
 
 import os
 import platform
@@ -9,43 +9,47 @@ from importlib import metadata
 from pathlib import Path
 
 from liquidgen.cli.findings import Finding, Level
+from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.session import within
 from liquidgen.utils.errors import UserError
 
-SHOWN = ("torch", "diffusers", "datasets", "huggingface_hub", "dvc", "mlflow")
-HUB_PATIENCE = 5  # seconds
+SHOWN_PACKAGES = ("torch", "diffusers", "datasets", "huggingface_hub", "dvc", "mlflow")
+HUB_TIMEOUT = 5  # seconds
 
 
 def python() -> Finding:
-    """The interpreter."""
+    """Report the Python interpreter and the machine."""
     version = platform.python_version()
     found = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return Finding(Level.OK, "python", f"{found}, {sys.executable}")
 
 
 def packages() -> Iterator[Finding]:
-    """The libraries that LiquidGen names, against the versions that it names."""
+    """Compare the installed packages with the requirements of LiquidGen."""
     from packaging.requirements import Requirement
 
     try:
-        named = [Requirement(line) for line in metadata.requires("liquidgen") or []]
+        requirements = [Requirement(line) for line in metadata.requires("liquidgen") or []]
     except metadata.PackageNotFoundError:
         remedy = "`pip install -e .` in its checkout"
         yield Finding(Level.WRONG, "packages", "liquidgen is not installed", remedy)
         return
-    needed = [one for one in named if one.marker is None or one.marker.evaluate()]
-    found = [(one, _version(one.name)) for one in needed]
-    wrong = [(one, version) for one, version in found if not one.specifier.contains(version)]
-    for requirement, version in wrong:
-        there = f"{requirement.name} {version or 'is missing'}, but LiquidGen needs {requirement}"
-        yield Finding(Level.WRONG, "packages", there, f"`pip install '{requirement}'`")
-    if not wrong:
-        shown = ", ".join(f"{name} {_version(name)}" for name in SHOWN)
-        yield Finding(Level.OK, "packages", f"all {len(needed)} are there: {shown}")
+    # without those of extras
+    needed = [one for one in requirements if one.marker is None or one.marker.evaluate()]
+    versions = {one: _version(one.name) for one in needed}
+    unmet = [one for one in needed if not one.specifier.contains(versions[one])]
+    for requirement in unmet:
+        installed = f"{requirement.name} {versions[requirement] or 'is missing'}"
+        found = f"{installed}, but LiquidGen needs {requirement}"
+        yield Finding(Level.WRONG, "packages", found, f"`pip install '{requirement}'`")
+    if not unmet:
+        shown = ", ".join(f"{name} {_version(name)}" for name in SHOWN_PACKAGES)
+        yield Finding(Level.OK, "packages", f"all {len(needed)} are installed: {shown}")
 
 
 def _version(name: str) -> str:
+    """Return the version of an installed package; empty if it is missing."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -53,7 +57,7 @@ def _version(name: str) -> str:
 
 
 def settings() -> Finding:
-    """params.yaml."""
+    """Validate params.yaml."""
     from liquidgen.api import params_file
     from liquidgen.config.params import load_params
 
@@ -66,7 +70,7 @@ def settings() -> Finding:
 
 
 def device() -> Finding:
-    """What `machine.device: auto` and `train.precision: auto` mean here."""
+    """Report what `machine.device: auto` and `train.precision: auto` select here."""
     import torch
 
     from liquidgen.compute.device import resolve_device
@@ -87,65 +91,62 @@ def device() -> Finding:
 
 
 def tracking(root: Path) -> Finding:
-    """Where runs are recorded, and whether it can be opened."""
+    """Check that the store of the runs can be opened."""
     from liquidgen.tracking.store import Store, named_uri, tracking_uri
 
     uri = tracking_uri(root)
     if not named_uri() and not (root / "mlflow.db").exists():
-        return Finding(Level.OK, "tracking", f"{uri}: made by the first run")
+        return Finding(Level.OK, "tracking", f"{uri}: created by the first run")
     try:
         count = len(Store(root).client.search_experiments())
-    except Exception as error:  # MLflow and the databases behind it raise anything
+    except Exception as error:  # of MLflow or any database
         reason = " ".join(str(error).split())[:200]
-        remedy = "training goes on without it; mend it, or set MLFLOW_TRACKING_URI"
-        return Finding(Level.WRONG, "tracking", f"{uri}: does not open ({reason})", remedy)
+        remedy = "training works without it; fix it, or set MLFLOW_TRACKING_URI"
+        return Finding(Level.WRONG, "tracking", f"{uri}: cannot be opened ({reason})", remedy)
     return Finding(Level.OK, "tracking", f"{uri}: {count} experiments")
 
 
-def dvc_locks(root: Path) -> Finding:
-    """What DVC holds, or what a killed one has left."""
-    from dvc.dvcfile import LOCK_FILE
-    from dvc.rwlock import RWLOCK_FILE
-
-    from liquidgen.cli.repair import Holder, holders, lock_is_readable
-
+def dvc_files(root: Path) -> Finding:
+    """Check the files that a killed DVC can leave half-written."""
     if not (root / ".dvc").is_dir():
         remedy = "run from a checkout to use `dvc repro`"
         return Finding(Level.NOTE, "dvc", "no repository here", remedy)
-    if not lock_is_readable(root / LOCK_FILE):
-        return Finding(Level.WRONG, "dvc", f"{LOCK_FILE} is damaged", "`make mend`")
-    path = root / ".dvc/tmp" / RWLOCK_FILE
+    if not is_whole_lock(root / DVC_LOCK):
+        return Finding(Level.WRONG, "dvc", f"{DVC_LOCK} is damaged", "`make repair`")
     try:
-        found = holders(path)
+        states = read_rwlock(root / RWLOCK)
     except ValueError:
-        return Finding(Level.WRONG, "dvc", f"{path} is damaged", "`make mend`")
-    pids = {kind: ", ".join(str(pid) for pid in found if found[pid] == kind) for kind in Holder}
-    if pids[Holder.DVC]:
-        at_work = f"at work here (process {pids[Holder.DVC]})"
-        return Finding(Level.NOTE, "dvc", at_work, "wait for it, or end it")
-    if pids[Holder.STRANGER]:
-        left = "a killed DVC left a lock, and its process number"
-        return Finding(
-            Level.WRONG, "dvc", f"{left} ({pids[Holder.STRANGER]}) is another's now", "`make mend`"
-        )
+        return Finding(Level.WRONG, "dvc", f"{root / RWLOCK} is damaged", "`make repair`")
+    running = _pids(states, ProcessState.RUNNING)
+    if running:
+        found = f"DVC is running here (process {running})"
+        return Finding(Level.NOTE, "dvc", found, "wait for it, or end it")
+    reused = _pids(states, ProcessState.REUSED)
+    if reused:
+        found = f"a killed DVC left a lock, and its process ID ({reused}) is another program's now"
+        return Finding(Level.WRONG, "dvc", found, "`make repair`")
     return Finding(Level.OK, "dvc", "no locks are held")
 
 
+def _pids(states: dict[int, ProcessState], wanted: ProcessState) -> str:
+    return ", ".join(str(pid) for pid, state in states.items() if state is wanted)
+
+
 def hub() -> Finding:
-    """Whether the Hugging Face hub answers, and who we are there."""
+    """Check whether the Hugging Face Hub answers, and whether there is a token."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import get_session
 
     if constants.HF_HUB_OFFLINE:
         remedy = "unset it to download presets"
         return Finding(Level.NOTE, "hub", "HF_HUB_OFFLINE is set: only the cache is used", remedy)
-    ask = partial(get_session().head, constants.ENDPOINT, timeout=HUB_PATIENCE)
+    request = partial(get_session().head, constants.ENDPOINT, timeout=HUB_TIMEOUT)
     try:
-        within(HUB_PATIENCE, ask)  # the time limit of a request does not reach DNS
-    except Exception as error:  # whatever the HTTP library of the day raises
+        within(HUB_TIMEOUT, request)  # the timeout of a request does not cover DNS
+    except Exception as error:  # of whatever HTTP library the hub client uses
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Unreachable):
-            reason = f"no answer within {HUB_PATIENCE} s"
+            reason = f"no answer within {HUB_TIMEOUT} s"
         remedy = "presets need it (check HTTPS_PROXY, HF_ENDPOINT); the builtin default does not"
         return Finding(Level.NOTE, "hub", f"{constants.ENDPOINT} not reached ({reason})", remedy)
     token = "with a token" if get_token() else "without a token: HF_TOKEN opens gated repositories"

@@ -1,20 +1,27 @@
-"""What `liquidgen doctor` finds."""
+"""Results of the checks of `liquidgen doctor`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How a finding is to be taken."""
+    """Severity of a finding."""
 
     OK = "ok"
-    NOTE = "note"  # works, but not all of it
+    NOTE = "note"  # works, but with limits
     WRONG = "wrong"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and what to do about it."""
+    """Result of one check, printed as one line.
+
+    Attributes:
+        level: Severity.
+        about: The part that was checked, in one word.
+        found: What was found.
+        remedy: What the user can do about it; empty if there is nothing to do.
+    """
 
     level: Level
     about: str

@@ -1,119 +1,159 @@
-"""Clears away what a killed `dvc repro` left half-written; `python -m liquidgen.cli.repair`.
+"""`liquidgen repair`: clear away the files that a killed DVC left half-written.
 
-DVC writes dvc.lock and .dvc/tmp/rwlock, its list of who works on what, in place. It passes over
-list entries of dead processes, but stops at a file that a kill has cut, and at the number of a
-dead process that another program has by now, as after a restart of a container.
+DVC writes two files in place: dvc.lock, and .dvc/tmp/rwlock, which lists the running DVC processes
+and the paths that they read and write. DVC skips entries of dead processes. It stops at a truncated
+file, and at an entry whose process ID now belongs to another program, as happens after a restart of
+a container.
 """
 
-import json
-import logging
 import os
-from enum import StrEnum
+import sys
+from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import psutil
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from liquidgen.config.paths import project_root
+from liquidgen.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from dvc.repo import Repo
+DVC_LOCK = Path("dvc.lock")
+TMP = Path(".dvc/tmp")
+RWLOCK = TMP / "rwlock"
+# DVC holds the first (by flock, as FileLock) while it writes dvc.lock, the second while rwlock
+GUARDS = (TMP / "lock", TMP / "rwlock.lock")
+GUARD_TIMEOUT = 3  # seconds, as DVC's own
 
-logger = logging.getLogger(__name__)
+
+class _Entry(BaseModel):
+    """A DVC process in rwlock."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    pid: int
+    cmd: str
 
 
-def mend(root: Path) -> None:
-    """Put away a dvc.lock that DVC cannot read, and a list that names no DVC that is running.
+class _RWLock(BaseModel):
+    """Content of rwlock: by path the process that writes it, and those that read it."""
 
-    Nothing is lost: DVC finds the outputs again by its run cache. A running DVC is left alone.
+    model_config = ConfigDict(strict=True, extra="forbid")
+    write: dict[str, _Entry] = {}
+    read: dict[str, list[_Entry]] = {}
+
+
+class _Stage(BaseModel):
+    """A stage in dvc.lock, as far as a truncated file can lack a part of it."""
+
+    cmd: str | list[str]
+    deps: list[dict] = []
+    params: dict[str, dict] = {}
+    outs: list[dict] = []
+
+
+class _DVCLock(BaseModel):
+    """Content of dvc.lock."""
+
+    stages: dict[str, _Stage] = {}
+
+
+class ProcessState(Enum):
+    """What the process ID of an entry in rwlock stands for now."""
+
+    RUNNING = auto()  # the DVC process that wrote it
+    REUSED = auto()  # another program; DVC stops there
+    DEAD = auto()  # no process; DVC skips it
+
+
+def run() -> None:
+    """Clear away the files that a killed DVC left half-written."""
+    repair(project_root())
+
+
+def repair(root: Path) -> None:
+    """Set aside a truncated dvc.lock, and delete an rwlock that names no running DVC process.
+
+    Outputs are not lost: DVC finds them by its run cache. A running DVC process is left alone.
+
+    Args:
+        root: Folder of the checkout.
+
+    Raises:
+        UserError: `root` is not a DVC repository.
     """
-    from dvc.lock import LockError, make_lock
-    from dvc.repo import Repo
-    from dvc.rwlock import RWLOCK_LOCK
-
-    with Repo(root) as repo:
-        listing = make_lock(os.path.join(repo.tmp_dir, RWLOCK_LOCK), tmp_dir=repo.tmp_dir)
-        try:
-            with repo.lock, listing:  # nobody is writing them at this moment
-                _put_away_unreadable_lock(repo)
-                _put_away_stale_list(repo)
-        except LockError:
-            logger.warning("a DVC is running in %s, nothing was touched", root)
-
-
-def _put_away_unreadable_lock(repo: "Repo") -> None:
-    from dvc.dvcfile import LOCK_FILE
-
-    path = Path(repo.root_dir, LOCK_FILE)
-    if not lock_is_readable(path):
-        kept = Path(repo.tmp_dir, f"{LOCK_FILE}.damaged")
-        os.replace(path, kept)
-        logger.warning("%s was damaged, it is now %s; `dvc repro` writes it anew", path, kept)
-
-
-def _put_away_stale_list(repo: "Repo") -> None:
-    from dvc.rwlock import RWLOCK_FILE
-
-    path = Path(repo.tmp_dir, RWLOCK_FILE)
+    if not (root / ".dvc").is_dir():
+        raise UserError(f"{root}: not a DVC repository; run from a checkout")
+    (root / TMP).mkdir(exist_ok=True)
+    repo_guard, rwlock_guard = (FileLock(root / guard, timeout=GUARD_TIMEOUT) for guard in GUARDS)
     try:
-        found = holders(path).values()
-        stale = found and Holder.DVC not in found
+        with repo_guard, rwlock_guard:
+            _set_aside_truncated_lock(root)
+            _delete_stale_rwlock(root / RWLOCK)
+    except Timeout:
+        _report(f"DVC is running in {root}, nothing was changed")
+
+
+def _set_aside_truncated_lock(root: Path) -> None:
+    path = root / DVC_LOCK
+    if not is_whole_lock(path):
+        aside = root / TMP / f"{DVC_LOCK}.damaged"
+        os.replace(path, aside)
+        _report(f"{path} was damaged and is now {aside}; `dvc repro` writes it again")
+
+
+def _delete_stale_rwlock(path: Path) -> None:
+    try:
+        states = read_rwlock(path).values()
+        is_stale = states and ProcessState.RUNNING not in states
     except ValueError:
-        stale = True
-    if stale:
+        is_stale = True
+    if is_stale:
         path.unlink()
-        logger.warning("%s named no DVC that is running, it is removed", path)
+        _report(f"{path} named no running DVC process and was deleted")
 
 
-def lock_is_readable(path: Path) -> bool:
-    """Whether DVC can read this dvc.lock; it need not be there."""
-    from dvc.dvcfile import Lockfile
-    from dvc.exceptions import DvcException
-    from dvc.utils import strictyaml
+def is_whole_lock(path: Path) -> bool:
+    """Return whether a dvc.lock is complete; it need not exist.
 
-    try:
-        return not path.exists() or bool(strictyaml.load(str(path), Lockfile.SCHEMA))
-    except DvcException:
-        return False
-
-
-class Holder(StrEnum):
-    """What has the process number of a DVC that is listed."""
-
-    DVC = "that DVC"
-    STRANGER = "another program"  # DVC stops at it
-    NONE = "no process"  # DVC passes over it
-
-
-def holders(path: Path) -> dict[int, Holder]:
-    """The process numbers in DVC's list of who works on what, which need not be there.
-
-    Raises ValueError where DVC cannot read it.
+    DVC ends the file with a newline, so that any other end is that of a truncated one. One that was
+    truncated at the end of a line is no YAML, or lacks a value.
     """
-    from dvc.rwlock import SCHEMA
-    from voluptuous import Invalid
-
     try:
-        listed = SCHEMA(json.loads(path.read_bytes()))
+        text = path.read_text()
+        _DVCLock.model_validate(YAML(typ="safe").load(text))
+    except FileNotFoundError:
+        return True
+    except (UnicodeDecodeError, YAMLError, ValidationError):
+        return False
+    return text.endswith("\n")
+
+
+def read_rwlock(path: Path) -> dict[int, ProcessState]:
+    """Read the process IDs in DVC's rwlock, which need not exist.
+
+    Raises:
+        ValueError: DVC could not read the file either.
+    """
+    try:
+        content = _RWLock.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except Invalid as error:
-        raise ValueError(error) from None
-    readers = [reader for readers in listed["read"].values() for reader in readers]
-    return {one["pid"]: _holder(**one) for one in [*listed["write"].values(), *readers]}
+    readers = [reader for readers in content.read.values() for reader in readers]
+    return {entry.pid: _state(entry) for entry in [*content.write.values(), *readers]}
 
 
-def _holder(pid: int, cmd: str) -> Holder:
-    import psutil
-
-    arguments = cmd.partition(" ")[2]  # what comes before differs: `dvc`, `python -m dvc`
+def _state(entry: _Entry) -> ProcessState:
+    arguments = entry.cmd.partition(" ")[2]  # the program before them is `dvc` or `python -m dvc`
     try:
-        runs = " ".join(psutil.Process(pid).cmdline())
+        command = " ".join(psutil.Process(entry.pid).cmdline())
     except psutil.NoSuchProcess:
-        return Holder.NONE
-    except psutil.AccessDenied:  # another user's, which may be a DVC
-        return Holder.DVC
-    return Holder.DVC if runs.endswith(arguments) else Holder.STRANGER
+        return ProcessState.DEAD
+    except psutil.AccessDenied:  # another user's process, which may be a DVC
+        return ProcessState.RUNNING
+    return ProcessState.RUNNING if command.endswith(arguments) else ProcessState.REUSED
 
 
-if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    mend(project_root())
+def _report(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -1,61 +1,69 @@
-"""Draw images from a trained model into PNG files, without the pipeline."""
+"""`liquidgen sample`: draw images from a trained model into PNG files."""
 
-import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
 
 from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
-HELP = "draw images from a trained model"
+Model = Annotated[
+    str | None,
+    Option(help="Folder of a model, or its repository on the hub; default: as params.yaml says."),
+]
+Classes = Annotated[
+    list[str] | None,
+    Option("--class", metavar="CLASS", help="Name or id; may be repeated; default: all classes."),
+]
+Count = Annotated[
+    int | None,
+    Option(help="Number of images, spread over the classes; default: one per class."),
+]
+Seed = Annotated[int, Option(help="Image i is drawn from (seed, i).")]
+Guidance = Annotated[float | None, Option(help="Guidance scale; 1 is off.")]
+Steps = Annotated[int | None, Option(help="Steps of the solver.")]
+Solver = Annotated[str | None, Option(help="euler, heun, dpm or unipc.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:1.")]
+Out = Annotated[Path, Option(help="Folder of the images; existing files are not replaced.")]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Describe the options; what is not given is left to the pipeline."""
-    add = parser.add_argument
-    add("--model", help="a model's folder or a repository of the hub; default: as params.yaml says")
-    names = {"dest": "classes", "nargs": "+", "action": "extend", "metavar": "CLASS"}
-    add("--class", **names, help="names or ids; default: all")
-    add("--count", type=int, help="number of images, spread over the classes; default: one a class")
-    add("--seed", type=int, default=0, help="image i is drawn from (seed, i); default: 0")
-    add("--guidance", type=float, help="guidance scale; 1 is off")
-    add("--steps", type=int, help="steps of the solver")
-    add("--solver", help="euler, heun, dpm or unipc")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:1")
-    add("--out", type=Path, default=Path("samples"), help="folder of the images; default: samples")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Draw and write; no file that is there is replaced.
-
-    Raises UserError for a model that is not there, classes it does not know, and files in the way.
-    """
+def run(
+    model: Model = None,
+    classes: Classes = None,
+    count: Count = None,
+    seed: Seed = 0,
+    guidance: Guidance = None,
+    steps: Steps = None,
+    solver: Solver = None,
+    device: Device = "auto",
+    out: Out = Path("samples"),
+) -> None:
+    """Draw images from a trained model."""
+    # torch takes seconds to import, and `liquidgen --help` needs none of it
     from liquidgen.compute.device import resolve_device
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
-    pipe = LiquidGenPipeline.from_pretrained(options.model or _default_model())
-    pipe.to(resolve_device(options.device))
-    given = {
-        "guidance_scale": options.guidance,
-        "num_steps": options.steps,
-        "solver": options.solver,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    classes = options.classes and [_class(pipe, name) for name in options.classes]
-    asked = pipe.request(classes, options.count)
-    paths = [options.out / _file_name(pipe, number, label) for number, label in enumerate(asked)]
+    pipe = LiquidGenPipeline.from_pretrained(model or _default_model())
+    pipe.to(resolve_device(device))
+    ids = [_class_id(pipe, name) for name in classes] if classes else None
+    # refuse before drawing what could not be written afterwards
+    labels = pipe.image_labels(ids, count)
+    paths = [out / _file_name(pipe, number, label) for number, label in enumerate(labels)]
     for path in paths:
         if path.exists():
-            raise UserError(f"{path}: is there already; name another folder by --out")
-    images = pipe(classes, options.count, seed=options.seed, **given).images
-    options.out.mkdir(parents=True, exist_ok=True)
+            raise UserError(f"{path}: already exists; name another folder by --out")
+    # the pipeline has its own defaults
+    options = {"guidance_scale": guidance, "num_steps": steps, "solver": solver}
+    given = {name: value for name, value in options.items() if value is not None}
+    images = pipe(ids, count, seed=seed, **given).images
+    out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
         image.save(path)
-    print(f"sample: {len(images)} images in {options.out}")
-    return 0
+    print(f"sample: {len(images)} images in {out}")
 
 
 def _default_model() -> Path:
@@ -68,9 +76,10 @@ def _default_model() -> Path:
     return folder
 
 
-def _class(pipe: "LiquidGenPipeline", name: str) -> str | int:
-    named = name in (pipe.classes or ())
-    return int(name) if name.isdecimal() and not named else name
+def _class_id(pipe: "LiquidGenPipeline", name: str) -> str | int:
+    """Return a class as the pipeline takes it: names are text, ids are numbers."""
+    is_name = name in (pipe.classes or ())
+    return int(name) if name.isdecimal() and not is_name else name
 
 
 def _file_name(pipe: "LiquidGenPipeline", number: int, label: int) -> str:

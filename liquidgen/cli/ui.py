@@ -1,4 +1,4 @@
-"""`make ui`: MLflow in the browser, opened at a table of runs with scores and settings."""
+"""`liquidgen ui`: browse the runs in MLflow, which opens with a table of scores and settings."""
 
 import contextlib
 import os
@@ -10,40 +10,53 @@ import time
 import webbrowser
 from pathlib import Path
 
-from liquidgen.cli.runs_page import prepare_view
+from liquidgen.cli.mlflow_view import save_view
 from liquidgen.config.params import load_params, project_root
 from liquidgen.tracking.relay import replay
 from liquidgen.tracking.store import Store, tracking_uri
 from liquidgen.utils.errors import UserError
 
-PORT = 5000
-START_PATIENCE = 120.0  # seconds; a server takes 10 to 30
+PORT = 5000  # MLflow's default
+START_TIMEOUT = 120.0  # seconds; the server takes 10 to 30
 
 
-def main() -> None:
-    """Serve the runs of this checkout until interrupted.
+def run() -> None:
+    """Browse the runs in MLflow, until Ctrl-C."""
+    try:
+        serve()
+    except KeyboardInterrupt:
+        print("\nstopped")
 
-    Raises UserError where the store cannot be opened, or the server does not start.
+
+def serve() -> None:
+    """Start MLflow's server and show the page of the runs, until interrupted.
+
+    A server that MLFLOW_TRACKING_URI names is already running: only its page is shown.
+
+    Raises:
+        UserError: the store cannot be opened, or the server does not start.
     """
-    root, experiment = project_root(), load_params().tracking.experiment
+    root = project_root()
+    experiment = load_params().tracking.experiment
     print("starting MLflow ...", flush=True)
     try:
         store = Store(root)
         replay(store, root)
-        page = prepare_view(store, experiment)
+        page = save_view(store, experiment)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"MLflow does not open {tracking_uri(root)}: {reason}") from error
-    if store.uri.startswith("http"):  # a server that somebody else runs
+        raise UserError(f"MLflow cannot open {tracking_uri(root)}: {reason}") from error
+    if store.uri.startswith("http"):
         _show(f"{store.uri.rstrip('/')}/{page}")
         return
     port = _free_port()
     if port != PORT:
-        print(f"port {PORT} is taken, {port} is used instead")
-    _serve(store, root, port, f"http://127.0.0.1:{port}/{page}")
+        print(f"port {PORT} is in use, using {port} instead")
+    _run_server(store, root, port, f"http://127.0.0.1:{port}/{page}")
 
 
 def _free_port() -> int:
+    """Return MLflow's default port, or any free one if it is in use."""
     for port in (PORT, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,8 +65,8 @@ def _free_port() -> int:
     raise UserError("no free port on 127.0.0.1")
 
 
-def _serve(store: Store, root: Path, port: int, page: str) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the server would outlive us
+def _run_server(store: Store, root: Path, port: int, page: str) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also ends the server
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -68,37 +81,29 @@ def _serve(store: Store, root: Path, port: int, page: str) -> None:
             _show(page)
             print("stop with Ctrl-C", flush=True)
             server.wait()
-            raise UserError(f"MLflow's server stopped; it says why in {log.name}")
+            raise UserError(f"MLflow's server stopped; the reason is in {log.name}")
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would leave it running
+            # a second Ctrl-C must not leave the server running
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             server.terminate()
             server.wait()
 
 
 def _wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
             return
         time.sleep(0.3)
-    raise UserError(f"MLflow's server did not start; it says why in {log}")
+    raise UserError(f"MLflow's server did not start; the reason is in {log}")
 
 
 def _show(page: str) -> None:
-    """Say where the runs are, and open the page where there is a screen."""
-    print(f"table of runs:        {page}")
-    print(f"curves and pictures:  {page}&compareRunsMode=CHART")
-    print("runs out of sight?    'Model training', at the top left, brings them back", flush=True)
-    screens = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
-    if screens or sys.platform in ("darwin", "win32"):  # else a browser for text might start
+    """Print the addresses, and open the page if there is a display."""
+    print(f"table of runs:      {page}")
+    print(f"charts and images:  {page}&compareRunsMode=CHART")
+    print("no runs to see?     choose 'Model training' at the top left", flush=True)
+    display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    if display or sys.platform in ("darwin", "win32"):  # otherwise a text browser might start
         webbrowser.open(page)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("\nstopped")

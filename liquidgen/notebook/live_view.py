@@ -1,4 +1,4 @@
-"""A training as a notebook shows it: the loss curve and the newest sample grid, in place."""
+"""Live view of a training in a notebook: the loss curve and the newest sample grid."""
 
 import io
 import time
@@ -6,15 +6,15 @@ from collections import defaultdict
 
 from PIL.Image import Image
 
-EVERY = 2.0  # seconds between drawings of the curve
+REDRAW_EVERY = 2.0  # seconds
 CURVES = ("loss", "validation_loss")
 
 
 class LiveView:
-    """A callback of `train` for notebooks; needs IPython, which every notebook has."""
+    """Callback of `train` for notebooks; it updates two displays in place."""
 
     def __init__(self) -> None:
-        from IPython.display import display
+        from IPython.display import display  # every notebook has IPython
 
         self._points: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._curve = display("waiting for the first steps ...", display_id=True)
@@ -22,19 +22,19 @@ class LiveView:
         self._drawn_at = 0.0
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Add to the curve, which is drawn every few seconds and at each validation."""
+        """Add a point to the curve; redraw it every few seconds and at each validation."""
         for name in CURVES:
             if name in metrics:
                 self._points[name].append((step, metrics[name]))
-        if "validation_loss" in metrics or time.monotonic() - self._drawn_at > EVERY:
+        if "validation_loss" in metrics or time.monotonic() - self._drawn_at > REDRAW_EVERY:
             self._draw()
 
     def log_image(self, image: Image, key: str, step: int) -> None:
-        """Show a sample grid in place of the last."""
+        """Replace the sample grid."""
         self._grid.update(image)
 
     def _draw(self) -> None:
-        from IPython.display import Image as Picture
+        from IPython.display import Image as DisplayImage
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 3), layout="constrained")
@@ -45,5 +45,5 @@ class LiveView:
         axes.legend()
         png = io.BytesIO()
         figure.savefig(png, format="png")
-        self._curve.update(Picture(data=png.getvalue()))
+        self._curve.update(DisplayImage(data=png.getvalue()))
         self._drawn_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a call of a pipeline asks for: labels, seeds and counts, checked before it draws."""
+"""Validates the arguments of `LiquidGenPipeline.__call__`."""
 
 import math
 from collections.abc import Sequence
@@ -6,25 +6,32 @@ from collections.abc import Sequence
 from liquidgen.flow.draw import Seed
 from liquidgen.utils.errors import UserError
 
-Class = str | int
+Class = str | int  # name or id
 
 
-def labels_of(
-    asked: Class | Sequence[Class] | None,
+def resolve_labels(
+    requested: Class | Sequence[Class] | None,
     num_images: int | None,
     classes: tuple[str, ...] | None,
     null_label: int,
 ) -> list[int]:
-    """The label of each image: those of the asked classes in turn, None: of all in `classes`.
+    """Return the label of each image: those of the requested classes in turn.
 
-    Raises UserError for unknown classes, and for no images at all.
+    Args:
+        requested: Names or ids of classes; None: all classes of the model.
+        num_images: None: one image per requested class.
+        classes: Names of the model's classes; None: an unconditional model.
+        null_label: The label of an unconditional model.
+
+    Raises:
+        UserError: a class is unknown, or there are no images to draw.
     """
-    if classes is None and asked is not None:
-        raise UserError(f"classes: {asked!r}, but the model has no classes; leave them out")
-    if asked is None:
+    if classes is None and requested is not None:
+        raise UserError(f"classes: {requested!r}, but the model has no classes; leave them out")
+    if requested is None:
         labels = list(range(len(classes))) if classes else [null_label]
     else:
-        several = [asked] if isinstance(asked, Class) else asked
+        several = [requested] if isinstance(requested, Class) else requested
         labels = [_label(one, classes) for one in several]
     num_images = len(labels) if num_images is None else num_images
     if num_images < 1 or not labels:
@@ -41,10 +48,16 @@ def _label(name: Class, classes: tuple[str, ...]) -> int:
     raise UserError(f"class {name!r}: not known; {known}")
 
 
-def seeds_of(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
-    """The seed of each image: (seed, its number), or the given one.
+def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
+    """Return the seed of each image.
 
-    Raises UserError for another number of seeds than of images, and for negative ones.
+    Args:
+        seed: A number s for the seeds (s, 0), (s, 1), ...; or one seed per image, of which s stands
+            for (s, 0).
+        num_images: Number of images.
+
+    Raises:
+        UserError: the number of seeds is not that of the images, or a seed is negative.
     """
     given = [seed] if isinstance(seed, int) else seed
     seeds = [(one, 0) if isinstance(one, int) else tuple(one) for one in given]
@@ -54,14 +67,14 @@ def seeds_of(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
     if isinstance(seed, int):
         return [(seed, number) for number in range(num_images)]
     if len(seeds) != num_images:
-        raise UserError(f"seed: {len(seeds)} of them for {num_images} images; give one an image")
+        raise UserError(f"seed: {len(seeds)} of them for {num_images} images; give one per image")
     return seeds
 
 
-def check_counts(**least_one: float) -> None:
-    """Refuse, by its name, what is below 1 or not finite."""
-    for name, value in least_one.items():
-        if not value >= 1:  # NaN fails, too
+def check_at_least_one(**values: float) -> None:
+    """Raise UserError, with the name, for a value that is below 1 or not finite."""
+    for name, value in values.items():
+        if not value >= 1:  # also refuses NaN
             raise UserError(f"{name}: {value}; must be at least 1")
         if not math.isfinite(value):
             raise UserError(f"{name}: {value}; must be finite")

@@ -1,4 +1,4 @@
-"""LiquidGenPipeline: a trained model as a pipeline of diffusers, to draw with, save and publish."""
+"""LiquidGenPipeline: a trained model as a diffusers pipeline that draws, saves and publishes."""
 
 import copy
 from collections.abc import Sequence
@@ -13,28 +13,36 @@ from liquidgen.flow.solvers import scheduler_of, set_timesteps
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.models.model_folder import MODEL, ModelMetadata, load_model
-from liquidgen.pipeline.arguments import Class, check_counts, labels_of, seeds_of
+from liquidgen.pipeline.arguments import (
+    Class,
+    check_at_least_one,
+    resolve_labels,
+    resolve_seeds,
+)
 from liquidgen.pipeline.card import model_card, read_scores
 from liquidgen.pipeline.hub_io import check_index, downloaded, published
 from liquidgen.utils.errors import UserError
 
-SOLVER, NUM_STEPS, GUIDANCE_SCALE = "euler", 50, 1.5  # what params.yaml begins with
-BATCH_SIZE = 64  # images drawn at once
+# defaults of the section `sample` in params.yaml (a test compares them)
+SOLVER = "euler"
+NUM_STEPS = 50
+GUIDANCE_SCALE = 1.5
+BATCH_SIZE = 64  # images per call of the network
 
 
 class LiquidGenPipeline(DiffusionPipeline):
-    """LiquidNet, the autoencoder of its latents and a flow-matching scheduler.
-
-    | component, config | is |
-    |---|---|
-    | liquidnet | the network with averaged weights |
-    | autoencoder | of diffusers; the latent contract in `facts` says how it is used |
-    | scheduler | any flow-matching scheduler; `solver` of a call takes another one by name |
-    | facts | `ModelMetadata`: classes, latent contract, training |
-    | scores | of the stage evaluate for these weights, or None |
+    """A LiquidNet, the autoencoder of its latents and a flow-matching scheduler.
 
         pipe = LiquidGenPipeline.from_pretrained("data/models/<run>")
         pipe("hills", num_images=4, seed=1).images
+
+    The names of the components and of `facts` and `scores` are keys in model_index.json of saved
+    pipelines, as is the module `liquidgen.models.liquidnet`: a renamed one would not load them.
+
+    Attributes:
+        liquidnet: The network, with EMA weights.
+        autoencoder: Of diffusers; the latent contract in `facts` says how it is used.
+        scheduler: Any flow-matching scheduler; the argument `solver` of a call selects another.
     """
 
     def __init__(
@@ -45,14 +53,26 @@ class LiquidGenPipeline(DiffusionPipeline):
         facts: dict | None = None,
         scores: dict | None = None,
     ) -> None:
+        """Register the components and the metadata; `from_pretrained` is how to load a pipeline.
+
+        Args:
+            liquidnet: The network, with EMA weights.
+            autoencoder: The autoencoder of its latents.
+            scheduler: A flow-matching scheduler.
+            facts: `ModelMetadata` as a dictionary: classes, latent contract, training.
+            scores: Scores of the stage evaluate for these weights; None: not evaluated.
+
+        Raises:
+            UserError: `facts` is missing.
+        """
         super().__init__()
         if facts is None:
             raise UserError("facts: missing; load a pipeline by LiquidGenPipeline.from_pretrained")
-        for part in (liquidnet, autoencoder):  # as in the stage sample: the same bits
-            part.to(memory_format=torch.channels_last)
+        for module in (liquidnet, autoencoder):  # as in the stage sample, for bit-equal images
+            module.to(memory_format=torch.channels_last)
         self.register_modules(liquidnet=liquidnet, autoencoder=autoencoder, scheduler=scheduler)
         self.register_to_config(facts=_plain(facts), scores=_plain(scores))
-        self._facts = ModelMetadata.model_validate(_plain(facts))
+        self._metadata = ModelMetadata.model_validate(_plain(facts))
 
     @classmethod
     def from_pretrained(
@@ -62,40 +82,46 @@ class LiquidGenPipeline(DiffusionPipeline):
         revision: str | None = None,
         token: str | None = None,
     ) -> "LiquidGenPipeline":
-        """The pipeline of a model folder of the stage train, a saved pipeline, or a hub repository.
+        """Load a model folder of the stage train, a saved pipeline, or a repository on the hub.
 
-        Only safetensors and JSON are read, and no code of a repository.
+        Only safetensors and JSON files are read; code of a repository is never run.
 
-        Raises UserError for what is missing, damaged, or no LiquidGen model.
+        Args:
+            pretrained_model_name_or_path: A folder, or `owner/name` on the hub.
+            revision: Branch, tag or commit on the hub.
+            token: Token for the hub; None: HF_TOKEN, or that of `hf auth login`.
+
+        Raises:
+            UserError: nothing is there, it is damaged, or it is no LiquidGen model.
         """
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
             folder = downloaded(str(pretrained_model_name_or_path), revision, token)
         if (folder / MODEL).is_file():
-            return cls._of_model_folder(folder)
+            return cls._from_model_folder(folder)
         check_index(folder, cls.__name__)
-        # accelerate is not needed
+        # low_cpu_mem_usage would need accelerate
         return super().from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
 
     @classmethod
-    def _of_model_folder(cls, folder: Path) -> "LiquidGenPipeline":
-        liquidnet, saved = load_model(folder)
-        autoencoder = load_autoencoder(saved.contract.autoencoder, "cpu")
-        saved.contract.check_autoencoder(autoencoder.digest)
-        facts = saved.model_dump(mode="json", exclude={"weights"})
+    def _from_model_folder(cls, folder: Path) -> "LiquidGenPipeline":
+        liquidnet, metadata = load_model(folder)
+        autoencoder = load_autoencoder(metadata.contract.autoencoder, "cpu")
+        metadata.contract.check_autoencoder(autoencoder.digest)
+        facts = metadata.model_dump(mode="json", exclude={"weights"})
         facts["contract"]["autoencoder"]["path"] = None  # it is a component from now on
         return cls(
             liquidnet,
             autoencoder.model,
             scheduler_of(SOLVER),
             facts=facts,
-            scores=read_scores(folder, saved.weights.sha256),
+            scores=read_scores(folder, metadata.weights.sha256),
         )
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes in the order of their ids; None: the model has none."""
-        return self._facts.classes
+        """Names of the classes in the order of their ids; None for an unconditional model."""
+        return self._metadata.classes
 
     @torch.inference_mode()
     def __call__(
@@ -109,72 +135,80 @@ class LiquidGenPipeline(DiffusionPipeline):
         solver: str | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> ImagePipelineOutput:
-        """Draw images, image i of class i modulo the number of classes.
-
-        | argument | is |
-        |---|---|
-        | classes | names or ids; None: all classes of the model |
-        | num_images | None: one a class |
-        | seed | image i is drawn from (seed, i), or one seed an image: s for (s, 0), or (s, i) |
-        | guidance_scale | 1 is off; None: 1.5, or 1 where the model knows no null label |
-        | solver | a name; None: the component `scheduler` |
+        """Draw images; image i has class i modulo the number of classes.
 
         With the same classes, seed and settings the images are those of the stage sample.
 
-        Raises UserError for unknown classes or solvers, for numbers out of range, and for guidance
-        that cannot be had.
+        Args:
+            classes: Names or ids of classes; None: all classes of the model.
+            num_images: Number of images; None: one per class.
+            seed: Image i is drawn from (seed, i); or one seed per image: s for (s, 0), or (s, i).
+            guidance_scale: 1 is off; None: 1.5, or 1 for a model trained without null labels.
+            num_steps: Steps of the solver.
+            solver: Name of a solver; None: the component `scheduler`.
+            batch_size: Images per call of the network.
+
+        Raises:
+            UserError: a class or solver is unknown, a number is out of range, or the model was
+                trained without the null labels that guidance needs.
         """
-        labels = self.request(classes, num_images)
-        seeds = seeds_of(seed, len(labels))
+        # validate everything before the first step
+        labels = self.image_labels(classes, num_images)
+        seeds = resolve_seeds(seed, len(labels))
         if guidance_scale is None:
-            guidance_scale = GUIDANCE_SCALE if self._facts.label_dropout else 1.0
-        check_counts(num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale)
+            guidance_scale = GUIDANCE_SCALE if self._metadata.label_dropout else 1.0
+        check_at_least_one(
+            num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale
+        )
         scheduler = scheduler_of(solver) if solver else self.scheduler
         set_timesteps(scheduler, num_steps, self.device)
-        autoencoder = self._pixels_of_latents()
-        images, starts = [], range(0, len(labels), batch_size)
+        autoencoder = self._working_autoencoder()
+
+        images = []
+        starts = range(0, len(labels), batch_size)
         with self.progress_bar(total=len(scheduler.timesteps) * len(starts)) as bar:
             for start in starts:
-                chosen = slice(start, start + batch_size)
+                batch = slice(start, start + batch_size)
                 images += draw(
                     self.liquidnet,
                     autoencoder,
-                    self._facts,
-                    labels[chosen],
-                    seeds[chosen],
+                    self._metadata,
+                    labels[batch],
+                    seeds[batch],
                     scheduler=scheduler,
                     num_steps=num_steps,
-                    guidance_scale=usable_guidance(self._facts, guidance_scale),
+                    guidance_scale=usable_guidance(self._metadata, guidance_scale),
                     after_step=bar.update,
                 )
         return ImagePipelineOutput(images=images)
 
-    def _pixels_of_latents(self) -> Autoencoder:
-        contract = self._facts.contract
+    def _working_autoencoder(self) -> Autoencoder:
+        """Return the autoencoder in the precision of its settings, as in the stage sample."""
         if self.liquidnet.dtype != torch.float32:
             raise UserError(f"pipeline: in {self.liquidnet.dtype}; use `.to(torch.float32)`")
-        # as in the stage sample
+        contract = self._metadata.contract
         dtype = working_dtype(contract.autoencoder.precision, self.device)
         model = self.autoencoder
-        if model.dtype != dtype:  # a copy, for rounded weights must not be saved
+        if model.dtype != dtype:  # a copy: rounded weights must not be saved
             model = copy.deepcopy(model).to(dtype)
         return Autoencoder(model, contract.autoencoder, contract.autoencoder_digest)
 
-    def request(
+    def image_labels(
         self, classes: Class | Sequence[Class] | None = None, num_images: int | None = None
     ) -> list[int]:
-        """The label of each image that a call with these arguments draws.
+        """Return the label of each image that a call with these arguments draws.
 
-        Raises UserError for unknown classes, and for no images at all.
+        Raises:
+            UserError: a class is unknown, or there are no images to draw.
         """
-        return labels_of(classes, num_images, self.classes, self.liquidnet.null_label)
+        return resolve_labels(classes, num_images, self.classes, self.liquidnet.null_label)
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the whole pipeline as safetensors and JSON, with its model card as README.md."""
-        for part in (self, self.liquidnet, self.autoencoder):  # not the folders of this machine
-            part.register_to_config(_name_or_path=self._facts.name)
+        for config in (self, self.liquidnet, self.autoencoder):  # without paths of this machine
+            config.register_to_config(_name_or_path=self._metadata.name)
         super().save_pretrained(save_directory, safe_serialization=True)
-        card = model_card(self._facts, self.config.scores)
+        card = model_card(self._metadata, self.config.scores)
         card.save(Path(save_directory) / "README.md")
 
     def push_to_hub(
@@ -185,16 +219,26 @@ class LiquidGenPipeline(DiffusionPipeline):
         token: str | None = None,
         commit_message: str = "Upload LiquidGenPipeline",
     ) -> str:
-        """Save into a repository of the hub, which is made if need be; returns the commit's URL.
+        """Save to a repository on the hub, which is created if it does not exist.
 
-        Raises UserError for a name that cannot be one, where the hub does not take it, such as
-        without a token, and where it cannot be reached.
+        Args:
+            repo_id: `owner/name`.
+            private: Whether a new repository is private; None: the owner's default.
+            token: Token with write access; None: HF_TOKEN, or that of `hf auth login`.
+            commit_message: Message of the commit.
+
+        Returns:
+            URL of the commit.
+
+        Raises:
+            UserError: the name is not valid, the hub refuses the upload (such as without a token),
+                or it cannot be reached.
         """
         return published(self.save_pretrained, repo_id, private, token, commit_message)
 
 
 def _plain(value: object) -> object:
-    """JSON's own types of what diffusers keeps of a config."""
+    """Convert the containers in which diffusers keeps a config to dictionaries and lists."""
     if isinstance(value, dict | FrozenDict):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The command `liquidgen`: images in files, a table of presets, findings with remedies."""
+"""The command `liquidgen`: sample, presets and doctor."""
 
 import json
 import os
@@ -18,18 +18,19 @@ from helpers.standin import StandInHub
 from PIL import Image
 
 from liquidgen import LiquidGenPipeline
-from liquidgen.cli import COMMANDS, checks, main
+from liquidgen.cli import checks, main
 from liquidgen.config.params import BLOCKS
 
 RAW = read_params(PROJECT / "params.yaml")
-# of diffusers, which hands a tensor to NumPy
+# diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+COMMANDS = ("sample", "presets", "ui", "doctor", "repair")
 Run = Callable[..., str]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
-    """Run the command in an empty folder; what it printed, or the line with which it failed."""
+    """Run the command in an empty folder; returns what it printed, or its error line."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
@@ -46,9 +47,9 @@ def images(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
 
 
-def test_images_are_those_of_the_pipeline_in_files_that_say_their_class(run: Run, model: Path):
+def test_sample_writes_images_of_pipeline_named_by_class(run: Run, model: Path):
     options = ["--count", 4, "--seed", 3, "--steps", 2, "--guidance", 2, "--solver", "heun"]
-    classes = ["--class", "dots", "--class", 0]  # as one list, or one by one
+    classes = ["--class", "dots", "--class", 0]
     printed = run("sample", "--model", model, *classes, *options, "--out", "own/new")
     assert printed == "sample: 4 images in own/new\n"
     pipe = LiquidGenPipeline.from_pretrained(model)
@@ -60,23 +61,23 @@ def test_images_are_those_of_the_pipeline_in_files_that_say_their_class(run: Run
         assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_without_options_there_is_one_image_a_class(run: Run, model: Path):
+def test_sample_default_is_one_image_per_class(run: Run, model: Path):
     run("sample", "--model", model, "--steps", 1)
     assert [*images(Path("samples"))] == [f"000{i}-{name}.png" for i, name in enumerate(CLASSES)]
 
 
-def test_a_model_without_classes_is_sampled(run: Run, unconditional: Path):
+def test_sample_unconditional_model(run: Run, unconditional: Path):
     run("sample", "--model", unconditional, "--count", 2, "--steps", 1)
     found = images(Path("samples"))
     assert [*found] == ["0000-image.png", "0001-image.png"]
     assert found["0000-image.png"].shape == (IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
-def test_files_that_are_there_are_not_replaced(run: Run, model: Path):
+def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
     Path("samples").mkdir()
     Path("samples/0001-marble.png").write_text("mine")
     message = run("sample", "--model", model, "--steps", 1)
-    assert message.startswith("error: samples/0001-marble.png: is there already; name another")
+    assert message.startswith("error: samples/0001-marble.png: already exists; name another")
     assert [path.name for path in Path("samples").iterdir()] == ["0001-marble.png"]
     assert Path("samples/0001-marble.png").read_text() == "mine"
 
@@ -96,7 +97,9 @@ def test_files_that_are_there_are_not_replaced(run: Run, model: Path):
         (["--out", "file"], "error: file"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(run: Run, model: Path, options: list, rule: str):
+def test_sample_user_error_is_one_line_and_writes_nothing(
+    run: Run, model: Path, options: list, rule: str
+):
     Path("file").write_text("mine")
     message = run("sample", "--model", model, "--steps", 1, *options)
     assert message.startswith(rule)
@@ -104,15 +107,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run: Run, model: Path, options
     assert [path.name for path in Path().iterdir()] == ["file"]
 
 
-def test_without_a_trained_model_the_place_is_named(run: Run):
+def test_sample_without_trained_model_names_folder(run: Run):
     folder = f"data/models/{'-'.join(str(RAW[key]) for key in ('dataset', 'image_size'))}"
     assert run("sample").startswith(f"error: {folder}")
 
 
 @pytest.mark.parametrize(("selector", "group"), BLOCKS.items())
-def test_every_preset_is_listed_with_its_licence_and_the_chosen_one_marked(
-    run: Run, selector: str, group: str
-):
+def test_presets_list_licenses_and_mark_selected(run: Run, selector: str, group: str):
     table = run("presets").split(f"{selector}: (a block of")[1].split("\n\n")[0].splitlines()[2:]
     assert [line.split()[line.startswith("*")] for line in table] == [*RAW[group]]
     assert [line.split()[1] for line in table if line.startswith("*")] == [RAW[selector]]
@@ -120,7 +121,7 @@ def test_every_preset_is_listed_with_its_licence_and_the_chosen_one_marked(
         assert block.get("license", "") in line
 
 
-def test_presets_say_what_params_yaml_says_of_them(run: Run):
+def test_presets_show_descriptions_of_params_yaml(run: Run):
     printed = run("presets")
     assert "paintings in 10 styles, drawn from a seed: no download" in printed
     assert "1.7 M parameters: a CPU demo at 64 px" in printed
@@ -137,7 +138,7 @@ def test_presets_say_what_params_yaml_says_of_them(run: Run):
         ("learning_rate: 4", "lerning_rate: 4", "train.lerning_rate: unknown key; did you mean"),
     ],
 )
-def test_what_can_be_chosen_is_listed_where_the_choice_is_wrong(
+def test_presets_are_listed_before_error_in_params_yaml(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
@@ -157,18 +158,18 @@ def test_what_can_be_chosen_is_listed_where_the_choice_is_wrong(
     assert "\n" not in ended.value.code
 
 
-def test_blocks_without_comments_are_listed(run: Run):
+def test_presets_without_comments_are_listed(run: Run):
     Path("params.yaml").write_text(json.dumps(RAW))  # which is YAML, too
     assert "* liquid" in " ".join(run("presets").split())
 
 
 def findings(printed: str) -> dict[str, tuple[str, str]]:
-    """Level and text by what was looked at."""
+    """Level and text of each finding by its subject."""
     rows = [line.split(maxsplit=2) for line in printed.splitlines()[:-1]]
     return {about: (level, text) for level, about, text in rows}
 
 
-def test_the_doctor_finds_nothing_wrong_in_an_empty_folder(run: Run, hub: StandInHub):
+def test_doctor_in_empty_folder_finds_nothing_wrong(run: Run, hub: StandInHub):
     printed = run("doctor")
     found = findings(printed)
     assert [*found] == ["python", "packages", "settings", "dvc", "device", "tracking", "hub"]
@@ -178,12 +179,12 @@ def test_the_doctor_finds_nothing_wrong_in_an_empty_folder(run: Run, hub: StandI
         "ok",
         f"{hub.url} answers, without a token: HF_TOKEN opens gated repositories",
     )
-    assert "made by the first run" in found["tracking"][1]
+    assert "created by the first run" in found["tracking"][1]
     assert not list(Path().iterdir())
     assert printed.endswith("doctor: nothing is wrong\n")
 
 
-def test_a_hub_that_is_not_reached_is_noted_with_a_remedy(
+def test_doctor_unreachable_hub_is_note_with_remedy(
     run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
 ):
     from huggingface_hub import constants
@@ -195,27 +196,25 @@ def test_a_hub_that_is_not_reached_is_noted_with_a_remedy(
     assert "the builtin default does not" in text
 
 
-def test_a_hub_whose_name_is_not_found_in_time_is_noted(
-    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
-):
+def test_doctor_hanging_dns_is_note(run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
     from huggingface_hub import constants
 
-    told = threading.Event()
+    released = threading.Event()
 
     def hanging(*arguments: object, **options: object) -> list:
-        told.wait(60)
+        released.wait(60)
         raise OSError("too late")
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://no-such-host.invalid")
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
-    monkeypatch.setattr(checks, "HUB_PATIENCE", 0.2)
+    monkeypatch.setattr(checks, "HUB_TIMEOUT", 0.2)
     level, text = findings(run("doctor"))["hub"]
-    told.set()
+    released.set()
     assert level == "note"
     assert "http://no-such-host.invalid not reached (no answer within 0.2 s)" in text
 
 
-def test_wrong_settings_and_a_broken_store_are_found(run: Run, hub: StandInHub):
+def test_doctor_finds_wrong_settings_and_broken_store(run: Run, hub: StandInHub):
     Path("params.yaml").write_text("train: 1\n")
     Path("mlflow.db").write_text("no database at all " * 100)
     printed = run("doctor")
@@ -223,8 +222,8 @@ def test_wrong_settings_and_a_broken_store_are_found(run: Run, hub: StandInHub):
     assert found["settings"][0] == "wrong"
     assert "missing key in params.yaml" in found["settings"][1]
     assert found["tracking"][0] == "wrong"
-    assert "does not open" in found["tracking"][1]
-    assert printed.endswith("doctor: to mend: 2\n")
+    assert "cannot be opened" in found["tracking"][1]
+    assert printed.endswith("doctor: 2 to fix\n")
 
 
 NO_DVC = {"pid": os.getppid(), "cmd": "dvc repro"}
@@ -235,17 +234,15 @@ LOCKS = {
     "recycled": (
         {"write": {}, "read": {"a": [NO_DVC]}},
         "wrong",
-        "is another's now; `make mend`",
+        "is another program's now; `make repair`",
     ),
-    "damaged": ("{", "wrong", "rwlock is damaged; `make mend`"),
-    "odd": ([], "wrong", "rwlock is damaged; `make mend`"),
+    "damaged": ("{", "wrong", "rwlock is damaged; `make repair`"),
+    "odd": ([], "wrong", "rwlock is damaged; `make repair`"),
 }
 
 
 @pytest.mark.parametrize("kind", LOCKS)
-def test_locks_that_a_killed_dvc_left_are_told_from_those_that_are_free(
-    run: Run, hub: StandInHub, kind: str
-):
+def test_doctor_distinguishes_stale_dvc_locks(run: Run, hub: StandInHub, kind: str):
     content, level, text = LOCKS[kind]
     Path(".dvc/tmp").mkdir(parents=True)
     if content is not None:
@@ -256,13 +253,13 @@ def test_locks_that_a_killed_dvc_left_are_told_from_those_that_are_free(
     assert text in found[1]
 
 
-def test_a_dvc_lock_that_a_killed_dvc_cut_is_found(run: Run, hub: StandInHub):
+def test_doctor_finds_truncated_dvc_lock(run: Run, hub: StandInHub):
     Path(".dvc").mkdir()
     Path("dvc.lock").write_text("sche")
-    assert findings(run("doctor"))["dvc"] == ("wrong", "dvc.lock is damaged; `make mend`")
+    assert findings(run("doctor"))["dvc"] == ("wrong", "dvc.lock is damaged; `make repair`")
 
 
-def test_a_dvc_at_work_is_no_leftover(run: Run, hub: StandInHub):
+def test_doctor_running_dvc_is_note(run: Run, hub: StandInHub):
     Path(".dvc/tmp").mkdir(parents=True)
     code = "import sys; sys.stdin.read()"
     command = [sys.executable, "-c", code, "dvc", "repro"]
@@ -273,11 +270,11 @@ def test_a_dvc_at_work_is_no_leftover(run: Run, hub: StandInHub):
         process.stdin.close()
     assert (level, text) == (
         "note",
-        f"at work here (process {process.pid}); wait for it, or end it",
+        f"DVC is running here (process {process.pid}); wait for it, or end it",
     )
 
 
-def test_a_missing_package_is_found_with_the_command_that_mends_it(
+def test_doctor_missing_package_names_pip_command(
     run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(metadata, "requires", lambda name: ["torch>=99", "no-such-library>=1"])
@@ -286,8 +283,51 @@ def test_a_missing_package_is_found_with_the_command_that_mends_it(
     assert "no-such-library is missing, but LiquidGen needs" in printed
 
 
-def test_the_command_is_quick_to_explain_itself():
+def test_help_imports_nothing_heavy():
+    """Of libraries that take long to import."""
     command = [sys.executable, "-X", "importtime", "-m", "liquidgen", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
     assert all(name in done.stdout for name in COMMANDS)
-    assert not any(f" {name}\n" in done.stderr for name in ("torch", "diffusers", "mlflow"))
+    assert not any(f" {name}\n" in done.stderr for name in ("torch", "diffusers", "mlflow", "dvc"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["sampel"], "No such command 'sampel'. Did you mean 'sample'?"),
+        (["sample", "--cuont", "1"], "No such option: --cuont"),
+        (["sample", "--count", "many"], "Invalid value for '--count': "),
+    ],
+)
+def test_wrong_usage_exits_with_2(
+    arguments: list[str], rule: str, run: Run, capsys: pytest.CaptureFixture
+):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert rule in capsys.readouterr().err
+
+
+def test_keyboard_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checks, "python", interrupted)
+    assert run("doctor") == "130"
+
+
+def test_unexpected_error_has_plain_traceback(run: Run, monkeypatch: pytest.MonkeyPatch):
+    """A bug is not formatted by rich, and not hidden."""
+
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(checks, "python", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["doctor"])
+
+
+def test_repair_outside_repository_is_one_line(run: Run):
+    message = run("repair")
+    assert message.startswith("error: ")
+    assert message.endswith(": not a DVC repository; run from a checkout")

@@ -1,4 +1,4 @@
-"""`make ui`: the page of the runs, and the server that shows it."""
+"""`liquidgen ui`: the view of the runs, and the server that shows it."""
 
 import contextlib
 import json
@@ -15,19 +15,19 @@ from pathlib import Path
 import pytest
 from helpers.checkout import PROJECT
 
-from liquidgen.cli.runs_page import prepare_view
+from liquidgen.cli.mlflow_view import save_view
 from liquidgen.config.params import load_params
 from liquidgen.tracking import open_run
 from liquidgen.tracking.store import Store
 
 PARAMS = PROJECT / "params.yaml"
 EXPERIMENT = load_params(PARAMS).tracking.experiment
-PORT = 5000  # what users know of MLflow
+PORT = 5000  # MLflow's default
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which one training was recorded."""
+    """A checkout with one recorded training."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copy(PARAMS, folder)
     with pytest.MonkeyPatch.context() as environment:
@@ -45,26 +45,26 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def view(store: Store, page: str) -> dict:
-    """What MLflow reads when it opens the page: the state that the page's address names."""
+    """The state that MLflow loads when it opens the page."""
     experiment = store.client.get_experiment(page.split("/")[2])
     key = page.split("viewStateShareKey=")[1]
     return json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
 
 
-def test_the_page_belongs_to_the_experiment_of_params_yaml(store: Store):
-    page = prepare_view(store, EXPERIMENT)
+def test_page_is_of_experiment_in_params_yaml(store: Store):
+    page = save_view(store, EXPERIMENT)
     assert store.client.get_experiment(page.split("/")[2]).name == EXPERIMENT
     assert "workflowType=machine_learning" in page
 
 
-def test_every_setting_among_the_columns_is_one_of_params_yaml(store: Store):
-    columns = view(store, prepare_view(store, EXPERIMENT))["selectedColumns"]
+def test_columns_of_settings_exist_in_params_yaml(store: Store):
+    columns = view(store, save_view(store, EXPERIMENT))["selectedColumns"]
     shown = {column.split("`")[1] for column in columns if column.startswith("params.")}
     assert {"dataset", "model"} < shown <= load_params(PARAMS).flat().keys()
 
 
-def test_every_chart_has_a_section_and_each_name_is_used_once(store: Store):
-    state = view(store, prepare_view(store, EXPERIMENT))
+def test_charts_have_sections_and_unique_names(store: Store):
+    state = view(store, save_view(store, EXPERIMENT))
     sections = [section["uuid"] for section in state["compareRunSections"]]
     charts = [chart["uuid"] for chart in state["compareRunCharts"]]
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == set(sections)
@@ -72,21 +72,21 @@ def test_every_chart_has_a_section_and_each_name_is_used_once(store: Store):
     assert len(set(charts)) == len(charts)
 
 
-def test_previews_are_those_of_the_last_step_of_the_newest_training(store: Store):
-    state = view(store, prepare_view(store, EXPERIMENT))
+def test_preview_chart_shows_last_step_of_newest_run(store: Store):
+    state = view(store, save_view(store, EXPERIMENT))
     (preview,) = (c for c in state["compareRunCharts"] if c.get("imageKeys") == ["preview"])
     assert preview["step"] == 30
 
 
-def test_an_experiment_without_runs_has_a_page(store: Store):
-    assert view(store, prepare_view(store, "empty"))["compareRunCharts"]
+def test_view_of_experiment_without_runs(store: Store):
+    assert view(store, save_view(store, "empty"))["compareRunCharts"]
 
 
 @pytest.fixture
 def taken_port():
-    """Port 5000, taken by somebody else."""
+    """Port 5000, in use by another program."""
     with socket.socket() as taken:
-        with contextlib.suppress(OSError):  # it is taken already
+        with contextlib.suppress(OSError):  # already in use
             taken.bind(("127.0.0.1", PORT))
             taken.listen()
         yield PORT
@@ -99,10 +99,10 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def started(root: Path, **more: str) -> Iterator[subprocess.Popen]:
-    """`make ui`, without make, as in a terminal: Ctrl-C reaches its whole process group."""
+    """`liquidgen ui` as in a terminal, where Ctrl-C reaches the whole process group."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore Ctrl-C
     process = subprocess.Popen(
-        [sys.executable, "-m", "liquidgen.cli.ui"],
+        [sys.executable, "-m", "liquidgen", "ui"],
         cwd=root,
         env=environment(**more),
         stdout=subprocess.PIPE,
@@ -113,32 +113,33 @@ def started(root: Path, **more: str) -> Iterator[subprocess.Popen]:
     try:
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):  # it has ended, as it should
+        with contextlib.suppress(ProcessLookupError):  # already ended, as it should
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
-def told_until(line: str, process: subprocess.Popen) -> str:
-    """What the process says before a line."""
-    told = ""
-    for said in process.stdout:
-        if said.startswith(line):
-            return told
-        told += said
-    raise AssertionError(f"it ended without {line!r}: {told}")
+def output_before(line: str, process: subprocess.Popen) -> str:
+    """What the process prints before a line."""
+    output = ""
+    for printed in process.stdout:
+        if printed.startswith(line):
+            return output
+        output += printed
+    raise AssertionError(f"it ended without {line!r}: {output}")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the list of processes of Linux")
-def test_the_server_shows_the_runs_on_loopback_and_ends_with_ctrl_c(root: Path, taken_port: int):
+def test_server_on_loopback_ends_with_ctrl_c(root: Path, taken_port: int):
     browser, opened = root / "browser", root / "opened.txt"
     browser.write_text(f'#!/bin/sh\necho "$1" > "{opened}"\n')
     browser.chmod(0o755)
     with started(root, BROWSER=str(browser)) as server:
-        told = told_until("stop with Ctrl-C", server)
-        assert f"port {taken_port} is taken" in told
-        page = told.split("table of runs:")[1].split()[0]
+        output = output_before("stop with Ctrl-C", server)
+        assert f"port {taken_port} is in use" in output
+        page = output.split("table of runs:")[1].split()[0]
         assert opened.read_text().strip() == page
-        address, port = page.split("/#/")[0], int(page.split(":")[2].split("/")[0])
+        address = page.split("/#/")[0]
+        port = int(page.split(":")[2].split("/")[0])
         assert run_names(address, page.split("/experiments/")[1].split("/")[0]) == ["first"]
         assert listening(port) == {"127.0.0.1"}
         os.killpg(server.pid, signal.SIGINT)
@@ -151,7 +152,7 @@ def test_the_server_shows_the_runs_on_loopback_and_ends_with_ctrl_c(root: Path, 
 
 
 def run_names(address: str, experiment: str) -> list[str]:
-    """Names of an experiment's runs, as a server tells them, without the starts of their ids."""
+    """Names of an experiment's runs on a server, without the starts of their ids."""
     query = json.dumps({"experiment_ids": [experiment]}).encode()
     header = {"Content-Type": "application/json"}
     search = urllib.request.Request(f"{address}/api/2.0/mlflow/runs/search", query, header)
@@ -160,17 +161,18 @@ def run_names(address: str, experiment: str) -> list[str]:
 
 
 def listening(port: int) -> set[str]:
-    """Addresses of this machine at which something listens on a port, from Linux's table."""
+    """Local addresses at which something listens on a port, from Linux's table."""
     found = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        address, state = line.split()[1], line.split()[3]
-        host, at = address.split(":")
-        if int(at, 16) == port and state == "0A":
+        address = line.split()[1]
+        state = line.split()[3]
+        host, listened = address.split(":")
+        if int(listened, 16) == port and state == "0A":
             found.add(socket.inet_ntoa(bytes.fromhex(host)[::-1]))
     return found
 
 
-def test_a_store_out_of_reach_is_one_line(root: Path):
+def test_unreachable_store_is_one_line(root: Path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -178,4 +180,4 @@ def test_a_store_out_of_reach_is_one_line(root: Path):
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     _, error = output.strip().splitlines()
-    assert error.startswith(f"error: MLflow does not open {uri}: ")
+    assert error.startswith(f"error: MLflow cannot open {uri}: ")

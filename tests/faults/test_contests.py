@@ -75,7 +75,7 @@ def test_of_a_bare_trainer_and_dvc_one_is_refused_and_the_other_ends_as_ever(
 def test_two_dvc_at_once_train_once(trained: Checkout, finished: Checkout):
     with paused_in_training(trained, "dvc", "repro", *ANEW):
         listed = (trained.root / ".dvc/tmp/rwlock").read_bytes()
-        trained.run("python", "-m", "liquidgen.cli.repair", check=True)  # even then
+        trained.run("python", "-m", "liquidgen", "repair", check=True)  # even then
         assert (trained.root / ".dvc/tmp/rwlock").read_bytes() == listed
         code, said = struck(trained, None, "train")
         assert code != 0

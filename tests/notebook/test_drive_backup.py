@@ -1,4 +1,4 @@
-"""A backup brings a training back on a fresh machine, and mirrors whole files only."""
+"""A backup restores a training on a fresh machine."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ CONTENT = {
     "data/latents/a/train-1.tar": "more",
     "work/train/key/metrics.jsonl": "points",
     "work/train/key/step-1.safetensors": "state",
-    "work/kept/raw-a.json": "{}",
+    "work/cache/raw-a.json": "{}",
     "metrics/train.json": "{}",
     "mlruns/liquidgen/run/artifacts/grid.png": "picture",
 }
@@ -36,7 +36,7 @@ def read(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A folder in which somebody trained."""
+    """The folder of a training."""
     folder = write(tmp_path / "work", CONTENT)
     with sqlite3.connect(folder / "mlflow.db") as database:
         database.execute("create table runs (name text)")
@@ -47,12 +47,12 @@ def work(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def drive(work: Path, tmp_path: Path) -> Path:
-    """The copy of it."""
+    """Its backup."""
     Backup(tmp_path / "drive", work).save()
     return tmp_path / "drive"
 
 
-def test_a_fresh_machine_gets_everything_back(drive: Path, tmp_path: Path):
+def test_fresh_machine_gets_everything_back(drive: Path, tmp_path: Path):
     Backup(drive, tmp_path / "fresh")
     assert read(tmp_path / "fresh") == CONTENT
     with sqlite3.connect(tmp_path / "fresh/mlflow.db") as database:
@@ -60,7 +60,7 @@ def test_a_fresh_machine_gets_everything_back(drive: Path, tmp_path: Path):
     database.close()
 
 
-def test_what_the_machine_has_is_not_replaced(work: Path, drive: Path):
+def test_restore_does_not_replace_existing_units(work: Path, drive: Path):
     newer = write(work, {"work/train/key/step-2.safetensors": "newer"})
     (work / "work/train/key/step-1.safetensors").unlink()
     shutil.rmtree(work / "data/raw")
@@ -70,7 +70,7 @@ def test_what_the_machine_has_is_not_replaced(work: Path, drive: Path):
 
 
 @pytest.mark.parametrize("name", ["train-1.tar", "step-1.safetensors"])
-def test_a_restore_that_breaks_off_costs_neither_side_a_file(
+def test_interrupted_restore_loses_no_file(
     name: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def unplugged(source: Path, target: Path) -> None:
@@ -78,18 +78,17 @@ def test_a_restore_that_breaks_off_costs_neither_side_a_file(
             raise OSError("unplugged")
         copy(source, target)
 
-    copy, fresh = module._copy, tmp_path / "fresh"
+    copy = shutil.copy2
+    fresh = tmp_path / "fresh"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_copy", unplugged)
+        patch.setattr(module.shutil, "copy2", unplugged)
         with pytest.raises(OSError, match="unplugged"):
             Backup(drive, fresh)
     Backup(drive, fresh).save()
     assert read(fresh) == read(drive) == CONTENT
 
 
-def test_later_checkpoints_of_the_copy_come_to_a_training_that_began_without_it(
-    work: Path, drive: Path, tmp_path: Path
-):
+def test_restore_brings_newer_checkpoints(work: Path, drive: Path, tmp_path: Path):
     later = write(drive, {"work/train/key/step-9.safetensors": "later"})
     Backup(drive, work).save()
     for folder in (later, work):
@@ -97,7 +96,7 @@ def test_later_checkpoints_of_the_copy_come_to_a_training_that_began_without_it(
         assert read(folder)["work/train/key/step-1.safetensors"] == "state"
 
 
-def test_replaced_files_leave_the_copy_and_other_trainings_stay_in_it(work: Path, drive: Path):
+def test_save_deletes_replaced_files_and_keeps_other_units(work: Path, drive: Path):
     write(work, {"work/train/key/step-2.safetensors": "newer"})
     (work / "work/train/key/step-1.safetensors").unlink()
     shutil.rmtree(work / "data/raw/a")
@@ -112,42 +111,67 @@ def test_replaced_files_leave_the_copy_and_other_trainings_stay_in_it(work: Path
     assert found["data/raw/a/train.parquet"] == "raw"
 
 
-def test_files_that_are_being_written_are_not_copied(work: Path, tmp_path: Path):
+def test_save_skips_unfinished_files(work: Path, tmp_path: Path):
     write(work, {"work/train/.key.lock": "", "work/train/key/.step-3.safetensors.7.tmp": "half"})
     Backup(tmp_path / "drive", work).save()
     assert read(tmp_path / "drive") == CONTENT
 
 
-def test_unchanged_files_are_not_copied_again(
-    work: Path, drive: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_save_skips_unchanged_files(work: Path, drive: Path, monkeypatch: pytest.MonkeyPatch):
     copied = []
-    copy = module._copy
-    monkeypatch.setattr(module, "_copy", lambda a, b: (copied.append(a.name), copy(a, b)))
+    copy = shutil.copy2
+    monkeypatch.setattr(module.shutil, "copy2", lambda a, b: (copied.append(a.name), copy(a, b)))
     backup = Backup(drive, work)
     os.utime(work / "metrics/train.json", (0, 0))
     backup.save()
     assert copied == ["train.json", ".mlflow.db.part"]
 
 
-def test_it_saves_now_and_then_during_a_training(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_callback_saves_periodically(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     backup = Backup(tmp_path / "drive", work)
     backup.log_metrics({"loss": 1.0}, 1)
     assert not (tmp_path / "drive").exists()
-    monkeypatch.setattr(module, "EVERY", -1.0)
+    monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
     backup.log_metrics({"loss": 1.0}, 2)
     assert read(tmp_path / "drive") == CONTENT
 
 
-def test_a_save_that_failed_is_not_tried_again_at_every_point(
+def test_failed_save_is_not_repeated_at_every_step(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "drive").write_text("no folder")
-    backup, start = Backup(tmp_path / "drive", work), module.time.monotonic()
+    backup = Backup(tmp_path / "drive", work)
+    start = module.time.monotonic()
     clock = iter([start + 700, start + 701, start + 800])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     with pytest.raises(OSError, match="drive"):
         backup.log_metrics({"loss": 1.0}, 1)
     backup.log_metrics({"loss": 1.0}, 2)
+
+
+def test_restore_without_local_checkpoints_brings_all(work: Path, drive: Path):
+    """Also if the training's folder exists already, such as after a start that was interrupted."""
+    (work / "work/train/key/step-1.safetensors").unlink()
+    Backup(drive, work).save()
+    for folder in (work, drive):
+        assert read(folder)["work/train/key/step-1.safetensors"] == "state"
+
+
+def test_interrupted_save_leaves_no_half_file(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A file of the backup is the old or the new one, never a part of it."""
+
+    def cut(source: Path, target: Path) -> None:
+        Path(target).write_text("half")
+        raise OSError("unplugged")
+
+    backup = Backup(tmp_path / "drive", work)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "copy2", cut)
+        with pytest.raises(OSError, match="unplugged"):
+            backup.save()
+    Backup(tmp_path / "drive", tmp_path / "fresh")
+    assert read(tmp_path / "fresh") == {}
+    backup.save()
+    assert read(tmp_path / "drive") == CONTENT

@@ -1,4 +1,4 @@
-"""The Colab notebook runs from top to bottom on the embedded default, with small settings."""
+"""The Colab notebook runs from top to bottom with small settings."""
 
 import ast
 import os
@@ -24,7 +24,6 @@ batch_size = 16
 guidance_scales = [1.0, 3.0]
 settings = {settings}
 """
-OWN = ("folder", "parquet")
 Notebook = nbformat.NotebookNode
 
 
@@ -34,7 +33,7 @@ def notebook() -> Notebook:
 
 
 def parameters(notebook: Notebook) -> int:
-    """The place of the cell that others may be put behind, as papermill does."""
+    """Index of the cell tagged `parameters`, after which papermill inserts other values."""
     tagged = [i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
     return tagged[0]
@@ -42,7 +41,7 @@ def parameters(notebook: Notebook) -> int:
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Notebook, Path]:
-    """The notebook after a run, and the folder in which it ran."""
+    """The notebook with the outputs of a run, and the folder in which it ran."""
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, 4)
     for cell in notebook.cells:
@@ -67,12 +66,12 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Notebook, Path]:
 
 
 def outputs(notebook: Notebook, part: str, kind: str) -> list:
-    """Outputs of a kind of the cell that has a part in its source."""
+    """Outputs of one MIME type of the cell whose source contains `part`."""
     (cell,) = (c for c in notebook.cells if c.cell_type == "code" and part in c.source)
     return [one["data"][kind] for one in cell.outputs if kind in one.get("data", {})]
 
 
-def test_it_trains_and_leaves_a_model_and_a_card(executed: tuple[Notebook, Path]):
+def test_run_leaves_model_and_card(executed: tuple[Notebook, Path]):
     notebook, folder = executed
     assert (folder / "data/models/procedural-32-builtin-nano-liquid/model.json").exists()
     assert (folder / "pipeline/README.md").read_text().startswith("---\n")
@@ -81,9 +80,9 @@ def test_it_trains_and_leaves_a_model_and_a_card(executed: tuple[Notebook, Path]
     assert "train: 10 steps in" in printed
 
 
-def test_the_curve_and_the_newest_grid_are_shown_while_it_trains(executed: tuple[Notebook, Path]):
+def test_training_shows_curve_and_newest_grid(executed: tuple[Notebook, Path]):
     shown = outputs(executed[0], "model = train(config", "image/png")
-    assert len(shown) == 2  # each in one place, renewed
+    assert len(shown) == 2  # each updated in place
     texts = outputs(executed[0], "model = train(config", "text/plain")
     assert not any("waiting for" in text for text in texts)
 
@@ -93,7 +92,7 @@ def test_samples_by_class_and_guidance_are_shown(executed: tuple[Notebook, Path]
     assert len(picture) > 1000
 
 
-def test_runs_are_compared_in_a_table_and_a_plot(executed: tuple[Notebook, Path]):
+def test_runs_are_compared_in_table_and_plot(executed: tuple[Notebook, Path]):
     (table,) = outputs(executed[0], "search_runs", "text/html")
     for name in ("run", "model", "validation loss", "procedural-32-builtin-nano-liquid"):
         assert name in table
@@ -107,7 +106,7 @@ def test_no_cell_warns_or_fails(executed: tuple[Notebook, Path]):
             assert "Warning" not in output.get("text", ""), output.text
 
 
-def test_an_interrupted_training_is_backed_up(notebook: Notebook, monkeypatch: pytest.MonkeyPatch):
+def test_interrupted_training_is_backed_up(notebook: Notebook, monkeypatch: pytest.MonkeyPatch):
     def interrupted(config: object, callbacks: list) -> None:
         assert backup in callbacks
         raise SystemExit("stopped at step 7")
@@ -123,7 +122,7 @@ def test_an_interrupted_training_is_backed_up(notebook: Notebook, monkeypatch: p
     backup.save.assert_called_once_with()
 
 
-def test_the_stored_notebook_has_one_output_a_picture_and_no_counts(notebook: Notebook):
+def test_stored_notebook_has_one_image_and_no_counts(notebook: Notebook):
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     stored = [output for cell in code for output in cell.outputs]
@@ -132,7 +131,8 @@ def test_the_stored_notebook_has_one_output_a_picture_and_no_counts(notebook: No
     assert NOTEBOOK.stat().st_size < 300_000
 
 
-def test_choices_of_the_forms_are_blocks_and_defaults_of_params_yaml(notebook: Notebook):
+def test_form_has_presets_and_defaults_of_params_yaml(notebook: Notebook):
+    """A form may lack presets: other names can be typed."""
     source = notebook.cells[parameters(notebook)].source
     values = dict(re.findall(r"^(\w+) = ([^#\n]+?) +#", source, re.MULTILINE))
     values = {name: ast.literal_eval(value) for name, value in values.items()}
@@ -143,9 +143,5 @@ def test_choices_of_the_forms_are_blocks_and_defaults_of_params_yaml(notebook: N
         assert values[key] == RAW["train"][key]
     choices = dict(re.findall(r"^(\w+) = .*# @param (\[.*?\])", source, re.MULTILINE))
     for name, key in keys.items():
-        assert ast.literal_eval(choices[name]) == [*usable(RAW[BLOCKS[key]])], name
-
-
-def usable(group: dict) -> dict:
-    """Blocks that need no files of one's own."""
-    return {name: block for name, block in group.items() if block.get("kind") not in OWN}
+        assert set(ast.literal_eval(choices[name])) <= RAW[BLOCKS[key]].keys(), name
+        assert re.search(rf"^{name} = .*{{allow-input: true}}$", source, re.MULTILINE), name

@@ -1,4 +1,4 @@
-"""LiquidGenPipeline: the pictures of the stage sample, saved, published, and loaded again."""
+"""LiquidGenPipeline: images equal those of the stage sample; save, publish, load."""
 
 import io
 import json
@@ -19,19 +19,19 @@ from huggingface_hub import ModelCard, constants, hf_api
 from PIL import Image
 from safetensors.torch import load_file
 
-from liquidgen import LiquidGenPipeline, pipeline
+from liquidgen import LiquidGenPipeline
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import SampleSettings
 from liquidgen.flow.solvers import SOLVERS
 from liquidgen.images.raw import RawDataset
 from liquidgen.models.model_folder import load_model, save_model
-from liquidgen.pipeline import hub_io
+from liquidgen.pipeline import hub_io, pipeline
 from liquidgen.pipeline.card import model_card, read_scores
 from liquidgen.stages.sample.sample import sample
 from liquidgen.utils.errors import UserError
 
 NUM = 7
-# of diffusers, which hands a tensor to NumPy
+# diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -54,40 +54,40 @@ def saved(pipe: LiquidGenPipeline, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def drawn(pipe: LiquidGenPipeline, *arguments: object, **options: object) -> np.ndarray:
-    """Pictures (N, S, S, 3) in few steps."""
+    """Images (N, S, S, 3), drawn in two steps."""
     images = pipe(*arguments, **{"num_steps": 2} | options).images
     return np.stack([np.asarray(image) for image in images]).astype(int)
 
 
 def staged(model: Path, folder: Path, **changes: object) -> np.ndarray:
-    """Pictures of the stage sample."""
-    few = {"num_images": NUM, "batch_size": 3, "solver": "euler", "num_steps": 2, "seed": 0}
-    settings = SampleSettings(**few | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
+    """Images of the stage sample."""
+    defaults = {"num_images": NUM, "batch_size": 3, "solver": "euler", "num_steps": 2, "seed": 0}
+    settings = SampleSettings(**defaults | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
     sample(model, folder, settings=settings, device=torch.device("cpu"))
     records = RawDataset(folder).records("samples")
     return np.stack([np.asarray(Image.open(io.BytesIO(one.data))) for one in records]).astype(int)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_pictures_are_those_of_the_stage_sample(pipe, model, tmp_path, solver):
+def test_images_equal_those_of_stage_sample(pipe, model, tmp_path, solver):
     stage = staged(model, tmp_path / "samples", solver=solver)
     options = {"guidance_scale": 2.0, "solver": solver, "batch_size": 3}
     assert np.array_equal(drawn(pipe, num_images=NUM, **options), stage)
 
 
-def test_the_pictures_of_a_model_without_classes_are_those_of_the_stage(unconditional, tmp_path):
+def test_unconditional_images_equal_those_of_stage_sample(unconditional, tmp_path):
     stage = staged(unconditional, tmp_path / "samples", batch_size=NUM)
     found = drawn(load(unconditional), num_images=NUM)
     assert np.array_equal(found, stage)
 
 
-def test_a_saved_pipeline_draws_the_same(pipe, saved):
+def test_saved_pipeline_draws_the_same(pipe, saved):
     loaded = load(saved)
     assert loaded.classes == CLASSES
     assert np.array_equal(drawn(loaded, seed=5), drawn(pipe, seed=5))
 
 
-def test_a_pipeline_is_saved_without_pickle_and_without_paths_of_this_machine(model, saved):
+def test_save_writes_no_pickle_and_no_local_paths(model, saved):
     names = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
     assert names == {
         "README.md",
@@ -105,7 +105,7 @@ def test_a_pipeline_is_saved_without_pickle_and_without_paths_of_this_machine(mo
         assert str(Path.home()) not in text
 
 
-def test_a_pipeline_saved_twice_is_the_same(saved, tmp_path):
+def test_save_twice_is_the_same(saved, tmp_path):
     load(saved).save_pretrained(tmp_path / "again")
     for path in saved.rglob("*.safetensors"):
         again = load_file(tmp_path / "again" / path.relative_to(saved))
@@ -114,8 +114,8 @@ def test_a_pipeline_saved_twice_is_the_same(saved, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
 
 
-def test_a_pipeline_is_loaded_where_only_the_library_is(saved, tmp_path):
-    """In a new process, through the class's name in model_index.json alone."""
+def test_load_in_new_process_outside_checkout(saved, tmp_path):
+    """By the names of classes and modules in model_index.json alone."""
     code = f"import liquidgen; print(liquidgen.LiquidGenPipeline.from_pretrained({str(saved)!r}))"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -128,35 +128,33 @@ def test_a_pipeline_is_loaded_where_only_the_library_is(saved, tmp_path):
     assert "LiquidNet" in done.stdout
 
 
-def test_a_pipeline_that_has_drawn_in_half_precision_saves_the_weights_that_were_loaded(
-    saved, tmp_path, monkeypatch
-):
+def test_save_after_half_precision_call_keeps_weights(saved, tmp_path, monkeypatch):
     pipe = load(saved)
     monkeypatch.setattr(pipeline, "working_dtype", lambda precision, device: torch.bfloat16)
-    in_half = drawn(pipe, seed=5)
+    half = drawn(pipe, seed=5)
     monkeypatch.undo()
-    assert not np.array_equal(in_half, drawn(pipe, seed=5))
+    assert not np.array_equal(half, drawn(pipe, seed=5))
     pipe.save_pretrained(tmp_path / "again")
     for path in saved.rglob("*.safetensors"):
         again = load_file(tmp_path / "again" / path.relative_to(saved))
         assert all(torch.equal(again[name], value) for name, value in load_file(path).items())
 
 
-def test_classes_are_asked_for_by_name_or_id(pipe):
+def test_classes_by_name_or_id(pipe):
     named = drawn(pipe, ["dots", "hills"])
     assert np.array_equal(named, drawn(pipe, [2, 0]))
     assert np.array_equal(named, drawn(pipe, ["dots", 0]))
     assert not np.array_equal(named[0], named[1])
 
 
-def test_one_class_is_drawn_as_often_as_asked(pipe):
+def test_one_class_with_several_images(pipe):
     images = drawn(pipe, "marble", num_images=3)
     assert images.shape == (3, IMAGE_SIZE, IMAGE_SIZE, 3)
     assert len({image.tobytes() for image in images}) == 3
     assert drawn(pipe).shape[0] == len(CLASSES)
 
 
-def test_each_image_has_a_seed_of_its_own(pipe):
+def test_each_image_has_its_own_seed(pipe):
     many = drawn(pipe, "hills", num_images=4, seed=9)
     one = drawn(pipe, "hills", num_images=1, seed=[(9, 2)])
     assert abs(one[0] - many[2]).max() <= 1  # another batch size may round otherwise
@@ -166,24 +164,24 @@ def test_each_image_has_a_seed_of_its_own(pipe):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_an_image_is_the_same_at_any_batch_size(pipe, batch_size):
+def test_images_do_not_depend_on_batch_size(pipe, batch_size):
     found = drawn(pipe, num_images=NUM, batch_size=batch_size)
     assert abs(found - drawn(pipe, num_images=NUM)).max() <= 1
 
 
-def test_the_scheduler_may_be_exchanged_as_in_any_pipeline_of_diffusers(pipe, model):
+def test_scheduler_can_be_replaced(pipe, model):
     other = load(model)
     other.scheduler = SOLVERS["dpm"]()
     assert isinstance(other.scheduler, DPMSolverMultistepScheduler)
     assert np.array_equal(drawn(other, seed=1), drawn(pipe, seed=1, solver="dpm"))
 
 
-def test_the_bar_counts_the_calls_of_the_model(model, capsys):
+def test_progress_bar_counts_model_calls(model, capsys):
     LiquidGenPipeline.from_pretrained(model)(num_images=4, num_steps=3, batch_size=2, solver="heun")
     assert "10/10" in capsys.readouterr().err  # two batches, twice each step but the last
 
 
-def test_defaults_are_those_of_params_yaml():
+def test_defaults_equal_params_yaml():
     section = load_params(PROJECT / "params.yaml").sample
     defaults = (pipeline.SOLVER, pipeline.NUM_STEPS, pipeline.GUIDANCE_SCALE)
     assert defaults == (section.solver, section.num_steps, section.guidance_scale)
@@ -208,18 +206,18 @@ def test_defaults_are_those_of_params_yaml():
         ({"seed": [0, (3, -1), 0]}, "seed: (3, -1); must be at least 0"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_line(pipe, arguments, rule):
+def test_invalid_arguments_are_one_line(pipe, arguments, rule):
     with pytest.raises(UserError, match=re.escape(rule)) as refused:
         pipe(**arguments)
     assert "\n" not in str(refused.value)
 
 
-def test_classes_of_a_model_that_has_none_are_refused(unconditional):
+def test_classes_of_unconditional_model_are_refused(unconditional):
     with pytest.raises(UserError, match="'hills', but the model has no classes"):
         load(unconditional)("hills")
 
 
-def test_a_model_without_null_labels_draws_unguided_unless_guidance_is_asked_for(tmp_path):
+def test_model_without_null_labels_is_unguided(tmp_path):
     untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
     save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
     pipe = load(tmp_path / "model")
@@ -228,14 +226,14 @@ def test_a_model_without_null_labels_draws_unguided_unless_guidance_is_asked_for
         pipe(guidance_scale=2.0)
 
 
-def test_half_precision_is_refused(model):
+def test_half_precision_network_is_refused(model):
     half = load(model)
     half.liquidnet.half()
     with pytest.raises(UserError, match=r"in torch.float16; use `.to\(torch.float32\)`"):
         half()
 
 
-def test_a_damaged_model_folder_is_refused(model, tmp_path):
+def test_damaged_model_folder_is_refused(model, tmp_path):
     shutil.copytree(model, tmp_path / "model")
     next((tmp_path / "model").rglob("*.safetensors")).write_bytes(b"")
     with pytest.raises(UserError, match="has 0 bytes instead of"):
@@ -248,7 +246,7 @@ SCORES = {
 }
 
 
-def test_the_card_tells_training_scores_and_the_licence_of_the_images(saved):
+def test_card_has_training_scores_and_license(saved):
     card = ModelCard.load(saved / "README.md")
     assert card.data.library_name == "diffusers"
     assert card.data.license == "cc-by-4.0"
@@ -259,7 +257,7 @@ def test_the_card_tells_training_scores_and_the_licence_of_the_images(saved):
     assert "Not evaluated." in card.text
 
 
-def test_a_licence_that_the_hub_does_not_know_is_told_by_its_name():
+def test_card_license_unknown_to_hub_is_given_by_name():
     known = facts(None).model_copy(update={"license": "mixed (for testing only)"})
     card = model_card(known, SCORES)
     assert card.data.license == "other"
@@ -268,7 +266,7 @@ def test_a_licence_that_the_hub_does_not_know_is_told_by_its_name():
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_scores_go_on_the_card_if_they_are_of_these_weights(model, tmp_path, same):
+def test_card_has_scores_only_of_these_weights(model, tmp_path, same):
     folder = tmp_path / "data/models/run"
     shutil.copytree(model, folder)
     digest = load_model(folder)[1].weights.sha256 if same else "0" * 64
@@ -283,22 +281,22 @@ def test_scores_go_on_the_card_if_they_are_of_these_weights(model, tmp_path, sam
     assert (tmp_path / "again/README.md").read_text() == text
 
 
-def test_a_model_folder_near_the_root_has_no_scores():
+def test_model_folder_near_root_has_no_scores():
     assert read_scores(Path("/content/model"), "0" * 64) is None
     assert read_scores(Path("/"), "0" * 64) is None
 
 
-def test_a_pushed_pipeline_is_drawn_from_by_its_name_on_the_hub(hub: StandInHub, pipe, monkeypatch):
+def test_push_then_load_from_hub(hub: StandInHub, pipe, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     url = pipe.push_to_hub("people/liquid")
     assert url.startswith(f"{hub.url}/people/liquid/")
     assert "CC-BY-4.0" in ModelCard.load("people/liquid").text
     loaded = load("people/liquid")
     assert np.array_equal(drawn(loaded, seed=2), drawn(pipe, seed=2))
-    pipe.push_to_hub("people/liquid")  # into the repository that is there
+    pipe.push_to_hub("people/liquid")  # to the existing repository
 
 
-def test_pushing_without_a_token_is_refused_in_one_line(hub: StandInHub, pipe):
+def test_push_without_token_is_one_line(hub: StandInHub, pipe):
     with pytest.raises(UserError, match=r"people/liquid: .* set HF_TOKEN to a token that") as no:
         pipe.push_to_hub("people/liquid")
     assert "\n" not in str(no.value)
@@ -313,9 +311,7 @@ def test_pushing_without_a_token_is_refused_in_one_line(hub: StandInHub, pipe):
         ({"status": 500}, "the hub is in trouble .status 500.; later, run it again"),
     ],
 )
-def test_a_push_that_the_hub_refuses_is_told_in_one_line(
-    hub: StandInHub, pipe, monkeypatch, answer, rule
-):
+def test_push_refused_by_hub_is_one_line(hub: StandInHub, pipe, monkeypatch, answer, rule):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     refused = pytest.raises(UserError, match=f"people/liquid: .*{rule}")
     with hub.fault("api/repos/create", **answer), refused as no:
@@ -324,7 +320,7 @@ def test_a_push_that_the_hub_refuses_is_told_in_one_line(
     assert ("HF_TOKEN" in str(no.value)) == (answer["status"] != 500)
 
 
-def test_a_push_to_a_hub_that_is_away_is_told_in_one_line(hub: StandInHub, pipe, monkeypatch):
+def test_push_to_unreachable_hub_is_one_line(hub: StandInHub, pipe, monkeypatch):
     monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"the hub cannot be reached .*run it again") as no:
         pipe.push_to_hub("people/liquid", token="hf_secret")
@@ -335,7 +331,7 @@ def test_a_push_to_a_hub_that_is_away_is_told_in_one_line(hub: StandInHub, pipe,
     assert "\n" not in str(no.value)
 
 
-def test_a_push_to_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, pipe, monkeypatch):
+def test_push_to_hanging_hub_is_one_line(hub: StandInHub, pipe, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr(hub_io, "SILENCE", 0.5)
     refused = pytest.raises(UserError, match=r"the hub cannot be reached .*timed out.*run it again")
@@ -345,15 +341,13 @@ def test_a_push_to_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, pipe, m
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "bad name", ""])
-def test_a_name_that_no_repository_can_have_is_refused_in_one_line(hub: StandInHub, pipe, name):
+def test_push_to_invalid_name_is_one_line(hub: StandInHub, pipe, name):
     with pytest.raises(UserError, match=f"'{name}': no name of a repository; .*owner/name") as no:
         pipe.push_to_hub(name, token="hf_secret")
     assert "\n" not in str(no.value)
 
 
-def test_no_code_and_no_pickle_of_a_repository_is_downloaded(
-    hub: StandInHub, saved, tmp_path, monkeypatch
-):
+def test_load_downloads_no_code_and_no_pickle(hub: StandInHub, saved, tmp_path, monkeypatch):
     shutil.copytree(saved, tmp_path / "served")
     (tmp_path / "served/pipeline.py").write_text("raise SystemExit")
     (tmp_path / "served/liquidnet/diffusion_pytorch_model.bin").write_bytes(b"pickle")
@@ -364,7 +358,7 @@ def test_no_code_and_no_pickle_of_a_repository_is_downloaded(
 
 
 @pytest.mark.parametrize("effect", [{"stall": True}, {"silent": True, "after": 10}])
-def test_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, saved, monkeypatch, effect: dict):
+def test_load_from_hanging_hub_is_one_line(hub: StandInHub, saved, monkeypatch, effect: dict):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     hub.model("people/liquid", saved)
     with hub.fault("/revision/", **effect), pytest.raises(UserError, match="timed out") as refused:
@@ -374,17 +368,23 @@ def test_a_hub_that_hangs_is_told_in_one_line(hub: StandInHub, saved, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["people/none", "no/such/folder", "nothing here"])
-def test_a_name_that_is_neither_here_nor_on_the_hub_is_refused_in_one_line(
-    hub: StandInHub, name: str
-):
+def test_load_of_unknown_name_is_one_line(hub: StandInHub, name: str):
     with pytest.raises(UserError, match=f"{name}: no such folder, and the hub .*; corr") as refused:
         load(name)
     assert "\n" not in str(refused.value)
 
 
-def test_a_folder_of_another_pipeline_is_refused(tmp_path):
+def test_load_of_other_pipeline_is_refused(tmp_path):
     with pytest.raises(UserError, match="no LiquidGen model, but neither"):
         load(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(UserError, match="no LiquidGen model, but FluxPipeline; give another"):
         load(tmp_path)
+
+
+def test_names_in_model_index_do_not_change(saved):
+    """They are the format of saved pipelines: a renamed module or key would not load them."""
+    index = json.loads((saved / "model_index.json").read_bytes())
+    assert index["_class_name"] == "LiquidGenPipeline"
+    assert index["liquidnet"] == ["liquidgen.models.liquidnet", "LiquidNet"]
+    assert {"facts", "scores", "autoencoder", "scheduler"} < index.keys()

@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.checkout import Checkout
 from helpers.faults.kills import MOMENTS, AtTime, InWrite, struck
 from helpers.faults.outcome import outcome
-from liquidgen.cli.repair import Holder, holders, lock_is_readable
+from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 
 SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT]
 VICTIMS = [("dvc",), ("stage",), ("dvc", "stage"), ("stage", "dvc"), ("group",)]
@@ -24,10 +24,10 @@ SETTINGS = {  # a save a step, a point a step: as many chances as possible to lo
 def stumbles(root: Path) -> bool:
     """Whether a kill within DVC's own write, or a number used again, stops the next `dvc repro`."""
     try:
-        listed = holders(root / ".dvc/tmp/rwlock").values()
+        states = read_rwlock(root / RWLOCK).values()
     except ValueError:
         return True
-    return Holder.STRANGER in listed or not lock_is_readable(root / "dvc.lock")
+    return ProcessState.REUSED in states or not is_whole_lock(root / DVC_LOCK)
 
 
 class Campaign:
@@ -71,9 +71,8 @@ class Campaign:
     def repro(self, fault: InWrite | AtTime | None) -> tuple[int, str]:
         """Train, with nothing cleared away but what DVC itself would stumble over."""
         if stumbles(self.checkout.root):
-            print(
-                self.checkout.run("python", "-m", "liquidgen.cli.repair", check=True).stderr, end=""
-            )
+            repaired = self.checkout.run("python", "-m", "liquidgen", "repair", check=True)
+            print(repaired.stderr, end="")
         return struck(self.checkout, fault, "train")
 
     def in_save(self) -> InWrite:

@@ -1,4 +1,4 @@
-"""What the stage download does, recorded: images of the selected dataset, as they are."""
+"""Main function of the stage download."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from liquidgen.tracking import open_run
 
 
 def main(params: Params, root: Path) -> str:
-    """Fill data/raw/<dataset>."""
+    """Write the images of the selected dataset into data/raw/<dataset>, and record the run."""
     name = params.selectors.dataset
     recorded = params.flat("dataset", "download")
     with open_run(root, params.tracking.experiment, "download", name=name, params=recorded) as run:

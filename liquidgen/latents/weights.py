@@ -167,7 +167,10 @@ def read_weights(folder: Path, class_name: str) -> "torch.nn.Module":
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder / WEIGHTS}: unreadable ({reason}); download it again") from None
+        raise UserError(
+            f"{folder / WEIGHTS}: unreadable ({reason}); download it again (`hf cache rm` removes "
+            "a copy in the hub's cache)"
+        ) from None
     if info["missing_keys"]:
         raise UserError(
             f"{folder / WEIGHTS}: lacks {len(info['missing_keys'])} weights that config.json asks"

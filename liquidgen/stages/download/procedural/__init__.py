@@ -8,7 +8,7 @@ from PIL import Image
 
 from liquidgen.utils.errors import UserError
 
-from .abstract import color_fields, concentric_circles, marble, neoplastic_grid
+from .abstract import colour_fields, concentric_circles, marble, neoplastic_grid
 from .canvas import Canvas
 from .dots import pointillism
 from .landscapes import hills, seascape
@@ -20,7 +20,7 @@ STYLES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
     for style in (
         hills,
         seascape,
-        color_fields,
+        colour_fields,  # spelled so for ever: the name of a style seeds its pictures
         neoplastic_grid,
         concentric_circles,
         starry_night,

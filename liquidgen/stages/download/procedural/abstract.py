@@ -37,7 +37,7 @@ MARBLES = [
 ]
 
 
-def color_fields(canvas, rng):
+def colour_fields(canvas, rng):
     """Two or three soft-edged fields of color hovering on a ground."""
     ground, *fields = FIELDS[rng.integers(len(FIELDS))]
     canvas.fill(ground)

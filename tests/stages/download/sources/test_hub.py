@@ -323,9 +323,7 @@ def test_cut_transfer_ends_whole(
         ({"empty": True}, "a transfer failed (Consistency check failed"),
     ],
 )
-def test_failed_transfer_costs_one_file(
-    effect: dict, rule: str, hub: StandInHub, tmp_path: Path
-):
+def test_failed_transfer_costs_one_file(effect: dict, rule: str, hub: StandInHub, tmp_path: Path):
     block = serve(hub, "paintings", tmp_path / "served")
     names = {split: f"full/{split}/0000.parquet" for split in ("train", "validation", "test")}
     digests = {split: hub.digest_of(block.repo, name) for split, name in names.items()}

@@ -3,17 +3,18 @@
     python -m benchmarks.hub --images 2000
     python -m benchmarks.hub --images 2000 --encode
 
-The hub is the tests' stand-in on this machine, in a process of its own, so that neither a network
-nor its server counts: what is left is what our code and the hub's clients cost. Each way writes raw
-images, as the stage download does, and with --encode the latents of params.yaml, too, in a process
-of its own whose largest resident set is printed beside that of a process that imports the same and
-does nothing. A stream takes the images from files that hold twice as many, and its bytes are
-counted. On Linux.
+The hub is the tests' stand-in on this machine, in a process of its own: no network and no server
+count, only our code and the hub's clients. Each way writes raw images, as the stage download does,
+and with --encode also the latents of params.yaml, in a process of its own. Its largest resident set
+is printed beside that of a process that imports the same modules and does nothing. A stream takes
+the images from files that hold twice as many, and its bytes are counted. `killed` is a stream that
+is killed after half of its time and runs again. Linux only.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,19 +23,23 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).parents[1]
-WAYS = ("idle", "parquet", "download", "stream")
-REPO, FILES, GROUP = "huggan/wikiart", 8, 100
+WAYS = ("idle", "parquet", "download", "stream", "killed")
+REPO = "huggan/wikiart"
+FILES = 8
+GROUP = 100  # rows per row group
 
 
 def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) -> dict[str, float]:
-    """Seconds, MB and images of one way, in this process."""
+    """Measure the seconds, MB and images of one way, in this process."""
+    import datasets
+    import huggingface_hub
+
     from liquidgen.config.params import load_params
     from liquidgen.config.settings import HubSettings, ParquetSettings
-    from liquidgen.hub.snapshot import fetch
-    from liquidgen.images.raw_info import RawInfo
     from liquidgen.stages.download.download import download
 
-    assert fetch
+    assert datasets.IterableDataset
+    assert huggingface_hub.snapshot_download  # imported when first used: not counted here
     params = load_params(ROOT / "params.yaml")
     block = HubSettings(**params.raw["datasets"]["wikiart_stream"])
     half = [f"data/train-{number:05d}-of-00072.parquet" for number in range(FILES // 2)]
@@ -55,35 +60,52 @@ def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) 
     }
     if and_encode:
         from benchmarks.preparation import encode_raw
-    start, info = time.perf_counter(), None
+    print("ready", flush=True)
+    info = None
+    start = time.perf_counter()
     if way != "idle":
-        info: RawInfo = download(settings[way], params.download, folder / "raw", num_workers=0)
+        info = download(settings[way], params.download, folder / "raw", num_workers=0)
     if info and and_encode:
         encode_raw(folder, params)
     seconds = time.perf_counter() - start
-    # not getrusage's: a process inherits that of the one that started it
+    # not getrusage, whose value a process inherits from its parent
     (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
     peak = int(line.split()[1]) * 1024 / 1e6
     count = sum(split.count for split in info.splits.values()) if info else 0
     return {"seconds": seconds, "mb": peak, "images": count}
 
 
-def timed(way: str, source: str, images: int, endpoint: str, and_encode: bool) -> dict[str, float]:
-    """The figures of one way in a fresh process with an empty cache."""
+def timed(
+    way: str, source: str, images: int, endpoint: str, and_encode: bool, kill_after: float = 0
+) -> dict[str, float]:
+    """Measure one way in a new process with an empty cache, after one that is killed, if any."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": folder}
         command = [sys.executable, "-m", "benchmarks.hub", "--way", way, "--source", source]
         command += ["--images", str(images), "--folder", folder, *["--encode"] * and_encode]
+        if kill_after:
+            killed = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stderr=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+            )
+            assert killed.stdout.readline()  # its imports are done
+            time.sleep(kill_after)
+            killed.send_signal(signal.SIGKILL)
+            killed.communicate()
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
     if done.returncode:
         sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    figures = json.loads(done.stdout.splitlines()[-1])
+    return figures | {"seconds": figures["seconds"] + kill_after}
 
 
 def main() -> None:
-    """Print one line a way, of the median of a few rounds in turns."""
+    """Print one line per way: the median of a few rounds in turns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -112,17 +134,19 @@ def main() -> None:
         hub = StandInHub()
         hub.dataset(REPO, folder)
         for revision in hub.repositories["datasets", REPO].revisions.values():
-            assert revision.siblings()  # digests are not computed while a client waits
+            assert revision.siblings()  # computes the digests before a client waits for them
         report(hub, str(direct), options)
 
 
 def report(hub: object, direct: str, options: argparse.Namespace) -> None:
-    """Measure, and print."""
+    """Measure and print."""
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(options.rounds):
         for way in WAYS:
             hub.requests.clear()
-            figures = timed(way, direct, options.images, hub.url, options.encode)
+            half = found["stream"][-1]["seconds"] / 2 if way == "killed" else 0
+            run = "stream" if way == "killed" else way
+            figures = timed(run, direct, options.images, hub.url, options.encode, half)
             figures["brought"] = sum(request.bytes for request in hub.requests) / 1e6
             found[way].append(figures)
     middle = {

@@ -1,1 +1,4 @@
-"""What comes from the Hugging Face hub: found out in seconds, continued when cut, checked."""
+"""Downloads from the Hugging Face hub through `huggingface_hub`: bounded in time, errors in a line.
+
+Nothing here chooses files: what a stage downloads is decided in its own package.
+"""

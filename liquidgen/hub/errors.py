@@ -1,17 +1,27 @@
-"""What the hub refuses or fails to do, in one line with the remedy."""
+"""Errors of the hub and of its client libraries in one line, with what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from json import JSONDecodeError
+from typing import TYPE_CHECKING
 
 from liquidgen.hub.repository import TOKENS, HubRepo
 from liquidgen.utils.errors import UserError
 
-AGAIN = "run it again: what has arrived is kept"
+if TYPE_CHECKING:
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+RETRY_HINT = "run it again"
 
 
 class Unreachable(UserError):
-    """The hub does not answer, or must not be asked; `reason` is the message without what to do."""
+    """The hub does not answer, or offline mode forbids to ask it.
+
+    Attributes:
+        reason: The first part of the message, without what to do.
+    """
 
     def __init__(self, reason: str, rest: str) -> None:
         super().__init__(reason + rest)
@@ -20,45 +30,73 @@ class Unreachable(UserError):
 
 @contextmanager
 def explained(place: HubRepo) -> Iterator[None]:
-    """Turn errors of the hub's clients into one line.
+    """Turn errors of the hub's client libraries into one line.
 
     Raises:
-        Unreachable: no answer, or offline mode.
-        UserError: anything else that the hub answers.
+        Unreachable: No answer, or offline mode.
+        UserError: The hub refuses, or a transfer failed.
     """
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
     try:
         yield
-    except OfflineModeIsEnabled:
-        raise offline(place) from None
-    except HfHubHTTPError as error:
-        raise UserError(_refused(place, error)) from None
-    except httpx2.TransportError as error:
-        raise unreachable(str(error) or type(error).__name__) from None
+    except UserError:
+        raise
+    except Exception as error:
+        if (explanation := _explanation(place, error)) is None:
+            raise
+        raise explanation from None
 
 
 def unreachable(reason: str) -> Unreachable:
-    """The error for a hub that does not answer."""
+    """Return the error for a hub that does not answer."""
     from huggingface_hub import constants
 
     return Unreachable(
         f"{constants.ENDPOINT}: the hub cannot be reached ({reason})",
-        f"; check the connection (and HTTPS_PROXY, HF_ENDPOINT if you set them), then {AGAIN}",
+        f"; check the connection (and HTTPS_PROXY, HF_ENDPOINT if you set them), then {RETRY_HINT}",
     )
 
 
-def offline(place: HubRepo) -> Unreachable:
-    """The error for what is wanted in offline mode and is not there."""
+def waiting_time(response: "httpx2.Response") -> int:
+    """Return the seconds that an answer asks to wait, 0 if it does not say."""
+    asked = response.headers.get("Retry-After", "")
+    return int(asked) if asked.isdigit() else 0
+
+
+def _explanation(place: HubRepo, error: BaseException) -> UserError | None:
+    """Explain an error, or what it was raised from: the libraries wrap most of them."""
+    import httpx2
+    from huggingface_hub import errors
+
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case errors.OfflineModeIsEnabled():
+                return _offline(place)
+            case errors.HfHubHTTPError():
+                return UserError(_refused(place, cause))
+            case httpx2.TransportError():
+                return unreachable(str(cause) or type(cause).__name__)
+            case JSONDecodeError():  # such as a login page of the network
+                return unreachable("something else answers in its place")
+        cause = cause.__cause__
+    # the libraries' own (a file of another size, Xet's) have no number, the system's have one
+    if isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno is None):
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return UserError(f"{place}: a transfer failed ({reason}); {RETRY_HINT}")
+    return None
+
+
+def _offline(place: HubRepo) -> Unreachable:
+    from huggingface_hub import constants
+
     return Unreachable(
         f"{place}: HF_HUB_OFFLINE is set",
-        f", and not all of it is in the cache ({place.cache}); unset it and run it again with a "
-        "connection",
+        f", and not all of it is in the cache ({constants.HF_HUB_CACHE}); unset it and run it "
+        "again with a connection",
     )
 
 
-def _refused(place: HubRepo, error: Exception) -> str:
+def _refused(place: HubRepo, error: "HfHubHTTPError") -> str:
     from huggingface_hub import errors, get_token
 
     status = error.response.status_code
@@ -79,18 +117,15 @@ def _refused(place: HubRepo, error: Exception) -> str:
             f"or set HF_TOKEN to a token that may read it ({TOKENS})"
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
+        seconds = waiting_time(error.response)
+        duration = f" (for another {seconds} s)" if seconds else ""
         return (
-            f"{place.repo}: the hub limits the rate of requests{_waiting_time(error)}; wait, or "
-            f"set HF_TOKEN ({TOKENS}), which allows more, then {AGAIN}"
+            f"{place.repo}: the hub limits the rate of requests{duration}; wait, or set HF_TOKEN "
+            f"({TOKENS}), which allows more, then {RETRY_HINT}"
         )
     if status == HTTPStatus.UNAUTHORIZED:
         return f"{place.repo}: the hub does not accept HF_TOKEN; unset it or make another: {TOKENS}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return f"{place.repo}: the hub is in trouble (status {status}); later, {AGAIN}"
+        return f"{place.repo}: the hub returned status {status}; {RETRY_HINT} later"
     reason = " ".join(str(error.server_message or error).split())
     return f"{place.repo}: the hub refuses (status {status}): {reason}; see {place.page}"
-
-
-def _waiting_time(error: Exception) -> str:
-    seconds = error.response.headers.get("Retry-After", "")
-    return f" (for another {seconds} s)" if seconds.isdigit() else ""

@@ -1,9 +1,7 @@
-"""Names of things on the hub."""
+"""Names and addresses of repositories on the hub."""
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
@@ -16,7 +14,13 @@ TOKENS = "https://huggingface.co/settings/tokens"
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repository at a revision: a branch, a tag, a ref such as refs/convert/parquet, a commit."""
+    """A repository at a revision.
+
+    Attributes:
+        type: Kind of repository.
+        repo: Its name, `owner/name`.
+        revision: A branch, a tag, a ref such as refs/convert/parquet, or a commit.
+    """
 
     type: Literal["dataset", "model"]
     repo: str
@@ -27,24 +31,18 @@ class HubRepo:
 
     @property
     def page(self) -> str:
-        """Where a browser shows the repository."""
+        """Address of the repository's page in a browser."""
         return f"https://huggingface.co/{'datasets/' * (self.type == 'dataset')}{self.repo}"
-
-    @property
-    def cache(self) -> Path:
-        """The repository's folder in the Hugging Face cache."""
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import repo_folder_name
-
-        name = repo_folder_name(repo_id=self.repo, repo_type=self.type)
-        return Path(os.path.expanduser(constants.HF_HUB_CACHE)).resolve() / name
 
 
 def model_folder(address: str) -> tuple[HubRepo, str]:
-    """Place and folder ("" is the root) of an address hf://owner/name@revision/folder of a model.
+    """Parse the address of a model's folder, hf://owner/name@revision/folder.
+
+    Returns:
+        The repository, and the folder in it ("" is the root).
 
     Raises:
-        UserError: it has another form.
+        UserError: The address has another form.
     """
     if not (found := ADDRESS.fullmatch(address)):
         raise UserError(

@@ -3,8 +3,7 @@
 import torch
 
 from liquidgen.config.settings import AutoencoderSettings
-from liquidgen.latents.kinds import KINDS
-from liquidgen.latents.weights import checked_folder, read_weights
+from liquidgen.latents.weights import KINDS, checked_folder, read_weights
 from liquidgen.utils.errors import UserError
 
 MAX_PIXELS_PER_CALL = 2**19  # px: 8 images of 256 px, 128 of 64 px

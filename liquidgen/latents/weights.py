@@ -1,42 +1,72 @@
-"""Where an autoencoder is, whether it is the one of the settings, and its weights."""
+"""Locates, checks and loads the weights of autoencoders."""
 
 import json
-from contextlib import suppress
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liquidgen.config.paths import own_path
 from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.hub.download import cached, download, look_up, shown
 from liquidgen.hub.repository import SCHEME, model_folder
-from liquidgen.hub.snapshot import cached, fetch
-from liquidgen.hub.transfer import SHA256_LENGTH
-from liquidgen.latents.kinds import KINDS
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import file_sha256
 
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "builtin"
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of autoencoders.
+
+    Attributes:
+        class_name: Its name in diffusers, and in config.json.
+        stages: Key in config.json of the widths of the encoder's stages; each stage but the first
+            halves the side.
+        latents_of: Function from the output of `encode` to raw latents.
+    """
+
+    class_name: str
+    stages: str
+    latents_of: Callable[[Any], "torch.Tensor"]
+
+
+KINDS = {
+    "dc": Kind("AutoencoderDC", "encoder_block_out_channels", lambda output: output.latent),
+    "tiny": Kind("AutoencoderTiny", "block_out_channels", lambda output: output.latents),
+    "kl": Kind("AutoencoderKL", "block_out_channels", lambda output: output.latent_dist.mode()),
+}
 
 
 class _Damaged(UserError):
-    """A file that may be another after another download."""
+    """A file that another download may repair."""
 
 
 def weights_digest(settings: AutoencoderSettings) -> str:
-    """SHA-256 of the weights file of `settings`, as `digest` of the loaded autoencoder gives it.
+    """Return the SHA-256 digest of an autoencoder's weights file, without loading it.
 
-    Raises UserError as `load_autoencoder` does.
+    Raises:
+        UserError: The files are not those of the settings, or the hub does not give them.
     """
     return checked_folder(settings)[1]
 
 
 def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
-    """Folder and digest of the weights, after both files were compared with the settings.
+    """Find an autoencoder's folder, and check that it is the one of the settings.
 
-    Raises UserError when they differ, or the hub does not give them.
+    Returns:
+        The folder, and the SHA-256 digest of its weights file.
+
+    Raises:
+        UserError: The files are not those of the settings, or the hub does not give them.
     """
     if settings.path is None:
         return _checked(SHIPPED, settings)
@@ -44,11 +74,21 @@ def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
         return _checked(own_path(settings.path), settings)
     place, inside = model_folder(settings.path)
     names = [f"{inside}/{name}".lstrip("/") for name in (CONFIG, WEIGHTS)]
-    # the copy in the cache first: weights are chosen once, and their digest is compared
-    if (found := cached(place, names)) is not None:
-        with suppress(_Damaged):
-            return _checked(found.folder / inside, settings)
-    return _checked(fetch(place, names).folder / inside, settings)
+    # first the copy in the cache, without a request: stages need it again and again
+    folder = cached(place, place.revision, names)
+    if folder is not None:
+        try:
+            return _checked(folder / inside, settings)
+        except _Damaged:
+            log.warning("%s: the cached copy is another or damaged; downloading it again", place)
+    listing = look_up(place)
+    if missing := [name for name in names if name not in listing.files]:
+        raise UserError(
+            f"{place}: no file {missing[0]!r}; there are: {shown([*listing.files])}; correct "
+            "`path` of the block"
+        )
+    folder = download(place, listing.commit, names, force=folder is not None)
+    return _checked(folder / inside, settings)
 
 
 def _checked(folder: Path, settings: AutoencoderSettings) -> tuple[Path, str]:
@@ -60,21 +100,18 @@ def _checked(folder: Path, settings: AutoencoderSettings) -> tuple[Path, str]:
             f"{settings.sha256[:12]}: they are others, or damaged; download them again, or correct "
             "the block"
         )
-    # in the hub's cache it is a link to a file whose name is the digest
-    stored = (folder / WEIGHTS).resolve()
-    if len(stored.name) == SHA256_LENGTH and digest != stored.name:
-        raise _Damaged(f"{stored}: damaged, its sha256 is not its name; download it again")
     return folder, digest
 
 
 def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
-    """Compare an autoencoder's folder and its config.json with the settings."""
+    """Check an autoencoder's folder and its config.json against the settings."""
     if not folder.is_dir():
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"autoencoder path '{folder}': has no {name}; need diffusers' layout")
-    kind, config = KINDS[settings.kind], _read_config(folder / CONFIG)
+    kind = KINDS[settings.kind]
+    config = _read_config(folder / CONFIG)
     if (found := config.get("_class_name")) != kind.class_name:
         known = [name for name, other in KINDS.items() if other.class_name == found]
         remedy = f"set kind to '{known[0]}'" if known else f"known kinds: {', '.join(KINDS)}"
@@ -86,7 +123,7 @@ def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
     for key, true in (("channels", config.get("latent_channels")), ("downscale", downscale)):
         if (value := getattr(settings, key)) != true:
             raise UserError(f"autoencoder {key}: {value}, but '{folder}' has {true}; set {true}")
-    # what diffusers assumes of an AutoencoderKL that does not say
+    # AutoencoderKL upcasts by default
     if settings.precision == "fp16" and config.get("force_upcast", settings.kind == "kl"):
         raise UserError(
             f"autoencoder precision: fp16, but '{folder}' overflows in it (its {CONFIG} has "
@@ -102,13 +139,24 @@ def _read_config(path: Path) -> dict:
 
 
 def read_weights(folder: Path, class_name: str) -> "torch.nn.Module":
-    """The network of a folder in fp32; raises UserError for files that do not hold it."""
+    """Load the network of a folder in fp32.
+
+    Args:
+        folder: A folder in diffusers' layout.
+        class_name: Class of the network in diffusers.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        UserError: The files cannot be read, or lack weights.
+    """
     import diffusers  # takes seconds: only once the folder is known to be right
     import torch
-    from diffusers.utils import logging
+    from diffusers.utils.logging import set_verbosity_error
     from safetensors import SafetensorError
 
-    logging.set_verbosity_error()  # it warns of a harmless key in TAEF1's config.json
+    set_verbosity_error()  # TAEF1's config.json has a harmless key that it warns of
     try:
         model, info = getattr(diffusers, class_name).from_pretrained(
             folder,
@@ -119,7 +167,10 @@ def read_weights(folder: Path, class_name: str) -> "torch.nn.Module":
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder / WEIGHTS}: unreadable ({reason}); download it again") from None
+        raise UserError(
+            f"{folder / WEIGHTS}: unreadable ({reason}); download it again (`hf cache rm` removes "
+            "a copy in the hub's cache)"
+        ) from None
     if info["missing_keys"]:
         raise UserError(
             f"{folder / WEIGHTS}: lacks {len(info['missing_keys'])} weights that config.json asks"

@@ -1,4 +1,4 @@
-"""Saved pipelines on the hub, and what is looked at before one is loaded."""
+"""Download, check and publish saved pipelines."""
 
 import json
 from collections.abc import Callable
@@ -16,13 +16,22 @@ from liquidgen.hub.repository import TOKENS, HubRepo
 from liquidgen.hub.session import bounded_requests
 from liquidgen.utils.errors import UserError
 
-SILENCE = 60  # seconds that the hub may take over a commit
+SILENCE = 60  # seconds without a byte; the hub takes its time for a commit
 
 
 def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
-    """The folder of a repository's JSON and safetensors, and nothing else of it.
+    """Download the JSON and safetensors files of a repository, and nothing else of it.
 
-    Raises UserError where the hub does not give it.
+    Args:
+        repo_id: Name of the repository.
+        revision: Branch, tag or commit; None: the main branch.
+        token: Token for the hub; None: that of the environment.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        UserError: The hub does not give them.
     """
     patterns = ["*.json", "*.safetensors"]
     try:
@@ -33,8 +42,8 @@ def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
     except (HfHubHTTPError, httpx2.TransportError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{repo_id}: no such folder, and the hub does not give it, either ({reason}); correct "
-            "the name, or give the folder of a model, such as data/models/<run>"
+            f"{repo_id}: no such folder, and the hub does not give it ({reason}); correct the "
+            "name, or give the folder of a model, such as data/models/<run>"
         ) from None
 
 
@@ -45,19 +54,33 @@ def published(
     token: str | None,
     commit_message: str,
 ) -> str:
-    """Put the folder that `write` fills into a repository, made if need be; the commit's URL.
+    """Upload a folder to a repository, which is created if there is none.
 
-    Raises UserError where the hub does not take it, or cannot be reached.
+    Args:
+        write: Function that writes the files into a folder.
+        repo_id: Name of the repository.
+        private: Whether a new repository is private; None: the default of its owner.
+        token: Token for the hub; None: that of the environment.
+        commit_message: Message of the commit.
+
+    Returns:
+        URL of the commit.
+
+    Raises:
+        UserError: The hub refuses, or cannot be reached.
     """
     if is_offline_mode():
         raise UserError(f"{repo_id}: HF_HUB_OFFLINE is set; unset it to publish")
     place = HubRepo("model", repo_id, "main")
     with bounded_requests(SILENCE), explained(place), TemporaryDirectory() as folder:
         try:
-            made = create_repo(repo_id, private=private, token=token, exist_ok=True)
+            repository = create_repo(repo_id, private=private, token=token, exist_ok=True)
             write(Path(folder))
             return upload_folder(
-                repo_id=made.repo_id, folder_path=folder, token=token, commit_message=commit_message
+                repo_id=repository.repo_id,
+                folder_path=folder,
+                token=token,
+                commit_message=commit_message,
             )
         except HFValidationError:
             raise UserError(
@@ -69,13 +92,17 @@ def published(
                 raise
             reason = " ".join(str(error.server_message or error).split())
             raise UserError(
-                f"{repo_id}: the hub does not take it ({reason}); set HF_TOKEN to a token that may "
+                f"{repo_id}: the hub refuses it ({reason}); set HF_TOKEN to a token that may "
                 f"write there ({TOKENS}), or run `hf auth login`"
             ) from None
 
 
 def check_index(folder: Path, class_name: str) -> None:
-    """Refuse a folder that holds no saved pipeline of a class, before anything of it is loaded."""
+    """Check that a folder holds a saved pipeline of a class, before anything of it is loaded.
+
+    Raises:
+        UserError: It does not.
+    """
     try:
         found = json.loads((folder / DiffusionPipeline.config_name).read_bytes())["_class_name"]
     except (FileNotFoundError, ValueError, KeyError):

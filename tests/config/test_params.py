@@ -26,7 +26,7 @@ from liquidgen.config.paths import own_path, project_root
 from liquidgen.config.settings import Selectors
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
-from liquidgen.latents.kinds import KINDS
+from liquidgen.latents.weights import KINDS
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 

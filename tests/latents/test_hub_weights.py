@@ -1,4 +1,4 @@
-"""Autoencoders of the hub: checked, in a precision they stand, and FLUX's latents as TAEF1's."""
+"""Autoencoders of the hub: checks, precision, and the shared latents of FLUX and TAEF1."""
 
 import gc
 import io
@@ -16,9 +16,9 @@ from helpers.small_settings import SMALL
 from helpers.standin import StandInHub, autoencoders, presets
 from PIL import Image
 
+import liquidgen.hub.download
 import liquidgen.latents.autoencoder
 from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
-from liquidgen.hub import listing
 from liquidgen.hub.repository import SCHEME, model_folder
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder, working_dtype
 from liquidgen.latents.manifest import read_manifest
@@ -36,9 +36,9 @@ TAEF1, PHOTOS = Path("../shared/data/taef1"), Path("../shared/data/flowers5_128"
 
 
 def served(hub: StandInHub, name: str, folder: Path) -> AutoencoderSettings:
-    """The block of an autoencoder, with a small one of random weights at its address."""
+    """Serve a small autoencoder of random weights at the address of a block."""
     place, inside = model_folder(BLOCKS[name].path)
-    autoencoders.save(BLOCKS[name], autoencoders.SHRUNKEN[name], folder / inside)
+    autoencoders.save(BLOCKS[name], autoencoders.small(BLOCKS[name]), folder / inside)
     hub.model(place.repo, folder, place.revision, license="mit")
     digest = file_sha256(folder / inside / WEIGHTS)
     return BLOCKS[name].model_copy(update={"sha256": digest})
@@ -52,17 +52,14 @@ def drawn(folder: Path) -> Path:
     return folder
 
 
-def test_the_hub_has_the_autoencoders_that_are_tried():
-    assert set(OF_HUB) == set(autoencoders.SHAPES) == set(autoencoders.SHRUNKEN)
-    for block in OF_HUB.values():
-        assert len(model_folder(block.path)[0].revision) == 40
-        assert block.sha256
+@pytest.mark.parametrize("name", OF_HUB)
+def test_preset_is_pinned(name: str):
+    assert len(model_folder(OF_HUB[name].path)[0].revision) == 40
+    assert OF_HUB[name].sha256
 
 
 @pytest.mark.parametrize("name", OF_HUB)
-def test_an_autoencoder_of_the_hub_encodes_as_a_stage_does(
-    name: str, hub: StandInHub, tmp_path: Path
-):
+def test_preset_encodes_as_a_stage_does(name: str, hub: StandInHub, tmp_path: Path):
     block = served(hub, name, tmp_path / "served")
     manifest = encoded(drawn(tmp_path / "raw"), tmp_path / "latents", 64, autoencoder=block)
     assert sum(split.count for split in manifest.splits.values()) == 24
@@ -74,7 +71,7 @@ def test_an_autoencoder_of_the_hub_encodes_as_a_stage_does(
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
-def test_paintings_of_the_hub_in_latents_of_flux_become_a_model_that_draws(
+def test_paintings_in_flux_latents_become_a_model(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from liquidgen import LiquidGenPipeline, TrainConfig, train
@@ -106,7 +103,7 @@ def test_paintings_of_the_hub_in_latents_of_flux_become_a_model_that_draws(
     assert "license of the images | CC-BY-4.0" in (tmp_path / "saved/README.md").read_text()
 
 
-def test_latents_are_the_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_path: Path):
+def test_latents_are_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_path: Path):
     from diffusers import AutoencoderKL
 
     block = served(hub, "flux", tmp_path / "served")
@@ -126,7 +123,7 @@ def test_latents_are_the_raw_ones_after_shift_and_scale(hub: StandInHub, tmp_pat
     torch.testing.assert_close(autoencoder.decode(latents), image, rtol=1e-3, atol=1e-3)
 
 
-def test_the_exact_network_of_flux_has_its_size_and_shapes(tmp_path: Path):
+def test_flux_network_has_its_size_and_shapes(tmp_path: Path):
     autoencoders.save(BLOCKS["flux"], autoencoders.FLUX, tmp_path)
     assert (tmp_path / WEIGHTS).stat().st_size == 167_666_902  # as on the hub, to the byte
     block = BLOCKS["flux"].model_copy(update={"path": str(tmp_path), "sha256": None})
@@ -138,14 +135,14 @@ def test_the_exact_network_of_flux_has_its_size_and_shapes(tmp_path: Path):
     assert flux.decode(latents).shape == (1, 3, 64, 48)
 
 
-def test_other_weights_than_those_of_the_digest_are_refused(hub: StandInHub, tmp_path: Path):
+def test_weights_of_another_digest_are_refused(hub: StandInHub, tmp_path: Path):
     served(hub, "flux", tmp_path / "served")
     with pytest.raises(UserError, match=r"sha256 .* but the block's sha256 is f5b59a268515"):
         load_autoencoder(BLOCKS["flux"], "cpu")
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
-def test_a_damaged_copy_in_the_cache_is_fetched_again(name: str, hub: StandInHub, tmp_path: Path):
+def test_damaged_cached_file_is_fetched_again(name: str, hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
     weights_digest(block)
     (path,) = (tmp_path / "hf").rglob(f"snapshots/**/{name}")
@@ -155,18 +152,16 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(name: str, hub: StandInHub
     assert load_autoencoder(block, "cpu").digest == block.sha256
 
 
-def test_damaged_weights_without_a_digest_in_the_block_are_fetched_again(
-    hub: StandInHub, tmp_path: Path
-):
-    block = served(hub, "flux", tmp_path / "served")
-    digest = weights_digest(block)
+def test_damaged_weights_without_a_digest_are_told(hub: StandInHub, tmp_path: Path):
+    block = served(hub, "flux", tmp_path / "served").model_copy(update={"sha256": None})
+    weights_digest(block)
     (path,) = (tmp_path / "hf").rglob(f"snapshots/**/{WEIGHTS}")
     path.resolve().write_bytes(path.read_bytes()[:-100])
-    unnamed = block.model_copy(update={"sha256": None})
-    assert load_autoencoder(unnamed, "cpu").digest == digest
+    with pytest.raises(UserError, match=r"unreadable \(.*; download it again .`hf cache rm`"):
+        load_autoencoder(block, "cpu")
 
 
-def test_a_wrong_block_asks_the_hub_for_nothing(hub: StandInHub, tmp_path: Path):
+def test_wrong_block_asks_the_hub_for_nothing(hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
     weights_digest(block)
     hub.requests.clear()
@@ -183,7 +178,7 @@ def test_weights_are_asked_for_once(hub: StandInHub, tmp_path: Path):
     assert not hub.requests
 
 
-def test_weights_of_another_tools_download_are_used(hub: StandInHub, tmp_path: Path):
+def test_weights_downloaded_by_others_are_used(hub: StandInHub, tmp_path: Path):
     from huggingface_hub import hf_hub_download
 
     block = served(hub, "flux", tmp_path / "served")
@@ -194,7 +189,7 @@ def test_weights_of_another_tools_download_are_used(hub: StandInHub, tmp_path: P
     assert load_autoencoder(block, "cpu").digest == block.sha256
 
 
-def test_a_gated_autoencoder_says_where_to_accept(hub: StandInHub, tmp_path: Path):
+def test_gated_autoencoder_says_where_to_accept(hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
     place, _ = model_folder(block.path)
     hub.repositories["models", place.repo].readers = set()
@@ -202,21 +197,21 @@ def test_a_gated_autoencoder_says_where_to_accept(hub: StandInHub, tmp_path: Pat
         load_autoencoder(block, "cpu")
 
 
-def test_a_folder_that_the_hub_does_not_have_is_told(hub: StandInHub, tmp_path: Path):
+def test_folder_that_the_hub_lacks_is_told(hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
     elsewhere = block.model_copy(update={"path": block.path.replace("/vae", "/vea")})
-    with pytest.raises(UserError, match=r"no file fits 'vea/config.json'.* `path` of the block$"):
+    with pytest.raises(UserError, match=r"no file 'vea/config.json'; .* `path` of the block$"):
         load_autoencoder(elsewhere, "cpu")
 
 
-def test_an_autoencoder_without_a_hub_is_told(hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(listing, "DEADLINE", 0.4)
+def test_autoencoder_without_a_hub_is_told(hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(liquidgen.hub.download, "DEADLINE", 0.4)
     with hub.fault("", stall=True), pytest.raises(UserError, match="hub cannot be reached"):
         load_autoencoder(BLOCKS["flux"], "cpu")
 
 
 @pytest.mark.parametrize("path", ["hf://flux", "hf://a/b", "hf://a/b/c@main", "hf://@main/vae"])
-def test_an_address_of_another_form_is_refused(path: str):
+def test_address_of_another_form_is_refused(path: str):
     with pytest.raises(UserError, match="no address of the form hf://owner/name@revision/folder"):
         load_autoencoder(BLOCKS["flux"].model_copy(update={"path": path}), "cpu")
 
@@ -252,9 +247,7 @@ def test_half_precision_is_for_cards_that_have_it(
     assert working_dtype(precision, torch.device(device)) == expected
 
 
-def test_pixels_and_latents_are_fp32_around_a_half_precision_network(
-    hub: StandInHub, tmp_path: Path
-):
+def test_half_precision_network_has_fp32_inputs(hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
     exact = load_autoencoder(block, "cpu")
     half = Autoencoder(load_autoencoder(block, "cpu")._model.bfloat16(), block, block.sha256)
@@ -264,7 +257,7 @@ def test_pixels_and_latents_are_fp32_around_a_half_precision_network(
     torch.testing.assert_close(latents, exact.encode(pixels), rtol=0.1, atol=0.02)
 
 
-def test_large_batches_go_through_in_slices_with_the_same_result(
+def test_large_batches_in_slices_give_the_same(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     autoencoder = load_autoencoder(served(hub, "flux", tmp_path / "served"), "cpu")
@@ -304,7 +297,7 @@ def psnr(pixels: torch.Tensor, others: torch.Tensor) -> float:
 
 
 class RawFlux(torch.nn.Module):
-    """What FLUX's own autoencoder does, in TAEF1's stead: its latents are the raw ones."""
+    """TAEF1 with the raw latents of FLUX's own autoencoder."""
 
     def __init__(self, taef1: torch.nn.Module) -> None:
         super().__init__()
@@ -323,7 +316,7 @@ class RawFlux(torch.nn.Module):
 @pytest.mark.skipif(
     not (TAEF1.is_dir() and PHOTOS.is_dir()), reason="needs ../shared/data/taef1, flowers5_128"
 )
-def test_taef1_decodes_what_normalised_latents_of_flux_mean():
+def test_taef1_decodes_normalized_latents_of_flux():
     local = BLOCKS["taef1"].model_copy(update={"path": str(TAEF1), "sha256": None})
     taef1 = load_autoencoder(local, "cpu")
     flux = Autoencoder(RawFlux(taef1._model), BLOCKS["flux"], "0" * 64)
@@ -333,7 +326,7 @@ def test_taef1_decodes_what_normalised_latents_of_flux_mean():
     assert latents.std() == pytest.approx(1, abs=0.5)
     right = psnr(pixels, taef1.decode(latents))
     assert right > 22
-    # without scale or shift the picture is another
+    # without scale or shift the image is another
     for wrong in ({"scale": 1.0}, {"shift": -1.0}, {"scale": 0.13025}):
         other = Autoencoder(flux._model, BLOCKS["flux"].model_copy(update=wrong), "0" * 64)
         assert psnr(pixels, taef1.decode(other.encode(pixels))) < right - 2

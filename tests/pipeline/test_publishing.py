@@ -308,7 +308,7 @@ def test_push_without_token_is_one_line(hub: StandInHub, pipe):
     [
         ({"status": 403, "message": "not yours"}, r"not yours.*set HF_TOKEN to a token that may"),
         ({"status": 429, "headers": {"Retry-After": "400"}}, "limits the rate of requests .*wait"),
-        ({"status": 500}, "the hub is in trouble .status 500.; later, run it again"),
+        ({"status": 500}, "the hub returned status 500; run it again"),
     ],
 )
 def test_push_refused_by_hub_is_one_line(hub: StandInHub, pipe, monkeypatch, answer, rule):

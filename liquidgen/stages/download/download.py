@@ -1,4 +1,4 @@
-"""The stage download: images of the selected source, as they are, into train and holdout."""
+"""The stage download: writes the images of a source unchanged, split into train and holdout."""
 
 from collections import Counter
 from contextlib import closing
@@ -20,12 +20,21 @@ EMPTY = "empty_file"
 def download(
     dataset: DatasetSettings, settings: DownloadSettings, folder: Path, *, num_workers: int
 ) -> RawInfo:
-    """Stream the images of a dataset block into a folder in the raw format.
+    """Write the images of a dataset into a folder in the raw format.
 
-    The folder is replaced at the end, so that a failure leaves the earlier one as it was.
+    The folder is replaced at the end: a failure leaves the earlier one as it was.
+
+    Args:
+        dataset: Block of the dataset.
+        settings: Section of the stage.
+        folder: The folder to replace.
+        num_workers: Processes that draw procedural images.
+
+    Returns:
+        The description of the folder's content, as it is stored beside it.
 
     Raises:
-        UserError: no images, a class with one image only, or no holdout wanted.
+        UserError: No images, a class with one image only, or no holdout wanted.
     """
     if dataset.holdout_fraction == 0:
         raise UserError(
@@ -34,12 +43,13 @@ def download(
     source = SOURCES[dataset.kind](dataset, num_workers)
     choice = HoldoutChoice(dataset.holdout_fraction, settings.split_seed)
     with (
-        # a traceback keeps the source, whose stream would keep out the next download
+        # ends worker processes and connections also where a traceback keeps the source
         closing(source.records) as records,
         new_folder(folder) as temporary,
         RawWriter(temporary, source.classes, settings.max_file_mb) as writer,
     ):
-        size, bar = 0, tqdm(records, desc="download", total=source.total, unit="img")
+        size = 0
+        bar = tqdm(records, desc="download", total=source.total, unit="img")
         for record in bar:
             size += len(record.data)
             bar.set_postfix_str(tqdm.format_sizeof(size, "B"), refresh=False)
@@ -48,37 +58,39 @@ def download(
             else:
                 source.refused[EMPTY] += 1
         _check(choice.seen, source.classes, source.refused, source.origin)
-        info = writer.finish(
+        return writer.finish(
             license=source.license,
             origin=source.origin,
             revision=source.revision,
             refused=+source.refused,
         )
-    source.release()
-    return info
 
 
 class HoldoutChoice:
-    """Says of each image of a stream whether it is held out, evenly within each class.
+    """Decides for each image of a stream whether it is held out, evenly within each class.
 
-    The fate of a class's k-th image depends on the seed, the class and k alone. Of the first k
-    images, floor(offset + fraction k) are held out (systematic sampling with a random offset),
-    but of the first two exactly one, and of more always at least one and never all.
+    The decision for the k-th image of a class depends on the seed, the class and k alone. Of the
+    first k images, floor(offset + fraction k) are held out (systematic sampling with a random
+    offset), but of the first two exactly one, and of more always at least one and never all.
+
+    Attributes:
+        seen: Number of images so far, by label.
     """
 
     def __init__(self, fraction: float, seed: int) -> None:
-        self._fraction, self._seed = fraction, seed
+        self._fraction = fraction
+        self._seed = seed
         self._offsets: dict[int | None, tuple[float, bool]] = {}
         self.seen: Counter = Counter()
 
     def __call__(self, label: int | None) -> bool:
-        """Whether the next image of this class is held out."""
+        """Return whether the next image of this class is held out."""
         k = self.seen[label]
         self.seen[label] += 1
         return self._held_out(label, k + 1) > self._held_out(label, k)
 
     def _held_out(self, label: int | None, k: int) -> int:
-        """How many of the first k images of a class are held out."""
+        """Count the held-out images among the first k of a class."""
         if label not in self._offsets:
             rng = np.random.default_rng([self._seed, 0 if label is None else label])
             self._offsets[label] = (rng.random(), bool(rng.integers(2)))

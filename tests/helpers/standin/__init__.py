@@ -1,7 +1,7 @@
-"""A small hub on this machine: what the real clients ask of it, answered from folders.
+"""A small hub on this machine that serves folders to the real client libraries.
 
 `StandInHub` answers the requests of huggingface_hub, datasets and diffusers when HF_ENDPOINT names
-it, and misbehaves on demand (`faults.py`). Nothing outside the machine is ever asked.
+it, and misbehaves on demand (`faults.py`). No request leaves the machine.
 """
 
 from helpers.standin.faults import Fault

@@ -1,11 +1,11 @@
-"""The hub's autoencoders with random weights: of the real shapes, or shrunken ones."""
+"""Autoencoders of the hub with random weights, in their real shapes or in small ones."""
 
 from pathlib import Path
 
 import torch
 
 from liquidgen.config.settings import AutoencoderSettings
-from liquidgen.latents.kinds import KINDS
+from liquidgen.latents.weights import KINDS
 
 # config.json of the FLUX.1 autoencoder
 FLUX = {
@@ -30,23 +30,43 @@ SDXL = FLUX | {
     "use_post_quant_conv": True,
     "force_upcast": False,
 }
-SHAPES = {"flux": FLUX, "sdxl": SDXL, "taef1": {"latent_channels": 16}}
-SMALLER = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "layers_per_block": 1}
-SHRUNKEN = {
-    "flux": FLUX | SMALLER,
-    "sdxl": SDXL | SMALLER,
-    "taef1": {
-        "latent_channels": 16,
-        "encoder_block_out_channels": (8,) * 4,
-        "decoder_block_out_channels": (8,) * 4,
-        "num_encoder_blocks": (1,) * 4,
-        "num_decoder_blocks": (1,) * 4,
-    },
-}
+SHAPES = {"flux": FLUX, "sdxl": SDXL, "taef1": {"latent_channels": 16}}  # by preset
+
+
+def small(block: AutoencoderSettings) -> dict:
+    """Return the shape of a small autoencoder that fits a block, whichever preset it is."""
+    stages = block.downscale.bit_length()
+    shapes = {
+        "kl": {
+            "block_out_channels": (8,) * stages,
+            "down_block_types": ("DownEncoderBlock2D",) * stages,
+            "up_block_types": ("UpDecoderBlock2D",) * stages,
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "force_upcast": block.precision != "fp16",
+        },
+        "tiny": {
+            "encoder_block_out_channels": (8,) * stages,
+            "decoder_block_out_channels": (8,) * stages,
+            "num_encoder_blocks": (1,) * stages,
+            "num_decoder_blocks": (1,) * stages,
+        },
+        "dc": {
+            "encoder_block_out_channels": (16,) * stages,
+            "decoder_block_out_channels": (16,) * stages,
+            "encoder_block_types": "ResBlock",
+            "decoder_block_types": "ResBlock",
+            "encoder_layers_per_block": (1,) * stages,
+            "decoder_layers_per_block": (1,) * stages,
+            "encoder_qkv_multiscales": ((),) * stages,
+            "decoder_qkv_multiscales": ((),) * stages,
+        },
+    }
+    return shapes[block.kind] | {"latent_channels": block.channels}
 
 
 def save(block: AutoencoderSettings, shape: dict, folder: Path) -> None:
-    """Write an autoencoder of a block's kind in diffusers' layout, with weights of one seed."""
+    """Write an autoencoder of a block's kind in diffusers' layout, with random weights."""
     import diffusers
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a hub does wrong, on demand."""
+"""Faults of a hub, on demand."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,21 +6,27 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Fault:
-    """Something that befalls requests whose path matches, `times` times (None: always).
+    """A fault of the answers to matching requests.
 
-    | effect | what the client sees |
-    |---|---|
-    | status, code, message, headers | this answer instead, with `code` as X-Error-Code |
-    | stall | an accepted connection and no answer |
-    | after | the body goes on well so far (bytes), then comes what follows |
-    | cut | the connection ends in the middle of the body |
-    | silent | the connection stays, and nothing more comes |
-    | drip | seconds a piece of `piece` bytes |
-    | damaged | a whole body with one bit turned |
-    | empty | a whole answer without a body |
+    Attributes:
+        path: Regular expression that is searched for in the unquoted path of a request.
+        method: Method of the requests; None: any.
+        times: Number of requests that are left; None: all.
+        status: This status is answered instead.
+        code: X-Error-Code of that answer.
+        message: Error message of that answer.
+        headers: Headers of that answer.
+        stall: The connection is accepted, and no answer comes.
+        after: Bytes of the body that arrive well before a fault of it.
+        cut: The connection ends in the middle of the body.
+        silent: The connection stays open in the middle of the body, and nothing more comes.
+        drip: Seconds per piece of the body.
+        piece: Bytes per piece.
+        damaged: One bit of the body is flipped.
+        empty: The body is empty.
     """
 
-    path: str  # regular expression, searched for in the request's path, unquoted
+    path: str
     method: str | None = None
     times: int | None = None
     status: int | None = None
@@ -36,8 +42,8 @@ class Fault:
     damaged: bool = False
     empty: bool = False
 
-    def befalls(self, method: str, path: str) -> bool:
-        """Whether it does; if so, one time fewer is left."""
+    def matches(self, method: str, path: str) -> bool:
+        """Return whether a request has the fault; if so, one time fewer is left."""
         if self.times == 0 or self.method not in (None, method) or not re.search(self.path, path):
             return False
         if self.times is not None:

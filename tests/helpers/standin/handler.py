@@ -1,4 +1,4 @@
-"""Requests of the hub's clients, and their answers."""
+"""Answers to the requests of the hub's clients."""
 
 import json
 import re
@@ -23,7 +23,9 @@ class Refusal(Exception):
     """An answer that is an error."""
 
     def __init__(self, status: int, code: str | None, message: str) -> None:
-        self.status, self.code, self.message = status, code, message
+        self.status = status
+        self.code = code
+        self.message = message
 
 
 class Handler(Uploads, BaseHTTPRequestHandler):
@@ -33,7 +35,7 @@ class Handler(Uploads, BaseHTTPRequestHandler):
     timeout = 60
 
     def log_message(self, *message: object) -> None:
-        """Nothing: the hub remembers requests itself."""
+        """Print nothing: the hub remembers requests itself."""
 
     def do_GET(self) -> None:
         self._handle()
@@ -48,11 +50,10 @@ class Handler(Uploads, BaseHTTPRequestHandler):
         self.hub = self.server.hub
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         split = urlsplit(self.path)
-        self.asked, self.query = unquote(split.path), parse_qs(split.query)
-        self.fault = self.hub.fault_of(self.command, self.asked)
-        self.seen = self.hub.remember(
-            self.command, self.asked, self.headers.get("Range"), self._token()
-        )
+        path = unquote(split.path)
+        self.query = parse_qs(split.query)
+        self.fault = self.hub.fault_of(self.command, path)
+        self.seen = self.hub.remember(self.command, path, self.headers.get("Range"), self._token())
         try:
             self._answer(split.path)
         except Refusal as refusal:
@@ -119,7 +120,7 @@ class Handler(Uploads, BaseHTTPRequestHandler):
                 HTTPStatus.TEMPORARY_REDIRECT, None, self.path.replace(id, self.hub.moved[id], 1)
             )
         if (type, id) not in self.hub.repositories:
-            # who shows no token is told the same of what is missing and of what is private
+            # without a token, missing and private repositories have the same answer
             status = HTTPStatus.NOT_FOUND if self._token() else HTTPStatus.UNAUTHORIZED
             raise Refusal(status, "RepoNotFound", "Invalid username or password.")
         return self.hub.repositories[type, id]
@@ -152,12 +153,13 @@ class Handler(Uploads, BaseHTTPRequestHandler):
         self._send(status, json.dumps(value).encode(), content)
 
     def _send_file(self, data: bytes, headers: dict[str, str]) -> None:
-        """A file, or the part of it that was asked for."""
+        """Send a file, or the range of it that was asked for."""
         wanted = RANGE.fullmatch(self.headers.get("Range") or "")
         if not wanted:
             self._send(HTTPStatus.OK, data, headers)
             return
-        start, end = int(wanted[1]), int(wanted[2] or len(data) - 1)
+        start = int(wanted[1])
+        end = int(wanted[2] or len(data) - 1)
         if start >= len(data):
             status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
             self._send(status, b"", headers | {"Content-Range": f"bytes */{len(data)}"})
@@ -177,7 +179,8 @@ class Handler(Uploads, BaseHTTPRequestHandler):
             self._write(data)
 
     def _write(self, data: bytes) -> None:
-        fault, good = self.fault, len(data)
+        fault = self.fault
+        good = len(data)
         if fault and fault.damaged:
             data = data[: fault.after] + bytes([data[fault.after] ^ 1]) + data[fault.after + 1 :]
         if fault and (fault.cut or fault.silent):

@@ -1,4 +1,4 @@
-"""Small copies of the hub's datasets: their layout, columns and features, with other pictures."""
+"""Small copies of the hub's datasets: their layout, columns and features, with other images."""
 
 import io
 import random
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from liquidgen.config.settings import HubSettings
 from liquidgen.stages.download.procedural import STYLES, draw
+from liquidgen.stages.download.sources.classes import class_names
 
 REAL = Path("../shared/data/wikiart7_128")
 # the order of the labels of keremberke/painting-style-classification
@@ -44,7 +46,7 @@ WIKIART_ORDER = sorted({*CARD_ORDER, "Art_Nouveau"} - {"Art_Nouveau_Modern"})
 
 
 def pictures(count: int) -> list[bytes]:
-    """Image files: real paintings where they are at hand, else drawn ones."""
+    """Return image files: real paintings where they are at hand, else procedural ones."""
     if REAL.is_dir():
         (path,) = REAL.glob("*.parquet")
         column = pq.read_table(path, columns=["image"]).column("image")
@@ -57,21 +59,41 @@ def pictures(count: int) -> list[bytes]:
     return drawn
 
 
-def write(path: Path, columns: dict, features: dict, group: int = 100) -> None:
-    """A Parquet file as `datasets` writes it, which is how the hub's files were made."""
+def write(
+    path: Path, columns: dict, features: dict, group: int = 100, image_column: str = "image"
+) -> None:
+    """Write a Parquet file as `datasets` does, which is how the hub's files were made."""
     from datasets import Dataset, Features, Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = Dataset.from_dict(columns, features=Features({"image": Image(), **features}))
+    table = Dataset.from_dict(columns, features=Features({image_column: Image(), **features}))
     table.to_parquet(path, batch_size=group)
 
 
 def images(files: list[bytes], prefix: str) -> list[dict]:
+    """Return the values of a column of images."""
     return [{"bytes": data, "path": f"{prefix}{i:05d}.jpg"} for i, data in enumerate(files)]
 
 
+def of_block(block: HubSettings, folder: Path) -> Path:
+    """Write files that fit a block's patterns and columns, whichever dataset it is."""
+    from datasets import ClassLabel
+
+    for number, pattern in enumerate(block.files):
+        names = block.label_names or class_names(block.classes or ["cat", "dog"])
+        rows = 2 * len(names)
+        columns = {block.image_column: images(pictures(rows), f"{number}-")}
+        features = {}
+        if block.label_column is not None:
+            columns[block.label_column] = [i % len(names) for i in range(rows)]
+            features[block.label_column] = ClassLabel(names=[*names])
+        path = folder / pattern.replace("*", "0000")
+        write(path, columns, features, image_column=block.image_column)
+    return folder
+
+
 def paintings(folder: Path) -> Path:
-    """Revision refs/convert/parquet of keremberke/painting-style-classification."""
+    """Write revision refs/convert/parquet of keremberke/painting-style-classification."""
     from datasets import ClassLabel, Value
 
     features = {"image_file_path": Value("string"), "labels": ClassLabel(names=CARD_ORDER)}
@@ -89,7 +111,7 @@ def paintings(folder: Path) -> Path:
 
 
 def script_only(folder: Path) -> Path:
-    """Branch main of the same repository: archives, and the script that reads them."""
+    """Write branch main of the same repository: archives, and the script that reads them."""
     folder.mkdir(parents=True)
     (folder / "painting-style-classification.py").write_text("raise SystemExit('was run')")
     (folder / "README.md").write_text("---\ntask_categories: [image-classification]\n---\n")
@@ -98,7 +120,7 @@ def script_only(folder: Path) -> Path:
 
 
 def cartoon(folder: Path) -> Path:
-    """Branch main of Norod78/cartoon-blip-captions."""
+    """Write branch main of Norod78/cartoon-blip-captions."""
     from datasets import Value
 
     columns = {"image": images(pictures(40), "c"), "text": [f"cartoon {i}" for i in range(40)]}
@@ -111,13 +133,13 @@ def cartoon(folder: Path) -> Path:
 
 
 def flowers(folder: Path) -> Path:
-    """Branch main of huggan/flowers-102-categories."""
+    """Write branch main of huggan/flowers-102-categories."""
     write(folder / "data/train-00000-of-00001.parquet", {"image": images(pictures(40), "f")}, {})
     return folder
 
 
 def wikiart(folder: Path, files: int = 4, rows: int = 270, group: int = 100, size: int = 0) -> Path:
-    """Branch main of huggan/wikiart, with fewer files, and images padded to `size` bytes."""
+    """Write branch main of huggan/wikiart: fewer files, and images padded to `size` bytes."""
     from datasets import ClassLabel
 
     features = {
@@ -138,3 +160,13 @@ def wikiart(folder: Path, files: int = 4, rows: int = 270, group: int = 100, siz
         }
         write(folder / f"data/train-{number:05d}-of-00072.parquet", columns, features, group)
     return folder
+
+
+# by preset; any other preset is served by `of_block`
+LAYOUTS = {
+    "paintings": paintings,
+    "paintings_mini": paintings,
+    "cartoon": cartoon,
+    "flowers": flowers,
+    "wikiart_stream": wikiart,
+}

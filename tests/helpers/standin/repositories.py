@@ -37,7 +37,7 @@ class StoredBlob:
 
     @cached_property
     def git_id(self) -> str:
-        """What git calls the file: of an LFS file it is that of its pointer."""
+        """Digest of the file in git; that of an LFS file is the digest of its pointer."""
         data = self.sha256.encode() if self.large else self.data
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
@@ -54,7 +54,7 @@ class StoredBlob:
 
 @dataclass(frozen=True)
 class Revision:
-    """The files of a folder, under one commit: a given one, or one that depends on the content."""
+    """The files of a folder under a commit: a given one, or a digest of the content."""
 
     folder: Path
     given: str | None = None
@@ -73,14 +73,14 @@ class Revision:
         return hashlib.sha1(content.encode()).hexdigest()
 
     def siblings(self) -> list[dict]:
-        """All files, as `repo_info` has them."""
+        """Return all files in the form of `repo_info`."""
         return [
             {"rfilename": name, "size": blob.size, "blobId": blob.git_id, **blob.lfs("sha256")}
             for name, blob in self.files.items()
         ]
 
     def tree(self, folder: str, recursive: bool) -> list[dict]:
-        """Files and folders below a folder; without `recursive`, directly below it."""
+        """List files and folders below a folder, or directly in it without `recursive`."""
         prefix = f"{folder}/" if folder else ""
         inside = [name for name in self.files if name.startswith(prefix)]
         folders = {above for name in inside for above in _above(name) if above.startswith(prefix)}
@@ -90,7 +90,7 @@ class Revision:
         return [self.entry(name) for name in entries]
 
     def entry(self, name: str) -> dict | None:
-        """A file or folder, as a tree lists it; None: there is none of that name."""
+        """Return a file or folder in the form of a tree; None: there is none of that name."""
         if name in self.files:
             blob = self.files[name]
             content = {"type": "file", "oid": blob.git_id, "size": blob.size, "path": name}
@@ -103,27 +103,35 @@ class Revision:
 
 @dataclass
 class Repository:
-    """A dataset or model with its named revisions; `readers`: tokens that may read gated files."""
+    """A dataset or model with its named revisions.
 
-    type: str  # datasets or models
+    Attributes:
+        type: datasets or models.
+        id: Its name, `owner/name`.
+        license: License in its card.
+        readers: Tokens that may read its files; None: everyone may.
+        revisions: Its revisions by name.
+    """
+
+    type: str
     id: str
     license: str | None = None
-    readers: set[str] | None = None  # None: not gated
+    readers: set[str] | None = None
     revisions: dict[str, Revision] = field(default_factory=dict)
 
     def add(self, revision: str, folder: Path) -> "Repository":
-        """Serve a folder's files, as they are now, under the name of a revision."""
+        """Add the present files of a folder as a revision."""
         given = revision if COMMIT.fullmatch(revision) else None
         self.revisions[revision] = Revision(folder, given)
         return self
 
     def find(self, revision: str) -> Revision | None:
-        """The revision of a name or a commit."""
+        """Find a revision by its name or its commit."""
         commits = {known.commit: known for known in self.revisions.values()}
         return self.revisions.get(revision) or commits.get(revision)
 
     def info(self, revision: Revision) -> dict:
-        """What the hub tells of the repository at a revision."""
+        """Return the hub's description of the repository at a revision."""
         return {
             "id": self.id,
             "sha": revision.commit,
@@ -141,7 +149,7 @@ class Repository:
 
 
 def _above(name: str) -> Iterator[str]:
-    """The folders around a file."""
+    """Yield the folders that contain a file."""
     parts = name.split("/")[:-1]
     for end in range(1, len(parts) + 1):
         yield "/".join(parts[:end])

@@ -15,17 +15,25 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass
 class Request:
-    """What a client asked."""
+    """A request of a client.
+
+    Attributes:
+        method: Its method.
+        path: Its path, unquoted and without the query.
+        range: Its Range header.
+        token: Token of its authorization.
+        bytes: Number of bytes of the answer's body that were sent so far.
+    """
 
     method: str
-    path: str  # unquoted, without the query
+    path: str
     range: str | None
-    token: str | None  # of the authorization
-    bytes: int = 0  # of the body, sent to the client so far
+    token: str | None
+    bytes: int = 0
 
 
 class StandInHub:
-    """Answers as the hub does for the repositories that it was given; thread-safe enough.
+    """Answers as the hub does for the repositories that it was given.
 
     Large files are redirected to another host name, as the hub does with its CDN.
     """
@@ -43,14 +51,14 @@ class StandInHub:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def forget(self) -> None:
-        """Be as new: no repositories, faults or memories."""
+        """Remove all repositories, faults and remembered requests."""
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.moved: dict[str, str] = {}  # id before -> id now
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
 
     def close(self) -> None:
-        """Stop, stalled answers included."""
+        """Stop, also answers that stall."""
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -75,7 +83,7 @@ class StandInHub:
 
     @contextmanager
     def fault(self, path: str, **effects: object):
-        """Misbehave for a while."""
+        """Add a fault for the duration of a block."""
         fault = Fault(path, **effects)
         self.faults.append(fault)
         try:
@@ -84,26 +92,26 @@ class StandInHub:
             self.faults.remove(fault)
 
     def fault_of(self, method: str, path: str) -> Fault | None:
-        """The fault that befalls a request, if any does."""
+        """Return the fault of a request, if any."""
         with self._lock:
             for fault in self.faults:
-                if fault.befalls(method, path):
+                if fault.matches(method, path):
                     return fault
         return None
 
     def remember(self, *facts: str | None) -> Request:
-        """Note a request, the body of whose answer is yet to be counted."""
+        """Remember a request, before the bytes of its answer are counted."""
         request = Request(*facts)
         with self._lock:
             self.requests.append(request)
         return request
 
     def asked(self, method: str, path: str) -> list[Request]:
-        """The requests so far of a method and with a part of a path."""
+        """Return the requests so far of a method whose path contains a string."""
         return [seen for seen in self.requests if seen.method == method and path in seen.path]
 
     def blob(self, sha256: str) -> bytes | None:
-        """A large file by its digest, as the CDN has it."""
+        """Return a large file by its digest, as the CDN has it."""
         for repository in list(self.repositories.values()):
             for revision in repository.revisions.values():
                 for blob in revision.files.values():
@@ -112,6 +120,6 @@ class StandInHub:
         return None
 
     def digest_of(self, id: str, name: str) -> str:
-        """The digest of a dataset's file, in whichever revision."""
+        """Return the digest of a dataset's file, in whichever revision."""
         revisions = self.repositories["datasets", id].revisions.values()
         return next(found.files[name].sha256 for found in revisions if name in found.files)

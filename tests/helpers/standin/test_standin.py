@@ -1,4 +1,4 @@
-"""The stand-in hub answers the real clients as the hub does, its faults included."""
+"""The stand-in hub answers the real clients as the hub does, and has its faults."""
 
 import time
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def fetch(name: str = "full/train/0000.parquet", revision: str = "refs/convert/p
     return Path(hf_hub_download(DATA, name, repo_type="dataset", revision=revision))
 
 
-def test_information_has_the_commit_and_the_digests(served: StandInHub):
+def test_repo_info_has_commit_and_digests(served: StandInHub):
     info = API.dataset_info(DATA, revision="refs/convert/parquet", files_metadata=True)
     names = [sibling.rfilename for sibling in info.siblings]
     assert names == ["README.md", "full/train/0000.parquet", "full/train/0001.parquet"]
@@ -57,7 +57,7 @@ def test_information_has_the_commit_and_the_digests(served: StandInHub):
     assert API.dataset_info(DATA, revision=info.sha).sha == info.sha
 
 
-def test_a_tree_lists_a_folder_or_everything(served: StandInHub):
+def test_tree_lists_a_folder_or_everything(served: StandInHub):
     options = {"repo_type": "dataset", "revision": "refs/convert/parquet"}
     top = [entry.path for entry in API.list_repo_tree(DATA, **options)]
     assert top == ["full", "README.md"]
@@ -78,7 +78,7 @@ def test_files_arrive_whole_and_stay_cached(served: StandInHub, tmp_path: Path):
     assert snapshot_download(DATA, **kept) == folder
 
 
-def test_a_token_is_not_sent_to_the_cdn(served: StandInHub, monkeypatch: pytest.MonkeyPatch):
+def test_token_is_not_sent_to_the_cdn(served: StandInHub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch()
     assert {request.token for request in served.asked("HEAD", "/resolve/")} == {"hf_secret"}
@@ -106,7 +106,7 @@ def test_diffusers_loads_a_model(hub: StandInHub, tmp_path: Path):
     assert (loaded.encoder.layers[0].weight == model.encoder.layers[0].weight).all()
 
 
-def test_a_folder_is_pushed_and_comes_back(
+def test_uploaded_folder_is_downloaded(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -129,7 +129,7 @@ def test_a_folder_is_pushed_and_comes_back(
         (lambda: API.dataset_info("people/none", token="hf_x"), RepositoryNotFoundError),
     ],
 )
-def test_what_is_missing_is_refused_by_its_kind(
+def test_missing_things_are_refused_by_kind(
     ask: Callable[[], object], error: type[Exception], served: StandInHub
 ):
     with pytest.raises(error):
@@ -150,7 +150,7 @@ def test_gated_files_need_the_token_of_a_reader(
     assert fetch().exists()
 
 
-def test_a_renamed_repository_is_found_under_its_old_name(served: StandInHub):
+def test_renamed_repository_keeps_its_old_name(served: StandInHub):
     served.moved["people/before"] = DATA
     assert API.dataset_info("people/before", revision="refs/convert/parquet").id == DATA
     url = hf_hub_url("people/before", "README.md", repo_type="dataset", revision="main")
@@ -158,9 +158,7 @@ def test_a_renamed_repository_is_found_under_its_old_name(served: StandInHub):
     assert get_hf_file_metadata(url).size == len("pictures")
 
 
-def test_a_cut_transfer_is_continued_by_a_range(
-    served: StandInHub, monkeypatch: pytest.MonkeyPatch
-):
+def test_cut_transfer_is_continued_by_a_range(served: StandInHub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50)
     with served.fault("/cdn/", cut=True, after=100, times=1):
         fetch()
@@ -168,7 +166,7 @@ def test_a_cut_transfer_is_continued_by_a_range(
     assert (first.bytes, first.range, second.range) == (100, None, "bytes=100-")
 
 
-def test_rates_errors_stalls_and_damage_come_on_demand(served: StandInHub, tmp_path: Path):
+def test_faults_come_on_demand(served: StandInHub, tmp_path: Path):
     url = f"{served.url}/datasets/{DATA}/resolve/refs%2Fconvert%2Fparquet/README.md"
     with served.fault("README", status=429, headers={"Retry-After": "7"}, times=1):
         limited = httpx2.get(url)
@@ -188,5 +186,5 @@ def test_rates_errors_stalls_and_damage_come_on_demand(served: StandInHub, tmp_p
     assert time.monotonic() - start > 0.15
 
 
-def test_the_cache_of_a_test_is_its_own(hub: StandInHub, tmp_path: Path):
+def test_cache_of_a_test_is_its_own(hub: StandInHub, tmp_path: Path):
     assert Path(constants.HF_HUB_CACHE) == tmp_path / "hf"

@@ -1,4 +1,4 @@
-"""What clients send to the stand-in hub: new repositories, and commits of files."""
+"""Uploads to the stand-in hub: new repositories, and commits of files."""
 
 import base64
 import json
@@ -14,10 +14,10 @@ COMMIT = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/commit/([^/]+)")
 
 
 class Uploads:
-    """The part of a handler that takes files in; all of them whole, none through LFS."""
+    """Mixin of the handler for uploads; files are part of the commit, none goes through LFS."""
 
     def upload(self, path: str) -> bool:
-        """Answer a request that brings something; False: it does not."""
+        """Answer a request if it is an upload, and return whether it is."""
         if self.command != "POST":
             return False
         for pattern, answer in (

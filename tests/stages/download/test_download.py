@@ -1,4 +1,4 @@
-"""The stage download: a fair, fixed holdout, clear refusals, and earlier data left intact."""
+"""The stage download: fixed holdout, refused datasets, and earlier data kept after failures."""
 
 import io
 from collections import Counter
@@ -60,7 +60,7 @@ def test_files_keep_their_bytes(tmp_path):
         assert record.data == (root / record.path).read_bytes()
 
 
-def test_the_same_settings_give_the_same_bytes_with_any_workers(tmp_path):
+def test_bytes_do_not_depend_on_workers(tmp_path):
     for name, workers in (("one", 0), ("two", 2)):
         download(procedural(num_images=300), SETTINGS, tmp_path / name, num_workers=workers)
     assert len(list((tmp_path / "one").iterdir())) == 3
@@ -68,7 +68,7 @@ def test_the_same_settings_give_the_same_bytes_with_any_workers(tmp_path):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
-def test_max_images_moves_no_image_to_the_other_split(tmp_path):
+def test_max_images_moves_no_image_between_splits(tmp_path):
     root = fill(tmp_path / "own", {"cat": 40, "dog": 40})
     download(folder(root), SETTINGS, tmp_path / "all", num_workers=0)
     download(folder(root, max_images=30), SETTINGS, tmp_path / "some", num_workers=0)
@@ -86,7 +86,7 @@ def test_another_seed_holds_out_other_images(tmp_path):
 
 @pytest.mark.parametrize("fraction", [0.01, 0.0625, 0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("count", [2, 3, 10, 1000])
-def test_every_class_has_its_share_in_both_splits(fraction, count):
+def test_class_has_its_share_in_both_splits(fraction, count):
     for seed in range(20):
         choice = HoldoutChoice(fraction, seed)
         held_out = sum(choice(7) for _ in range(count))
@@ -94,7 +94,7 @@ def test_every_class_has_its_share_in_both_splits(fraction, count):
         assert abs(held_out - fraction * count) <= 1
 
 
-def test_the_share_holds_for_each_class_in_a_mixed_stream():
+def test_share_holds_per_class_in_a_mixed_stream():
     choice = HoldoutChoice(0.2, 0)
     labels = [i % 3 if i % 7 else 3 for i in range(700)]
     held_out = Counter(label for label in labels if choice(label))
@@ -110,20 +110,20 @@ def test_empty_files_are_counted(tmp_path):
     assert sum(split.count for split in info.splits.values()) == 4
 
 
-def test_an_empty_dataset_is_refused_with_what_was_found(tmp_path):
+def test_empty_dataset_is_refused_with_reasons(tmp_path):
     root = fill(tmp_path / "own", {"cat": 0})
     (root / "cat" / "notes.txt").write_text("none")
     with pytest.raises(UserError, match=r"no usable image \(1 unsupported_file\); add images"):
         download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
-def test_a_class_with_one_image_is_named(tmp_path):
+def test_class_with_one_image_is_named(tmp_path):
     root = fill(tmp_path / "own", {"cat": 5, "dog": 1, "emu": 1})
     with pytest.raises(UserError, match=r"one image only in class 'dog', 'emu'; .* add images"):
         download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
-def test_a_class_without_images_is_named(tmp_path):
+def test_class_without_images_is_named(tmp_path):
     root = fill(tmp_path / "own", {"cat": 5, "dog": 5})
     for path in (root / "dog").iterdir():
         path.write_bytes(b"")
@@ -131,18 +131,18 @@ def test_a_class_without_images_is_named(tmp_path):
         download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
-def test_a_single_unlabelled_image_is_refused(tmp_path):
+def test_single_unlabeled_image_is_refused(tmp_path):
     root = fill(tmp_path / "own", {"cat": 1})
     with pytest.raises(UserError, match="one image only; at least two"):
         download(folder(root, labels="none"), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
-def test_no_holdout_at_all_is_refused(tmp_path):
+def test_zero_holdout_is_refused(tmp_path):
     with pytest.raises(UserError, match="holdout_fraction: 0 leaves no images"):
         download(procedural(holdout_fraction=0.0), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
-def test_a_failed_download_leaves_the_earlier_one_intact(tmp_path):
+def test_failed_download_keeps_the_earlier_one(tmp_path):
     root = fill(tmp_path / "own", {"cat": 5, "dog": 5})
     download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
     before = {path.name: path.read_bytes() for path in (tmp_path / "raw").iterdir()}
@@ -154,7 +154,7 @@ def test_a_failed_download_leaves_the_earlier_one_intact(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"own", "raw"}
 
 
-def test_a_new_download_replaces_the_earlier_one(tmp_path):
+def test_new_download_replaces_the_earlier_one(tmp_path):
     for count in (40, 20):
         download(procedural(num_images=count), SETTINGS, tmp_path / "raw", num_workers=0)
     assert sum(RawDataset(tmp_path / "raw").counts.values()) == 20

@@ -1,7 +1,7 @@
-"""Where images come from: `SOURCES[kind](settings, num_workers)` opens a source.
+"""Sources of images: `SOURCES[kind](settings, num_workers)` opens the one of a dataset block.
 
-A new kind is a function of the dataset block and the number of worker processes, which returns a
-`Source`, and a line here.
+A new kind is a function of the block and the number of worker processes that returns a `Source`,
+and a line here.
 """
 
 from liquidgen.stages.download.sources.base import Source

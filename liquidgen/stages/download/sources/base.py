@@ -1,7 +1,7 @@
-"""What every source of images gives."""
+"""The interface of all sources of images."""
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,22 +10,18 @@ from liquidgen.images.raw import Record
 from liquidgen.utils.errors import UserError
 
 
-def nothing() -> None:
-    """What most sources have to let go of."""
-
-
 @dataclass(frozen=True)
 class Source:
-    """A stream of images and what is known about them.
+    """A stream of images, and what is known about them.
 
-    | field | meaning |
-    |---|---|
-    | classes | names in the order of the labels; None: unlabelled |
-    | license, origin, revision | recorded beside the data; revision: pinned version, or None |
-    | total | number of images if known before the stream ends |
-    | records | the images, in an order of the source alone; read once, and closed |
-    | refused | files that gave no image, by reason; complete when the stream has ended |
-    | release | called once the images are stored: removes what an interrupted run would need |
+    Attributes:
+        classes: Names in the order of the labels; None: unlabeled.
+        license: License of the images, recorded beside the data.
+        origin: Where they are from, recorded beside the data.
+        revision: Pinned version, recorded beside the data; None: there are no versions.
+        total: Number of images, if it is known before the stream ends.
+        records: The images, in an order that depends on the source alone. Read once, and closed.
+        refused: Number of files that gave no image, by reason; complete when the stream has ended.
     """
 
     classes: tuple[str, ...] | None
@@ -35,14 +31,13 @@ class Source:
     total: int | None
     records: Generator[Record, None, None]
     refused: Counter = field(default_factory=Counter)
-    release: Callable[[], None] = nothing
 
 
 def existing(path: str) -> Path:
-    """The path of own data, which must exist.
+    """Return the path of a user's own data, which must exist.
 
     Raises:
-        UserError: there is nothing at the path.
+        UserError: There is nothing at the path.
     """
     found = own_path(path)
     if not found.exists():

@@ -1,4 +1,4 @@
-"""Classes in an order of our own, so that sources with other orders and spellings agree."""
+"""Classes in the order of the settings, for sources with other orders and spellings."""
 
 from liquidgen.utils.errors import UserError
 
@@ -6,20 +6,28 @@ OR = "|"  # between the names of one class, of which the first is used
 
 
 def class_names(classes: list[str]) -> tuple[str, ...]:
-    """The names that are used: the first of each."""
+    """Return the first name of each class, which is the one in use."""
     return tuple(entry.split(OR)[0] for entry in classes)
 
 
 def spellings(classes: list[str]) -> list[str]:
-    """All names of all classes."""
+    """Return all names of all classes."""
     return [name for entry in classes for name in entry.split(OR)]
 
 
 def class_indices(place: object, names: list[str], classes: list[str]) -> dict[int, int]:
-    """Label of a source -> class: `names` are the source's, by label.
+    """Map the labels of a source to classes.
+
+    Args:
+        place: What messages call the source.
+        names: Names of the source's labels 0, 1, ...
+        classes: The classes, with `|` between several names of one.
+
+    Returns:
+        The class by label.
 
     Raises:
-        UserError: a name that no class has.
+        UserError: No class has one of the names.
     """
     known = {name: i for i, entry in enumerate(classes) for name in (entry, *entry.split(OR))}
     if unknown := [name for name in names if name not in known]:

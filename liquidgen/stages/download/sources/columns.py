@@ -1,4 +1,4 @@
-"""The columns of Parquet files that hold images and classes, and what their values mean."""
+"""The columns of Parquet files that hold images and labels."""
 
 import json
 from collections import Counter
@@ -25,7 +25,12 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns; `label` None: the images are unlabelled."""
+    """Names of the columns.
+
+    Attributes:
+        image: Column of the images: bytes, or struct{bytes, path}.
+        label: Column of the labels; None: the images are unlabeled.
+    """
 
     image: str
     label: str | None
@@ -33,10 +38,18 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """The columns to read."""
-        return [self.image, *([] if self.label is None else [self.label])]
+        return [self.image] if self.label is None else [self.image, self.label]
 
     def check(self, place: object, schema: pa.Schema) -> None:
-        """Refuse a file whose columns are missing or of another type; `place` names it."""
+        """Check that a file has the columns, and of the right types.
+
+        Args:
+            place: What messages call the file.
+            schema: Its schema.
+
+        Raises:
+            UserError: It does not.
+        """
         for key, column in (("image_column", self.image), ("label_column", self.label)):
             if column is not None and column not in schema.names:
                 known = ", ".join(schema.names)
@@ -52,14 +65,25 @@ class Columns:
         if self.label is not None and self._label_kind(schema) is None:
             raise UserError(
                 f"{place}: label_column: {self.label!r} is {schema.field(self.label).type}; it "
-                "must hold integers, text or booleans, or be null for unlabelled images"
+                "must hold integers, text or booleans, or be null for unlabeled images"
             )
 
     def check_labels(self, place: object, schema: pa.Schema, first: object, its: pa.Schema) -> None:
-        """Refuse a file whose labels mean others than those of the first file, of schema `its`."""
+        """Check that the labels of a file mean the same as those of the first file.
+
+        Args:
+            place: What messages call the file.
+            schema: Its schema.
+            first: What messages call the first file.
+            its: Schema of the first file.
+
+        Raises:
+            UserError: They do not.
+        """
         if self.label is None:
             return
-        kind, expected = self._label_kind(schema), self._label_kind(its)
+        kind = self._label_kind(schema)
+        expected = self._label_kind(its)
         names = zip_longest(self.label_names(schema) or (), self.label_names(its) or ())
         if kind != expected:
             difference = f"holds {kind}, but {expected} in {first}"
@@ -79,13 +103,13 @@ class Columns:
         return next((k for k, checks in LABELS.items() if any(is_(plain) for is_ in checks)), None)
 
     def label_names(self, schema: pa.Schema) -> list[str] | None:
-        """Names of the labels 0, 1, ... by the Hugging Face metadata of a file; None: none."""
+        """Return the names of the labels 0, 1, ... in a file's Hugging Face metadata, if any."""
         metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
         features = json.loads(metadata).get("info", {}).get("features", {})
         return features.get(self.label, {}).get("names") or None
 
     def rows(self, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple]:
-        """(image, value of the label column or None), row by row."""
+        """Yield (image, value of the label column or None) for each row of a batch."""
         images = batch.column(self.image).to_pylist()
         values = [None] * len(images)
         if self.label is not None:
@@ -96,12 +120,21 @@ class Columns:
 def records(
     rows: Rows, class_of: dict[Any, int] | None, refused: Counter
 ) -> Generator[Record, None, None]:
-    """Images of rows; `class_of` maps values of the label column, None: unlabelled."""
+    """Turn rows into records.
+
+    Args:
+        rows: Rows of `Columns.rows`, closed at the end.
+        class_of: Class by value of the label column; None: the images are unlabeled.
+        refused: Counter of the rows that give no record, by reason.
+
+    Yields:
+        The records.
+    """
     with closing(rows):
         for number, (image, value) in enumerate(rows):
-            data, path = image, ""
-            if isinstance(image, dict):
-                data, path = image["bytes"], image.get("path")
+            is_struct = isinstance(image, dict)
+            data = image["bytes"] if is_struct else image
+            path = image.get("path") if is_struct else None
             if not data:
                 refused[NO_BYTES] += 1
             elif class_of is not None and value not in class_of:

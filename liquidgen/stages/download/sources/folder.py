@@ -1,4 +1,4 @@
-"""A folder of image files: unlabelled, or one subfolder a class."""
+"""A folder of image files: unlabeled, or one subfolder per class."""
 
 import os
 from collections import Counter
@@ -22,12 +22,12 @@ NO_CLASS = "outside_class_folders"
 
 
 def open_folder(settings: FolderSettings, num_workers: int) -> Source:
-    """Read every image below the folder, in an order that mixes classes.
+    """Read all images below a folder, in an order that mixes classes.
 
-    With `labels: folders` the class is the name of the first folder below the path.
+    With `labels: folders`, the class of an image is the name of the first folder below the path.
 
     Raises:
-        UserError: the folder is missing, or has no class folders when it should.
+        UserError: The folder is missing, or has no class folders when it should.
     """
     root = existing(settings.path)
     if not root.is_dir():
@@ -38,13 +38,14 @@ def open_folder(settings: FolderSettings, num_workers: int) -> Source:
     if settings.labels == "folders":
         inside = [path for path in files if len(path.parts) > 1]
         refused[NO_CLASS] += len(files) - len(inside)
-        files, classes = inside, tuple(sorted({path.parts[0] for path in inside}))
+        files = inside
+        classes = tuple(sorted({path.parts[0] for path in inside}))
         if refused[NO_CLASS] and not classes:
             raise UserError(
-                f"{settings.path}: images, but no subfolders with images; make one subfolder a "
-                "class, or set `labels: none`"
+                f"{settings.path}: images, but no subfolders with images; make one subfolder "
+                "per class, or set `labels: none`"
             )
-    # by digest of the path: any first part of the stream is a fair choice
+    # by digest of the path: any first part of the order is a random choice
     files.sort(key=lambda path: sha256(path.as_posix().encode()))
     if settings.max_images is not None:
         files = files[: settings.max_images]
@@ -60,7 +61,7 @@ def open_folder(settings: FolderSettings, num_workers: int) -> Source:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below the root, relative to it, also behind links to folders."""
+    """Yield all files below the root, relative to it, also behind links to folders."""
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_unreadable):
         if (real := os.path.realpath(folder)) in seen:  # a link in a circle

@@ -1,71 +1,90 @@
-"""Datasets of the Hugging Face hub: their Parquet files, whole or streamed; no code is run."""
+"""Datasets of the Hugging Face hub: their Parquet files, downloaded or streamed; no code is run."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import pyarrow as pa
 
 from liquidgen.config.settings import HubSettings
+from liquidgen.hub.download import Listing, cached, download, look_up, shown
+from liquidgen.hub.errors import RETRY_HINT
 from liquidgen.hub.repository import HubRepo
-from liquidgen.hub.snapshot import fetch
-from liquidgen.stages.download.sources.base import Source, nothing
+from liquidgen.stages.download.sources.base import Source
 from liquidgen.stages.download.sources.classes import class_indices, class_names, spellings
 from liquidgen.stages.download.sources.columns import Columns, Rows, records
 from liquidgen.stages.download.sources.parquet import ParquetFiles
-from liquidgen.stages.download.sources.remote import remote_schema
-from liquidgen.stages.download.sources.stream import open_stream
+from liquidgen.stages.download.sources.remote import RemoteParquet
 from liquidgen.utils.errors import UserError
 
 
 def open_hub(settings: HubSettings, num_workers: int) -> Source:
-    """The images of a dataset of the hub; with `stream_buffer` they are not all downloaded.
+    """Open a dataset of the hub; with `stream_buffer` its files are not downloaded.
 
     Raises:
-        Unreachable: neither the hub nor the cache has it.
-        UserError: no such repository, revision, files or columns; no access; a limited rate.
+        Unreachable: Neither the hub nor the cache has it.
+        UserError: No such repository, revision, files or columns; no access; a limited rate.
     """
     place = HubRepo("dataset", settings.repo, settings.revision)
     columns = Columns(settings.image_column, settings.label_column)
-    if settings.stream_buffer is None:
-        return _whole(settings, place, columns)
-    stream = open_stream(
-        place,
-        settings.files,
-        columns,
-        seed=settings.seed,
-        buffer=settings.stream_buffer,
-        max_images=settings.max_images,
-    )
-    labels = _labels(settings, place, columns, stream.schema, None)
-    total = settings.max_images
-    return _source(settings, labels, stream.commit, total, stream.rows, stream.discard)
+    listing = look_up(place)
+    names = matching(listing, settings.files, place)
+    remote = RemoteParquet(place, listing.commit, tuple(names), columns)
+    if settings.stream_buffer is not None:
+        schema = remote.schema()
+        labels = _labels(settings, place, columns, schema, None)
+        rows = remote.shuffled(schema, settings.seed, settings.stream_buffer, settings.max_images)
+        return _source(settings, labels, listing.commit, settings.max_images, rows)
 
-
-def _whole(settings: HubSettings, place: HubRepo, columns: Columns) -> Source:
-    def look(commit: str, name: str) -> None:
-        try:
-            schema = remote_schema(place, commit, name)
-        except (UserError, OSError):  # a transfer survives more of a hub, such as damage
-            return
-        columns.check(f"{place.repo}: {name}", schema)
-
-    snapshot = fetch(place, settings.files, look)
-    paths = {f"{place.repo}: {name}": snapshot.folder / name for name in snapshot.files}
-    files = ParquetFiles.open(paths, columns)
+    folder = cached(place, listing.commit, names)
+    if folder is None:
+        remote.schema()  # wrong columns are told before a long download
+        folder = download(place, listing.commit, names)
+    paths = {f"{place.repo}: {name}": folder / name for name in names}
+    remedy = f"remove it from the cache (`hf cache rm dataset/{place.repo}`), then {RETRY_HINT}"
+    files = ParquetFiles.open(paths, columns, remedy)
     labels = _labels(settings, place, columns, files.schema, files)
     total = min(files.count, settings.max_images or files.count)
     rows = files.rows(settings.max_images, settings.seed)
-    return _source(settings, labels, snapshot.commit, total, rows, nothing)
+    return _source(settings, labels, listing.commit, total, rows)
+
+
+def matching(listing: Listing, patterns: list[str], place: HubRepo) -> list[str]:
+    """Choose files by patterns, in which `*` crosses folders.
+
+    Returns:
+        Names in the order of the patterns, and of names within each.
+
+    Raises:
+        UserError: No file fits a pattern.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = [name for name in listing.files if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise UserError(_nothing_fits(listing, pattern, place))
+        found |= dict.fromkeys(fitting)
+    return [*found]
+
+
+def _nothing_fits(listing: Listing, pattern: str, place: HubRepo) -> str:
+    parquet = [name for name in listing.files if name.endswith(".parquet")]
+    script = f"{place.repo.split('/')[-1]}.py"
+    if script in listing.files and not parquet:
+        return (
+            f"{place}: holds a script that makes the data ({script}) and no Parquet files, and "
+            "code from the hub is never run; set `revision: refs/convert/parquet`, where the "
+            "hub keeps a converted copy, and `files` to what is there"
+        )
+    return (
+        f"{place}: no file fits {pattern!r}; there are: {shown(parquet or [*listing.files])}; "
+        "correct `files` of the block"
+    )
 
 
 def _source(
-    settings: HubSettings,
-    labels: "_Labels | None",
-    commit: str,
-    total: int | None,
-    rows: Rows,
-    release: Callable[[], None],
+    settings: HubSettings, labels: "_Labels | None", commit: str, total: int | None, rows: Rows
 ) -> Source:
     refused: Counter = Counter()
     return Source(
@@ -76,7 +95,6 @@ def _source(
         total=total,
         records=records(rows, None if labels is None else labels.class_of, refused),
         refused=refused,
-        release=release,
     )
 
 
@@ -95,7 +113,10 @@ def _labels(
     schema: pa.Schema,
     files: ParquetFiles | None,
 ) -> _Labels | None:
-    """None: unlabelled. Text is its own name: found by a search of whole files, or in `classes`."""
+    """Find the classes; None: unlabeled.
+
+    Text is its own name, found by a search of downloaded files, or in `classes` of a stream.
+    """
     if columns.label is None:
         return None
     numbers = pa.types.is_integer(schema.field(columns.label).type)

@@ -1,4 +1,4 @@
-"""Parquet files with a column of images, and perhaps one of classes."""
+"""Parquet files with a column of images, and perhaps one of labels."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from liquidgen.stages.download.sources.base import Source, existing
 from liquidgen.stages.download.sources.columns import Columns, Rows, records
 from liquidgen.utils.errors import UserError
 
-ROWS = 64  # read at once
-# without `pre_buffer`, which keeps all that was read of a file until it is closed
+ROWS = 64  # per batch
+REPLACE = "replace it"
+# no `pre_buffer`: it keeps all that was read of a file until the file is closed
 LEAN = {"pre_buffer": False, "buffer_size": 2**20}
 
 
 def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
-    """Stream the rows of all Parquet files of a folder, by name.
+    """Read the rows of all Parquet files of a folder, sorted by name.
 
-    Class names are those of the files' Hugging Face metadata, else the values of the column.
+    Class names are those in the files' Hugging Face metadata, else the values of the column.
 
     Raises:
-        UserError: no files, files that are no Parquet, no such columns, or differing labels.
+        UserError: No files, files that are no Parquet, no such columns, or differing labels.
     """
     root = existing(settings.path)
     found = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
@@ -53,33 +54,51 @@ def open_parquet(settings: ParquetSettings, num_workers: int) -> Source:
 
 @dataclass(frozen=True)
 class ParquetFiles:
-    """Open files with the same columns, under the names that messages call them by."""
+    """Open files with the same columns.
+
+    Attributes:
+        files: The files, by what messages call them.
+        columns: The columns to read.
+        remedy: What to do about a damaged file.
+    """
 
     files: dict[str, pq.ParquetFile]
     columns: Columns
+    remedy: str
 
     @classmethod
-    def open(cls, paths: dict[str, Path], columns: Columns) -> "ParquetFiles":
-        """Raises UserError for files that are no Parquet, and for missing or differing columns."""
-        files = {name: _open(name, path) for name, path in paths.items()}
+    def open(
+        cls, paths: dict[str, Path], columns: Columns, remedy: str = REPLACE
+    ) -> "ParquetFiles":
+        """Open files by path.
+
+        Args:
+            paths: Paths, by what messages call the files.
+            columns: The columns to read.
+            remedy: What to do about a damaged file.
+
+        Raises:
+            UserError: A damaged file, no such columns, or labels that differ between files.
+        """
+        files = {name: _open(name, path, remedy) for name, path in paths.items()}
         first = next(iter(files))
         for name, file in files.items():
             columns.check(name, file.schema_arrow)
             columns.check_labels(name, file.schema_arrow, first, files[first].schema_arrow)
-        return cls(files, columns)
+        return cls(files, columns, remedy)
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the first file."""
+        """Schema of the first file."""
         return next(iter(self.files.values())).schema_arrow
 
     @property
     def count(self) -> int:
-        """Rows of all files."""
+        """Number of rows of all files."""
         return sum(file.metadata.num_rows for file in self.files.values())
 
     def label_values(self) -> list:
-        """The different values of the label column, in order."""
+        """Return the distinct values of the label column, sorted."""
         values: set = set()
         for file in self.files.values():
             column = self.columns.label
@@ -87,11 +106,16 @@ class ParquetFiles:
         return sorted(values - {None})
 
     def rows(self, max_images: int | None, seed: int) -> Rows:
-        """(image, label) row by row; with max_images, so many of them chosen by a seed."""
+        """Yield (image, value of the label column) row by row.
+
+        Args:
+            max_images: Number of rows, a random choice in the order of the files; None: all.
+            seed: Seed of the choice.
+        """
         rows = self._rows()
         if max_images is None or max_images >= self.count:
             return rows
-        # files are often sorted by class: the first rows would be of one
+        # files are often sorted by class: the first rows would be of one class
         chosen = np.random.default_rng(seed).permutation(self.count)[:max_images]
         is_chosen = np.isin(np.arange(self.count), chosen)
         return (row for row in compress(rows, is_chosen))
@@ -103,11 +127,11 @@ class ParquetFiles:
                     yield from self.columns.rows(batch)
             except (pa.ArrowInvalid, OSError) as error:
                 reason = str(error).splitlines()[0]
-                raise UserError(f"{name}: damaged ({reason}); replace it") from None
+                raise UserError(f"{name}: damaged ({reason}); {self.remedy}") from None
 
 
-def _open(name: str, path: Path) -> pq.ParquetFile:
+def _open(name: str, path: Path, remedy: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, **LEAN)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{name}: not a whole Parquet file ({error}); replace it") from None
+        raise UserError(f"{name}: not a whole Parquet file ({error}); {remedy}") from None

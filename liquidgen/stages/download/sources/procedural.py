@@ -1,4 +1,4 @@
-"""Paintings drawn from a seed, spread evenly over the styles."""
+"""Procedural paintings, spread evenly over the styles."""
 
 import io
 from collections.abc import Generator
@@ -12,8 +12,8 @@ from liquidgen.stages.download.procedural import STYLES, draw
 from liquidgen.stages.download.sources.base import Source
 from liquidgen.utils.workers import Processes
 
-CHUNK = 32  # images a piece of work
-WORTHWHILE = 256  # images from which worker processes save more time than they take to start
+CHUNK = 32  # images per task of a worker
+WORTHWHILE = 256  # images from which worker processes save more time than their start takes
 
 
 def open_procedural(settings: ProceduralSettings, num_workers: int) -> Source:
@@ -52,4 +52,4 @@ def _draw(seed: int, size: int, i: int) -> Record:
 
 
 def _warm() -> None:
-    """Importing this module is all that a worker needs to be ready."""
+    """Do nothing: an import of this module is all that a worker needs."""

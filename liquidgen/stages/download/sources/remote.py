@@ -1,45 +1,129 @@
-"""Parquet files on the hub, read by parts."""
+"""Parquet files on the hub, read in parts through HfFileSystem and shuffled by `datasets`.
+
+`load_dataset("parquet", streaming=True)` would read them, too, in three times the memory and twice
+the time (its scanner reads ahead), with waits of a minute and more for each failing request; and
+it takes the names of labels from the first file alone.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from liquidgen.hub.errors import AGAIN, explained
+from liquidgen.hub.errors import RETRY_HINT, explained
 from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import bounded_requests
-from liquidgen.stages.download.sources.parquet import LEAN
+from liquidgen.stages.download.sources.columns import Columns, Rows
+from liquidgen.stages.download.sources.parquet import LEAN, ROWS
 from liquidgen.utils.errors import UserError
 
-BLOCK = 4 * 2**20  # bytes a request
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileSystem
+
+BLOCK = 4 * 2**20  # bytes per request
 # a block for each column and more: by default one is kept, and columns fetch it in turns
 CACHE = {"cache_type": "blockcache", "cache_options": {"maxblocks": 6}}
 
 
-def remote_schema(place: HubRepo, commit: str, name: str) -> pa.Schema:
-    """The columns of a file, read without its rows.
+@dataclass(frozen=True)
+class RemoteParquet:
+    """Files of a commit with the same columns.
 
-    Raises:
-        Unreachable: the hub stopped answering.
-        UserError: no access, or no Parquet file.
+    Attributes:
+        place: The repository.
+        commit: Its commit.
+        names: Files in it.
+        columns: The columns to read.
     """
-    with bounded_requests(), explained(place), remote_file(place, commit, name) as file:
-        return file.schema_arrow
+
+    place: HubRepo
+    commit: str
+    names: tuple[str, ...]
+    columns: Columns
+
+    def schema(self) -> pa.Schema:
+        """Read the schema of the first file, without its rows.
+
+        Raises:
+            Unreachable: The hub stopped answering.
+            UserError: No access, no Parquet file, or no such columns.
+        """
+        opened = self._open(_file_system(), self.names[0])
+        with bounded_requests(), explained(self.place), opened as file:
+            return file.schema_arrow
+
+    def shuffled(
+        self, first: pa.Schema, seed: int, buffer_size: int, max_images: int | None
+    ) -> Rows:
+        """Stream rows in a seeded order of files, and mixed within a buffer.
+
+        The rows depend on nothing but the commit, the names and these arguments; `max_images`
+        cuts their order short.
+
+        Args:
+            first: Schema of the first file, with whose labels those of the others must agree.
+            seed: Seed of both orders.
+            buffer_size: Number of images in memory.
+            max_images: Number of images; None: all.
+
+        Raises:
+            Unreachable: The hub stopped answering.
+            UserError: No access, a damaged file, or one with other columns or labels.
+        """
+        from datasets import IterableDataset  # takes a second
+
+        files = {"names": [*self.names], "first": first}  # a list is what `datasets` shuffles
+        rows = IterableDataset.from_generator(self._read, gen_kwargs=files)
+        # one file at a time: by default ten are open, and much is read that is not taken
+        rows = rows.shuffle(seed=seed, buffer_size=buffer_size, max_buffer_input_shards=1)
+        if max_images is not None:
+            rows = rows.take(max_images)
+        with bounded_requests(), explained(self.place):
+            for row in rows:
+                yield row["image"], row["label"]
+
+    def _read(self, names: list[str], first: pa.Schema) -> Iterator[dict]:
+        files = _file_system()
+        for name in names:
+            with self._open(files, name) as file:
+                where = f"{self.place}: {name}"
+                self.columns.check_labels(where, file.schema_arrow, self.names[0], first)
+                for batch in self._batches(where, file):
+                    for image, label in self.columns.rows(batch):
+                        yield {"image": image, "label": label}
+
+    def _batches(self, where: str, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            yield from file.iter_batches(ROWS, columns=self.columns.names)
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, HfHubHTTPError | ConnectionError):  # for `explained`
+                raise
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{where}: damaged ({reason}); {RETRY_HINT}") from None
+
+    @contextmanager
+    def _open(self, files: "HfFileSystem", name: str) -> Iterator[pq.ParquetFile]:
+        """Open a file, parts of which are fetched as they are read, and check its columns."""
+        path = f"datasets/{self.place.repo}@{self.commit}/{name}"
+        with files.open(path, "rb", block_size=BLOCK, **CACHE) as remote:
+            try:
+                file = pq.ParquetFile(remote, **LEAN)
+            except pa.ArrowInvalid as error:
+                raise UserError(
+                    f"{self.place}: {name}: not a Parquet file ({str(error).splitlines()[0]}); "
+                    f"leave it out of `files`, or if it should be one, {RETRY_HINT}"
+                ) from None
+            self.columns.check(f"{self.place}: {name}", file.schema_arrow)
+            yield file
 
 
-@contextmanager
-def remote_file(place: HubRepo, commit: str, name: str) -> Iterator[pq.ParquetFile]:
-    """A file whose parts are fetched as they are read; raises UserError if it is no Parquet."""
+def _file_system() -> "HfFileSystem":
+    """Return a file system that remembers nothing: a refusal may be over after a login."""
     from huggingface_hub import HfFileSystem
 
-    path = f"datasets/{place.repo}@{commit}/{name}"
-    with HfFileSystem().open(path, "rb", block_size=BLOCK, **CACHE) as remote:
-        try:
-            file = pq.ParquetFile(remote, **LEAN)
-        except pa.ArrowInvalid as error:
-            raise UserError(
-                f"{place}: {name}: not a Parquet file ({str(error).splitlines()[0]}); "
-                f"leave it out of `files`, or if it should be one, {AGAIN}"
-            ) from None
-        yield file
+    return HfFileSystem(skip_instance_cache=True)

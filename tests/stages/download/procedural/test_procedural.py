@@ -1,3 +1,5 @@
+"""Procedural paintings: determinism, contrast, and distinct styles."""
+
 import hashlib
 import subprocess
 import sys
@@ -16,7 +18,7 @@ def pixels(style, size, seed):
     return np.asarray(draw(style, size, seed), np.float32)
 
 
-def test_there_are_ten_styles_in_a_fixed_order():
+def test_ten_styles_are_in_a_fixed_order():
     assert list(STYLES) == [
         *("hills", "seascape", "colour_fields", "neoplastic_grid", "concentric_circles"),
         *("starry_night", "pointillism", "bouquet", "skyline", "marble"),
@@ -25,18 +27,18 @@ def test_there_are_ten_styles_in_a_fixed_order():
 
 @every_style
 @pytest.mark.parametrize("size", [32, 64, 100])
-def test_a_painting_is_an_rgb_image_of_the_size_asked_for(style, size):
+def test_painting_is_rgb_of_the_given_size(style, size):
     image = draw(style, size, seed=0)
     assert isinstance(image, Image.Image)
     assert (image.mode, image.size) == ("RGB", (size, size))
 
 
 @every_style
-def test_a_seed_always_gives_the_same_painting(style):
+def test_seed_gives_the_same_painting(style):
     assert draw(style, 64, seed=5).tobytes() == draw(style, 64, seed=5).tobytes()
 
 
-def test_a_fresh_process_gives_the_same_paintings():
+def test_new_process_gives_the_same_paintings():
     script = (
         "import hashlib; from liquidgen.stages.download.procedural import STYLES, draw;"
         "print(hashlib.sha256(b''.join(draw(s, 32, 7).tobytes() for s in STYLES)).hexdigest())"
@@ -53,19 +55,19 @@ def test_different_seeds_give_different_paintings(style):
 
 @every_style
 @pytest.mark.parametrize("seed", range(4))
-def test_a_seed_means_one_composition_at_every_size(style, seed):
+def test_seed_is_one_composition_at_every_size(style, seed):
     small = pixels(style, 64, seed)
     reduced = np.asarray(draw(style, 128, seed).reduce(2), np.float32)
     assert np.abs(small - reduced).mean() < 4
 
 
 @every_style
-def test_a_painting_has_contrast_and_is_not_washed_out(style):
+def test_painting_has_contrast(style):
     for seed in range(8):
         assert pixels(style, 64, seed).std() > 12
 
 
-def test_a_style_is_told_from_the_others_by_its_nearest_neighbour():
+def test_style_is_told_by_nearest_neighbor():
     def features(style, seed):
         """Luminance and its steps to the right and downwards, on a coarse grid."""
         gray = np.asarray(draw(style, 64, seed).convert("L"), np.float32)
@@ -80,6 +82,6 @@ def test_a_style_is_told_from_the_others_by_its_nearest_neighbour():
     assert (guesses == np.arange(len(names))[:, None]).mean() > 0.8
 
 
-def test_an_unknown_style_is_refused_by_name():
+def test_unknown_style_is_refused_by_name():
     with pytest.raises(UserError, match=r"'cubism'.*choose one of hills, seascape"):
         draw("cubism", 64, seed=0)

@@ -1,27 +1,25 @@
 """Datasets of the hub: the presets, what is recorded of them, and what is refused in one line."""
 
 import io
-import re
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.checkout import PROJECT, encoded, read_params
 from helpers.standin import StandInHub, presets
-from huggingface_hub import HfFileSystem
 from PIL import Image
 
-from liquidgen.config.settings import DownloadSettings, HubSettings, validate
-from liquidgen.hub import listing, transfer
+import liquidgen.hub.download
+from liquidgen.config.settings import DATASET_KINDS, DownloadSettings, HubSettings, validate
 from liquidgen.hub.repository import HubRepo
-from liquidgen.hub.snapshot import fetch
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.raw_info import RawInfo
 from liquidgen.stages.download.download import download
 from liquidgen.stages.download.sources import SOURCES
+from liquidgen.stages.download.sources.classes import class_names
 from liquidgen.utils.errors import UserError
 
 BLOCKS = {
@@ -29,23 +27,14 @@ BLOCKS = {
     for name, block in read_params(PROJECT / "params.yaml")["datasets"].items()
     if block["kind"] == "hub"
 }
-CONVERTED = "refs/convert/parquet"
-# layout of the repository, images, classes
-PRESETS: dict[str, tuple[Callable[[Path], Path], int, int | None]] = {
-    "paintings": (presets.paintings, 189, 27),
-    "paintings_mini": (presets.paintings, 52, None),
-    "cartoon": (presets.cartoon, 40, None),
-    "flowers": (presets.flowers, 40, None),
-    "wikiart_stream": (presets.wikiart, 400, 27),
-}
 SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch):
-    """No waiting between attempts."""
-    for module in (listing, transfer):
-        monkeypatch.setattr(module, "BACKOFF", (0.01,) * 4)
+    """Shorten the pauses between attempts."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.02)))
 
 
 def preset(name: str, **changes: object) -> HubSettings:
@@ -55,8 +44,11 @@ def preset(name: str, **changes: object) -> HubSettings:
 
 
 def serve(hub: StandInHub, name: str, folder: Path) -> HubSettings:
+    """A block whose repository the stand-in hub has."""
     block = preset(name)
-    hub.dataset(block.repo, PRESETS[name][0](folder), block.revision)
+    layout = presets.LAYOUTS.get(name)
+    files = layout(folder) if layout else presets.of_block(block, folder)
+    hub.dataset(block.repo, files, block.revision)
     return block
 
 
@@ -75,40 +67,47 @@ def refusal(block: HubSettings, folder: Path) -> str:
     return message
 
 
-def test_every_preset_of_the_hub_is_tried():
-    assert set(PRESETS) == set(BLOCKS)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_becomes_raw_images(name: str, hub: StandInHub, tmp_path: Path):
+@pytest.mark.parametrize("name", BLOCKS)
+def test_preset_becomes_raw_images(name: str, hub: StandInHub, tmp_path: Path):
     block = serve(hub, name, tmp_path / "served")
     info, records = downloaded(block, tmp_path / "raw")
-    _, count, classes = PRESETS[name]
-    assert len(records) == count
-    assert len(info.classes or ()) == (classes or 0)
-    assert (
-        info.revision == hub.repositories["datasets", block.repo].revisions[block.revision].commit
-    )
+    files = {path for pattern in block.files for path in (tmp_path / "served").glob(pattern)}
+    rows = sum(pq.read_metadata(path).num_rows for path in files)
+    assert len(records) == min(rows, block.max_images or rows)
+    if block.label_column is None:
+        assert info.classes is None
+    elif block.classes is not None:
+        assert info.classes == class_names(block.classes)
+    revisions = hub.repositories["datasets", block.repo].revisions
+    assert info.revision == revisions[block.revision].commit
     assert (info.license, info.refused) == (block.license, {})
     assert block.license in info.summary()
     assert {record.data for record in records} <= set(presets.pictures(300))
     assert Image.open(io.BytesIO(records[0].data)).format == "JPEG"
 
 
-def test_pictures_of_the_hub_become_latents(hub: StandInHub, tmp_path: Path):
+def test_preset_that_is_new_needs_no_layout(hub: StandInHub, tmp_path: Path):
+    block = preset("paintings", repo="me/new", files=["a/*.parquet", "b.parquet"])
+    hub.dataset(block.repo, presets.of_block(block, tmp_path / "served"), block.revision)
+    info, records = downloaded(block, tmp_path / "raw")
+    assert len(records) == 2 * 54
+    assert info.classes == class_names(block.classes)
+
+
+def test_images_become_latents(hub: StandInHub, tmp_path: Path):
     downloaded(serve(hub, "cartoon", tmp_path / "served"), tmp_path / "raw")
     manifest = encoded(tmp_path / "raw", tmp_path / "latents", 64)
     assert sum(split.count for split in manifest.splits.values()) == 40
 
 
-def test_both_sources_of_paintings_have_the_same_classes(hub: StandInHub, tmp_path: Path):
+def test_both_sources_of_paintings_have_equal_classes(hub: StandInHub, tmp_path: Path):
     found = {}
     for name in ("paintings", "wikiart_stream"):
         info, records = downloaded(serve(hub, name, tmp_path / name), tmp_path / f"raw-{name}")
         found[name] = info.classes
         order = presets.CARD_ORDER if name == "paintings" else presets.WIKIART_ORDER
         names = [style.replace("Art_Nouveau_Modern", "Art_Nouveau") for style in order]
-        if name == "paintings":  # the i-th picture of each split has label i modulo 27
+        if name == "paintings":  # the i-th image of each split has label i modulo 27
             for record in records:
                 number = int(record.path[-9:-4])
                 assert info.classes[record.label] == names[number % 27]
@@ -116,7 +115,7 @@ def test_both_sources_of_paintings_have_the_same_classes(hub: StandInHub, tmp_pa
     assert found["paintings"] == found["wikiart_stream"] == tuple(presets.WIKIART_ORDER)
 
 
-def test_the_pictures_of_all_splits_are_used_once(hub: StandInHub, tmp_path: Path):
+def test_images_of_all_splits_are_used_once(hub: StandInHub, tmp_path: Path):
     _, records = downloaded(serve(hub, "paintings", tmp_path / "served"), tmp_path / "raw")
     splits = [record.path.split("_")[1][:5] for record in records]
     assert {name: splits.count(name) for name in set(splits)} == {
@@ -138,7 +137,7 @@ def test_max_images_takes_some_of_all_files(hub: StandInHub, tmp_path: Path):
     assert some != downloaded(other, tmp_path / "three")[1]
 
 
-def test_any_dataset_is_a_block_of_the_same_form(hub: StandInHub, tmp_path: Path):
+def test_text_labels_are_class_names(hub: StandInHub, tmp_path: Path):
     from datasets import Value
 
     files = presets.pictures(12)
@@ -152,7 +151,16 @@ def test_any_dataset_is_a_block_of_the_same_form(hub: StandInHub, tmp_path: Path
         assert info.classes[record.label] == columns["kind"][files.index(record.data)]
 
 
-def test_a_gated_dataset_says_where_to_accept_and_reads_the_token(
+def test_file_names_with_special_characters(hub: StandInHub, tmp_path: Path):
+    columns = {"image": presets.images(presets.pictures(12), "")}
+    for name in ("a [1] é?.parquet", "a 1 é.parquet"):
+        presets.write(tmp_path / "served" / name, columns, {})
+    hub.dataset("me/odd", tmp_path / "served")
+    block = preset("cartoon", repo="me/odd", files=["a [[]*.parquet"])
+    assert len(downloaded(block, tmp_path / "raw")[1]) == 12
+
+
+def test_gated_dataset_names_page_and_reads_token(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     block = serve(hub, "cartoon", tmp_path / "served")
@@ -181,7 +189,7 @@ def test_a_gated_dataset_says_where_to_accept_and_reads_the_token(
         ({"classes": ["Realism", "Cubism"]}, ["labels name 'Art_Nouveau_Modern'", "`classes`"]),
     ],
 )
-def test_a_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInHub, tmp_path: Path):
+def test_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInHub, tmp_path: Path):
     block = serve(hub, "paintings", tmp_path / "served").model_copy(update=changes)
     message = refusal(block, tmp_path)
     for rule in rules:
@@ -189,40 +197,15 @@ def test_a_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInH
     assert "params.yaml" not in message  # a user of Python has none
 
 
-def test_wrong_columns_are_told_before_a_long_transfer(
-    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(transfer, "MUCH", 0)
+def test_wrong_columns_are_told_before_the_download(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "paintings", tmp_path / "served")
     message = refusal(block.model_copy(update={"label_column": "style"}), tmp_path)
     assert "full/train/0000.parquet: label_column: no column 'style'" in message
-    blobs = HubRepo("dataset", block.repo, block.revision).cache / "blobs"
-    assert not [*blobs.iterdir()]
+    assert not [*(tmp_path / "hf").rglob("*.parquet")]
     assert len(downloaded(block, tmp_path / "raw")[1]) == 189
 
 
-@pytest.mark.parametrize(
-    ("path", "effect"),
-    [
-        ("/revision/[0-9a-f]{40}$", {"status": 500, "times": 1}),
-        ("/tree/", {"status": 404, "code": "EntryNotFound"}),
-        ("/cdn/", {"damaged": True, "after": -2, "times": 1}),
-    ],
-)
-def test_a_look_that_fails_does_not_keep_from_the_transfer(
-    path: str, effect: dict, hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(transfer, "MUCH", 0)
-    HfFileSystem.clear_instance_cache()  # it remembers what another test asked
-    block = serve(hub, "paintings", tmp_path / "served")
-    with hub.fault(path, **effect):
-        assert len(downloaded(block, tmp_path / "raw")[1]) == 189
-        assert any(re.search(path, request.path) for request in hub.requests)
-
-
-def test_a_repository_with_a_script_alone_is_refused_and_the_script_not_run(
-    hub: StandInHub, tmp_path: Path
-):
+def test_script_is_refused_and_not_run(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "paintings", tmp_path / "served")
     hub.dataset(block.repo, presets.script_only(tmp_path / "main"), "main")
     message = refusal(block.model_copy(update={"revision": "main"}), tmp_path)
@@ -245,57 +228,57 @@ def test_labels_without_names_ask_for_them(hub: StandInHub, tmp_path: Path):
         assert info.classes[record.label] == style
 
 
-def test_a_token_that_the_hub_does_not_know_is_told(
-    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_unknown_token_is_told(hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     block = serve(hub, "cartoon", tmp_path / "served")
     monkeypatch.setenv("HF_TOKEN", "hf_old")
     with hub.fault("", status=401, message="Invalid credentials in Authorization header"):
         assert "the hub does not accept HF_TOKEN; unset it or make" in refusal(block, tmp_path)
 
 
-def test_a_renamed_dataset_is_found(hub: StandInHub, tmp_path: Path):
+def test_renamed_dataset_is_found(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     hub.moved["someone/before"] = block.repo
     before = block.model_copy(update={"repo": "someone/before"})
     assert len(downloaded(before, tmp_path / "raw")[1]) == 40
 
 
-def test_a_limited_rate_says_how_long_and_what_helps(hub: StandInHub, tmp_path: Path):
+@pytest.mark.parametrize("path", ["/api/", "/resolve/", "/cdn/"])
+def test_rate_limit_says_how_long_and_what_helps(path: str, hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
-    for path in ("/api/", "/cdn/"):
-        with hub.fault(path, status=429, headers={"Retry-After": "3600"}):
-            message = refusal(block, tmp_path)
-        assert "limits the rate of requests (for another 3600 s)" in message
-        assert "set HF_TOKEN" in message
+    with hub.fault(path, status=429, headers={"Retry-After": "3600"}):
+        message = refusal(block, tmp_path)
+    assert "limits the rate of requests (for another 3600 s)" in message
+    assert "set HF_TOKEN" in message
 
 
-def test_a_short_wait_that_the_hub_asks_for_is_waited(hub: StandInHub, tmp_path: Path):
+@pytest.mark.parametrize("path", ["/resolve/", "/cdn/"])
+def test_short_rate_limit_is_waited_for(path: str, hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", status=429, headers={"Retry-After": "1"}, times=1):
+    with hub.fault(path, status=429, headers={"Retry-After": "1"}, times=2) as fault:
         assert len(downloaded(block, tmp_path / "raw")[1]) == 40
+    assert fault.times == 0
+
+
+def test_passing_server_error_costs_an_attempt(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "cartoon", tmp_path / "served")
+    with hub.fault("/resolve/", status=503, times=2) as fault:
+        assert len(downloaded(block, tmp_path / "raw")[1]) == 40
+    assert fault.times == 0
 
 
 @pytest.mark.parametrize("path", ["/api/", "/resolve/", "/cdn/"])
-def test_a_server_error_that_passes_costs_an_attempt(path: str, hub: StandInHub, tmp_path: Path):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault(path, status=503, times=2, method="GET"):
-        assert len(downloaded(block, tmp_path / "raw")[1]) == 40
-
-
-@pytest.mark.parametrize("path", ["/api/", "/cdn/"])
-def test_a_server_error_that_stays_is_told(path: str, hub: StandInHub, tmp_path: Path):
+def test_lasting_server_error_is_told(path: str, hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     with hub.fault(path, status=502):
-        assert "the hub is in trouble (status 502); later, run" in refusal(block, tmp_path)
+        assert "the hub returned status 502; run it again later" in refusal(block, tmp_path)
 
 
-def test_a_hub_that_stalls_is_found_out_in_15_seconds(
+def test_stalled_hub_is_told_in_15_seconds(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     block = serve(hub, "cartoon", tmp_path / "served")
-    assert listing.DEADLINE <= 10  # of the 15 that a stage may take to tell
-    monkeypatch.setattr(listing, "DEADLINE", 1.5)
+    assert liquidgen.hub.download.DEADLINE <= 12  # of the 15 that a stage may take to tell
+    monkeypatch.setattr(liquidgen.hub.download, "DEADLINE", 1.5)
     start = time.monotonic()
     with hub.fault("/api/", stall=True):
         message = refusal(block, tmp_path)
@@ -304,158 +287,124 @@ def test_a_hub_that_stalls_is_found_out_in_15_seconds(
     assert time.monotonic() - start < 3
 
 
-def test_a_cut_file_is_continued_where_it_was_cut(hub: StandInHub, tmp_path: Path):
+@pytest.mark.parametrize("path", ["/resolve/", "/cdn/"])
+def test_stall_after_the_look_up_is_told(
+    path: str, hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
     block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", cut=True, after=70_000, times=2):
-        downloaded(block, tmp_path / "raw")
-    ranges = [request.range for request in hub.asked("GET", "/cdn/")]
-    assert ranges == [None, "bytes=70000-", "bytes=140000-"]
+    with hub.fault(path, stall=True):
+        assert "the hub cannot be reached (" in refusal(block, tmp_path)
 
 
-def test_what_has_arrived_is_kept_when_a_download_fails(hub: StandInHub, tmp_path: Path):
+def test_login_page_of_a_network_is_told(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", cut=True, after=70_000, times=1), hub.fault("/cdn/", status=503):
-        refusal(block, tmp_path)
-    before = len(hub.requests)
-    assert len(downloaded(block, tmp_path / "raw")[1]) == 40
-    (request,) = [seen for seen in hub.requests[before:] if "/cdn/" in seen.path]
-    assert request.range == "bytes=70000-"
+    with hub.fault("/api/", empty=True):
+        assert "cannot be reached (something else answers" in refusal(block, tmp_path)
 
 
-def test_a_file_that_stalls_is_continued(
-    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("effect", [{"cut": True}, {"silent": True}])
+def test_cut_transfer_ends_whole(
+    effect: dict, hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
-    block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", silent=True, after=70_000, times=1):
-        downloaded(block, tmp_path / "raw")
-    assert [request.range for request in hub.asked("GET", "/cdn/")] == [None, "bytes=70000-"]
+    block = serve(hub, "paintings", tmp_path / "served")
+    digest = hub.digest_of(block.repo, "full/validation/0000.parquet")
+    with hub.fault(f"/cdn/{digest}", after=20_000, times=2, **effect) as fault:
+        assert len(downloaded(block, tmp_path / "raw")[1]) == 189
+    assert fault.times == 0
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_what_has_arrived_needs_no_more_of_the_hub(
-    links: bool, hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def forbidden(*arguments: object, **options: object) -> None:
-        raise PermissionError("no links on this disk")
-
-    if not links:
-        monkeypatch.setattr("os.symlink", forbidden)
-    block = serve(hub, "cartoon", tmp_path / "served")
-    info, records = downloaded(block, tmp_path / "raw")
-    assert len(hub.asked("GET", "/api/")) == 1
-    assert not hub.asked("HEAD", "")
-    monkeypatch.setattr(listing, "DEADLINE", 0.3)
-    with hub.fault("", stall=True):
-        assert downloaded(block, tmp_path / "again") == (info, records)
-
-
-def test_a_file_that_would_be_outside_of_the_cache_is_refused(
-    hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    revision = hub.repositories["datasets", block.repo].revisions["main"]
-    (blob,) = revision.files.values()
-    revision.files["data/../../../../../out.parquet"] = blob
-    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_, **__: f"{hub.cdn}/{blob.sha256}")
-    message = refusal(block.model_copy(update={"files": ["data/*.parquet"]}), tmp_path)
-    assert "'data/../../../../../out.parquet' is no name of a file" in message
-    assert not [*tmp_path.rglob("out.parquet")]
+@pytest.mark.parametrize(
+    ("effect", "rule"),
+    [
+        ({"status": 503}, "the hub returned status 503"),
+        ({"cut": True, "after": 20_000}, "the hub cannot be reached ("),
+        ({"empty": True}, "a transfer failed (Consistency check failed"),
+    ],
+)
+def test_failed_transfer_costs_one_file(effect: dict, rule: str, hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "paintings", tmp_path / "served")
+    names = {split: f"full/{split}/0000.parquet" for split in ("train", "validation", "test")}
+    digests = {split: hub.digest_of(block.repo, name) for split, name in names.items()}
+    with hub.fault(f"/cdn/{digests['validation']}", **effect):
+        message = refusal(block, tmp_path)
+    assert rule in message
+    assert message.endswith(("run it again", "run it again later"))
+    hub.requests.clear()
+    assert len(downloaded(block, tmp_path / "raw")[1]) == 189
+    fetched = {request.path.removeprefix("/cdn/") for request in hub.asked("GET", "/cdn/")}
+    assert fetched == {digests["validation"], digests["train"]}  # of the latter, the schema
+    assert sum(request.bytes for request in hub.asked("GET", digests["train"])) < 400_000
 
 
-def test_an_answer_without_content_costs_an_attempt(hub: StandInHub, tmp_path: Path):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", empty=True, times=2):
-        assert len(downloaded(block, tmp_path / "raw")[1]) == 40
-
-
-def test_answers_without_content_are_told(hub: StandInHub, tmp_path: Path):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", empty=True, times=50):
-        assert "cannot be reached (an answer without content)" in refusal(block, tmp_path)
-    assert len(hub.asked("GET", "/cdn/")) == 5
-
-
-def test_an_empty_file_arrives(hub: StandInHub, tmp_path: Path):
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served/empty.txt").touch()
-    hub.dataset("me/nothing", tmp_path / "served")
-    snapshot = fetch(HubRepo("dataset", "me/nothing", "main"), ["*.txt"])
-    assert (snapshot.folder / "empty.txt").read_bytes() == b""
-
-
-def test_a_slow_file_arrives(hub: StandInHub, tmp_path: Path):
+def test_slow_file_arrives(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     with hub.fault("/cdn/", drip=0.02, piece=20_000):
         assert len(downloaded(block, tmp_path / "raw")[1]) == 40
 
 
-def test_two_downloads_of_a_file_at_once_bring_it_once(hub: StandInHub, tmp_path: Path):
+def test_concurrent_downloads_fetch_a_file_once(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     place = HubRepo("dataset", block.repo, block.revision)
+    listing = liquidgen.hub.download.look_up(place)
+    names = [name for name in listing.files if name.endswith(".parquet")]
+
+    def fetch(number: int) -> Path:
+        return liquidgen.hub.download.download(place, listing.commit, names)
+
     with hub.fault("/cdn/", drip=0.02, piece=20_000), ThreadPoolExecutor(2) as pool:
-        found = [*pool.map(lambda _: fetch(place, block.files), range(2))]
+        found = [*pool.map(fetch, range(2))]
     assert found[0] == found[1]
     assert len(hub.asked("GET", "/cdn/")) == 1
 
 
-def test_damage_on_the_way_is_found_and_fetched_again(hub: StandInHub, tmp_path: Path):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", damaged=True, after=5000, times=1):
-        _, records = downloaded(block, tmp_path / "raw")
-    assert {record.data for record in records} == set(presets.pictures(40))
-    assert len(hub.asked("GET", "/cdn/")) == 2
+@pytest.mark.parametrize("kept", [0, 2000])
+def test_damaged_file_in_the_cache_is_told(kept: int, hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "paintings", tmp_path / "served")
+    downloaded(block, tmp_path / "before")
+    (path,) = (tmp_path / "hf").rglob("snapshots/*/full/test/0000.parquet")
+    path.resolve().write_bytes(path.read_bytes()[:kept])
+    message = refusal(block, tmp_path)
+    assert "full/test/0000.parquet: not a whole Parquet file" in message
+    assert f"(`hf cache rm dataset/{block.repo}`), then run it again" in message
 
 
-def test_damage_that_repeats_is_told(hub: StandInHub, tmp_path: Path):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    with hub.fault("/cdn/", damaged=True, after=5000):
-        message = refusal(block, tmp_path)
-    assert "arrived damaged twice" in message
-    assert not [*(tmp_path / "hf").rglob("*.liquidgen")]
-
-
-def test_a_damaged_copy_in_the_cache_is_fetched_again(hub: StandInHub, tmp_path: Path):
-    block = serve(hub, "cartoon", tmp_path / "served")
-    first = downloaded(block, tmp_path / "raw")[1]
-    (blob,) = [path for path in (tmp_path / "hf").rglob("blobs/*") if len(path.name) == 64]
-    blob.write_bytes(blob.read_bytes()[:-1] + b"\0")
-    assert downloaded(block, tmp_path / "raw")[1] == first
-
-
-def test_files_in_the_cache_are_not_fetched_again(hub: StandInHub, tmp_path: Path):
+def test_cached_files_are_not_fetched_again(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     first = downloaded(block, tmp_path / "raw")[1]
     hub.requests.clear()
     assert downloaded(block, tmp_path / "raw")[1] == first
     assert not hub.asked("GET", "/cdn/")
+    assert not hub.asked("HEAD", "")
 
 
-def test_a_warm_cache_does_without_the_hub(
+def test_warm_cache_works_without_the_hub(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ):
     block = serve(hub, "paintings", tmp_path / "served")
     info, records = downloaded(block, tmp_path / "raw")
-    monkeypatch.setattr(listing, "DEADLINE", 0.5)
+    monkeypatch.setattr(liquidgen.hub.download, "DEADLINE", 0.5)
     with hub.fault("", stall=True):
         assert downloaded(block, tmp_path / "again") == (info, records)
     assert "cannot be reached" in caplog.text
     assert "run it again" not in caplog.text
-    assert "going on with the copy in the cache" in caplog.text
+    assert f"using the cached copy of commit {info.revision}" in caplog.text
 
 
-def test_a_cache_that_lacks_a_file_does_not_do(
+def test_cache_that_lacks_a_file_does_not_do(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 0.3)
     block = serve(hub, "paintings", tmp_path / "served")
     part = block.model_copy(update={"files": ["full/validation/*.parquet"]})
     downloaded(part, tmp_path / "raw")
-    monkeypatch.setattr(listing, "DEADLINE", 0.5)
+    monkeypatch.setattr(liquidgen.hub.download, "DEADLINE", 0.5)
     with hub.fault("", stall=True):
         assert "cannot be reached" in refusal(block, tmp_path / "other")
 
 
-def test_a_branch_that_moved_is_downloaded_anew(hub: StandInHub, tmp_path: Path):
+def test_moved_branch_is_downloaded_again(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
     first = downloaded(block, tmp_path / "raw")[0]
     hub.dataset(block.repo, presets.flowers(tmp_path / "later"))
@@ -465,6 +414,4 @@ def test_a_branch_that_moved_is_downloaded_anew(hub: StandInHub, tmp_path: Path)
 
 
 def test_every_kind_of_source_has_settings():
-    from liquidgen.config.settings import DATASET_KINDS
-
     assert set(SOURCES) == set(DATASET_KINDS)

@@ -1,7 +1,8 @@
-"""Streams from the hub: a seeded choice, a part of the bytes, and the same end after any cut."""
+"""Streams from the hub: a seeded choice, a part of the bytes, and the same images every time."""
 
 import errno
-import shutil
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -11,21 +12,48 @@ import pytest
 from helpers.checkout import PROJECT, read_params
 from helpers.standin import StandInHub, presets
 
+import liquidgen.hub.download
 from liquidgen.config.settings import DownloadSettings, HubSettings, validate
-from liquidgen.hub import listing
 from liquidgen.images.raw import RawDataset, RawWriter
 from liquidgen.stages.download.download import download
-from liquidgen.stages.download.sources import SOURCES
-from liquidgen.stages.download.sources.stream import ROWS, mixed
+from liquidgen.stages.download.sources import SOURCES, remote
 from liquidgen.utils.errors import UserError
 
-RAW = read_params(PROJECT / "params.yaml")["datasets"]["wikiart_stream"]
-FILES, PER_FILE = 6, 200
+RAW = {
+    "kind": "hub",
+    "repo": "huggan/wikiart",
+    "revision": "main",
+    "files": ["data/train-*.parquet"],
+    "image_column": "image",
+    "label_column": "style",
+    "label_names": presets.WIKIART_ORDER,
+    "classes": presets.WIKIART_ORDER,
+    "max_images": 300,
+    "stream_buffer": 40,
+    "seed": 0,
+    "holdout_fraction": 0.05,
+    "license": "unknown",
+}
+SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
+FILES = 6
+PER_FILE = 200
 
 
 def block(**changes: object) -> HubSettings:
-    small = {"max_images": 300, "stream_buffer": 40}
-    return validate(HubSettings, RAW | small | changes)
+    return validate(HubSettings, RAW | changes)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch):
+    """Shorten the pauses between attempts."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.02)))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch):
+    """Requests on the scale of the small files."""
+    monkeypatch.setattr(remote, "BLOCK", 2**16)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +70,22 @@ def served(hub: StandInHub, folder: Path) -> StandInHub:
 
 
 def streamed(settings: HubSettings, count: int | None = None) -> list:
-    """The first records of a source, or all; the stream is closed as a crash would close it."""
+    """The first records of a source, or all; the stream is closed as a failure would close it."""
     source = SOURCES["hub"](settings, 0)
     records = [*islice(source.records, count)]
     source.records.close()
     return records
 
 
-def spool(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "hf").rglob("liquidgen/*/*.parquet"))
+def refusal(ask: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as refused:
+        ask()
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
 
 
-def test_a_stream_takes_so_many_images_and_a_part_of_the_bytes(served: StandInHub, folder: Path):
+def test_stream_fetches_a_part_of_the_bytes(served: StandInHub, folder: Path):
     records = streamed(block())
     assert len(records) == 300
     assert len({(record.path, record.label) for record in records}) == 300
@@ -62,43 +94,54 @@ def test_a_stream_takes_so_many_images_and_a_part_of_the_bytes(served: StandInHu
     assert brought < 0.5 * total
 
 
-def test_a_seed_chooses_the_images(served: StandInHub):
+def test_seed_chooses_the_images(served: StandInHub):
     first = streamed(block())
-    assert streamed(block(stream_buffer=40)) == first
+    assert streamed(block()) == first
     files = {record.path[0] for record in first}
     assert {record.path[0] for record in streamed(block(seed=1))} != files
 
 
+def test_records_do_not_depend_on_the_size_of_requests(
+    served: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    whole = streamed(block())
+    monkeypatch.setattr(remote, "BLOCK", 2**15)
+    monkeypatch.setattr(remote, "ROWS", 7)
+    assert streamed(block()) == whole
+
+
+def test_preset_of_params_streams_the_same(served: StandInHub):
+    shipped = read_params(PROJECT / "params.yaml")["datasets"]["wikiart_stream"]
+    small = {key: RAW[key] for key in ("max_images", "stream_buffer", "seed")}
+    assert streamed(validate(HubSettings, shipped | small)) == streamed(block())
+
+
 def test_more_images_continue_fewer(served: StandInHub):
-    few, many = streamed(block()), streamed(block(max_images=500))
+    few = streamed(block())
+    many = streamed(block(max_images=500))
     assert many[:300] == few
 
 
-def test_a_stream_without_an_end_takes_everything(served: StandInHub):
+def test_stream_without_a_limit_takes_everything(served: StandInHub):
     records = streamed(block(max_images=None))
     assert len({record.path for record in records}) == FILES * PER_FILE
 
 
-@pytest.mark.parametrize("count", [1, 64, 150, 260])
-def test_an_interrupted_stream_ends_as_an_uninterrupted_one(
-    count: int, served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(
-        "liquidgen.stages.download.sources.remote.BLOCK", 2**16
-    )  # the files are small
+def test_stream_is_mixed_within_the_buffer(served: StandInHub):
+    numbers = [int(record.path[2:7]) for record in streamed(block(), PER_FILE - 40)]
+    moved = [abs(number - i) for i, number in enumerate(numbers)]
+    assert np.mean(moved) > 10
+    assert max(number - i for i, number in enumerate(numbers)) <= 40
+
+
+@pytest.mark.parametrize("count", [1, 150])
+def test_interrupted_stream_starts_over_to_the_same_end(count: int, served: StandInHub):
     whole = streamed(block())
-    alone = sum(request.bytes for request in served.requests)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other/hf"))
-    streamed(block(), count)
-    kept = len([*(tmp_path / "other/hf").rglob("liquidgen/*/*.parquet")])
-    assert kept * ROWS >= count
+    assert streamed(block(), count) == whole[:count]
     assert streamed(block()) == whole
-    # of what the spool has, nothing but the row group of the cut is asked for again
-    both = sum(request.bytes for request in served.requests) - alone
-    assert both < 1.4 * alone
 
 
-def test_a_spool_of_another_commit_is_not_used(served: StandInHub, tmp_path: Path, folder: Path):
+def test_other_commit_has_other_records(served: StandInHub, tmp_path: Path):
     first = streamed(block(), 100)
     (tmp_path / "later").mkdir()
     other = presets.wikiart(tmp_path / "later", files=3, rows=PER_FILE, group=50)
@@ -108,62 +151,22 @@ def test_a_spool_of_another_commit_is_not_used(served: StandInHub, tmp_path: Pat
     assert {record.path[0] for record in records} <= set("012")
 
 
-def test_a_second_stream_is_refused_and_leaves_the_running_one_alone(
-    served: StandInHub, tmp_path: Path, folder: Path
-):
-    whole = streamed(block())
-    shutil.rmtree(spool(tmp_path)[0].parent)
-    running = SOURCES["hub"](block(), 0)
-    first = [*islice(running.records, 100)]
-    kept = spool(tmp_path)
-    served.dataset(RAW["repo"], folder, "before")
-    served.dataset(RAW["repo"], presets.wikiart(tmp_path / "later", files=3, rows=PER_FILE))
-    with pytest.raises(UserError, match="another process streams the same images"):
-        streamed(block(), 100)
-    assert spool(tmp_path) == kept
-    assert [*first, *running.records] == whole
-
-
-def test_a_finished_stream_removes_no_spool_that_another_uses(served: StandInHub, tmp_path: Path):
-    finished = SOURCES["hub"](block(), 0)
-    whole = [*finished.records]
-    spool(tmp_path)[-1].unlink()
-    later = SOURCES["hub"](block(), 0)
-    first = [*islice(later.records, 100)]
-    finished.release()
-    assert spool(tmp_path)
-    assert [*first, *later.records] == whole
-    later.release()
-    assert not spool(tmp_path)
-
-
-def test_a_failed_download_does_not_hinder_the_next_one_in_the_same_process(
+def test_failed_download_does_not_hinder_the_next(
     served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
-    settings = DownloadSettings(max_file_mb=256, split_seed=0)
     with monkeypatch.context() as patch:
         patch.setattr(RawWriter, "add", full)
         with pytest.raises(OSError, match="no space left") as kept:
-            download(block(), settings, tmp_path / "raw", num_workers=0)
-    download(block(), settings, tmp_path / "raw", num_workers=0)
+            download(block(), SETTINGS, tmp_path / "raw", num_workers=0)
+    download(block(), SETTINGS, tmp_path / "raw", num_workers=0)
     assert kept.tb  # a notebook keeps it, too, and all that its frames hold
 
 
-def test_damage_in_the_spool_costs_what_comes_after_it(served: StandInHub, tmp_path: Path):
-    whole = streamed(block())
-    spool(tmp_path)[2].write_bytes(b"PAR1 not whole")
-    assert streamed(block()) == whole
-
-
-def test_the_spool_goes_when_the_images_are_stored(served: StandInHub, tmp_path: Path):
-    settings = DownloadSettings(max_file_mb=256, split_seed=0)
-    streamed(block(), 100)
-    assert spool(tmp_path)
-    info = download(block(), settings, tmp_path / "raw", num_workers=0)
-    assert not spool(tmp_path)
+def test_stream_becomes_raw_images(served: StandInHub, tmp_path: Path):
+    info = download(block(), SETTINGS, tmp_path / "raw", num_workers=0)
     raw = RawDataset(tmp_path / "raw")
     records = chain.from_iterable(raw.records(split) for split in info.splits)
     assert sorted(record.data for record in records) == sorted(
@@ -172,29 +175,35 @@ def test_the_spool_goes_when_the_images_are_stored(served: StandInHub, tmp_path:
     assert "images in 27 classes of " in info.summary()
 
 
-def test_a_missing_class_keeps_what_was_streamed(served: StandInHub, tmp_path: Path):
-    settings = DownloadSettings(max_file_mb=256, split_seed=0)
+def test_missing_class_is_told(served: StandInHub, tmp_path: Path):
     with pytest.raises(UserError, match=r"no image of class .* raise max_images"):
-        download(block(max_images=30), settings, tmp_path / "raw", num_workers=0)
-    assert spool(tmp_path)
+        download(block(max_images=30), SETTINGS, tmp_path / "raw", num_workers=0)
 
 
-def test_a_hub_that_fails_in_the_middle_keeps_what_came(
-    served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("effect", "rule"),
+    [
+        ({"status": 403}, "the hub refuses (status 403)"),
+        ({"status": 503}, "the hub returned status 503"),
+        ({"status": 429, "headers": {"Retry-After": "3600"}}, "(for another 3600 s)"),
+        ({"stall": True}, "the hub cannot be reached (timed out)"),
+        ({"cut": True, "after": 100}, "the hub cannot be reached ("),
+    ],
+)
+def test_hub_that_fails_in_the_middle_is_told(
+    effect: dict, rule: str, served: StandInHub, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     whole = streamed(block())
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other/hf"))
     source = SOURCES["hub"](block(), 0)
-    with served.fault("/resolve/", status=403), pytest.raises(UserError, match="refuses"):
-        list(source.records)
+    assert next(source.records) == whole[0]
+    with served.fault("/cdn/", **effect):
+        assert rule in refusal(lambda: list(source.records))
     assert streamed(block()) == whole
 
 
-def test_errors_that_pass_cost_a_stream_attempts(
-    served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_passing_errors_cost_attempts(served: StandInHub):
     whole = streamed(block())
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "other/hf"))
     passing = ({"status": 503}, {"cut": True, "after": 100})
     with ExitStack() as faults:
         for effect in passing:
@@ -204,26 +213,20 @@ def test_errors_that_pass_cost_a_stream_attempts(
 
 
 @pytest.mark.parametrize("effect", [{"empty": True}, {"damaged": True, "after": -2}])
-def test_a_file_that_arrives_damaged_is_told_with_what_to_do(served: StandInHub, effect: dict):
-    with served.fault("/cdn/", **effect), pytest.raises(UserError) as refused:
-        streamed(block())
-    message = str(refused.value)
+def test_file_that_arrives_damaged_is_told(served: StandInHub, effect: dict):
+    with served.fault("/cdn/", **effect):
+        message = refusal(lambda: streamed(block()))
     assert "data/train-" in message
-    assert message.endswith("run it again: what has arrived is kept")
-    assert "\n" not in message
+    assert message.endswith("run it again")
 
 
-def test_an_interrupted_stream_needs_no_hub_for_what_it_has(
-    served: StandInHub, monkeypatch: pytest.MonkeyPatch, caplog
-):
-    whole = streamed(block())
-    monkeypatch.setattr(listing, "DEADLINE", 0.3)
+def test_unreachable_hub_is_told(served: StandInHub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(liquidgen.hub.download, "DEADLINE", 0.3)
     with served.fault("", stall=True):
-        assert streamed(block()) == whole
-    assert "going on with what an earlier run has received" in caplog.text
+        assert "cannot be reached" in refusal(lambda: streamed(block()))
 
 
-def test_styles_that_the_files_do_not_name_are_those_of_the_block(hub: StandInHub, tmp_path: Path):
+def test_label_names_of_the_block_are_used(hub: StandInHub, tmp_path: Path):
     from datasets import Value
 
     columns = {"image": presets.images(presets.pictures(54), ""), "style": [*range(27)] * 2}
@@ -243,39 +246,20 @@ def test_files_with_other_classes_are_refused(hub: StandInHub, tmp_path: Path):
         presets.write(tmp_path / f"served/data/train-{number}.parquet", columns, features)
     hub.dataset(RAW["repo"], tmp_path / "served")
     moods = block(label_column="mood", classes=["glad", "sad"])
-    with pytest.raises(UserError) as refused:
-        streamed(moods)
-    message = str(refused.value)
+    message = refusal(lambda: streamed(moods))
     assert "label 0 is '" in message
     assert all(f"data/train-{number}.parquet" in message for number in range(2))
-    assert "\n" not in message
 
 
-def test_a_gated_stream_says_where_to_accept(served: StandInHub):
+def test_gated_stream_says_where_to_accept(served: StandInHub, monkeypatch: pytest.MonkeyPatch):
     served.repositories["datasets", RAW["repo"]].readers = {"hf_reader"}
-    with pytest.raises(UserError, match=r"accept them at https://huggingface\.co/datasets/huggan"):
-        streamed(block())
+    message = refusal(lambda: streamed(block()))
+    assert "accept them at https://huggingface.co/datasets/huggan" in message
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    assert len(streamed(block())) == 300
 
 
-def test_a_missing_column_is_told_before_any_row(
-    served: StandInHub, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("liquidgen.stages.download.sources.remote.BLOCK", 2**16)
-    with pytest.raises(UserError, match="no column 'mood'; there are: image, artist, genre, style"):
-        streamed(block(label_column="mood"))
+def test_missing_column_is_told_before_any_row(served: StandInHub, small_blocks: None):
+    message = refusal(lambda: streamed(block(label_column="mood")))
+    assert "no column 'mood'; there are: image, artist, genre, style" in message
     assert sum(request.bytes for request in served.asked("GET", "/cdn/")) < 200_000
-
-
-def test_mixing_keeps_every_row_and_moves_most():
-    rows = [(i,) for i in range(1000)]
-    found = [*mixed((row for row in rows), 100, np.random.default_rng(0))]
-    assert sorted(found) == rows
-    assert np.mean([abs(value - i) for i, (value,) in enumerate(found)]) > 30
-    assert (
-        max(i - value for i, (value,) in enumerate(found))
-        > 100
-        > min(i - value for i, (value,) in enumerate(found))
-    )
-    assert found == [*mixed((row for row in rows), 100, np.random.default_rng(0))]
-    # no row leaves more than a buffer early
-    assert max(value - i for i, (value,) in enumerate(found)) <= 100

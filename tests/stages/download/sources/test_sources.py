@@ -1,4 +1,4 @@
-"""Images come from a seed, a folder or Parquet files, in an order that depends on them alone."""
+"""Procedural, folder and Parquet sources: images, classes, order, refused files."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def fill(root, names):
         path.write_bytes(png(i))
 
 
-def test_drawings_are_spread_evenly_over_the_styles():
+def test_paintings_are_spread_over_the_styles():
     source, records = opened(procedural())
     assert source.classes == tuple(STYLES)
     assert source.total == len(records) == 30
@@ -64,7 +64,7 @@ def test_drawings_are_spread_evenly_over_the_styles():
     assert Image.open(io.BytesIO(records[0].data)).size == (16, 16)
 
 
-def test_drawings_depend_on_their_seed_and_number_alone():
+def test_paintings_depend_on_seed_and_number():
     few, many = (opened(procedural(num_images=n))[1] for n in (20, 40))
     assert many[:20] == few
     assert opened(procedural(seed=1))[1][0].data != few[0].data
@@ -75,7 +75,7 @@ def test_workers_draw_the_same_in_the_same_order():
     assert opened(settings, num_workers=2)[1] == opened(settings)[1]
 
 
-def test_a_folder_has_a_class_for_each_subfolder(tmp_path):
+def test_folder_has_one_class_per_subfolder(tmp_path):
     fill(tmp_path, ["dog/1.png", "cat/2.png", "cat/deep/er/3.PNG"])
     source, records = opened(folder(tmp_path))
     assert source.classes == ("cat", "dog")
@@ -84,7 +84,7 @@ def test_a_folder_has_a_class_for_each_subfolder(tmp_path):
     assert {record.path: record.data for record in records}["dog/1.png"] == png(0)
 
 
-def test_a_folder_may_be_unlabelled(tmp_path):
+def test_folder_may_be_unlabeled(tmp_path):
     fill(tmp_path, ["1.png", "some/2.png"])
     source, records = opened(folder(tmp_path, labels="none"))
     assert source.classes is None
@@ -94,7 +94,7 @@ def test_a_folder_may_be_unlabelled(tmp_path):
     }
 
 
-def test_files_that_are_no_images_are_counted_by_reason(tmp_path):
+def test_other_files_are_counted_by_reason(tmp_path):
     names = ["cat/1.png", "cat/notes.txt", "cat/.hidden.png", ".git/x.png", "loose.png", "a/b.eps"]
     fill(tmp_path, names)
     source, records = opened(folder(tmp_path))
@@ -103,7 +103,7 @@ def test_files_that_are_no_images_are_counted_by_reason(tmp_path):
     assert +source.refused == {HIDDEN: 2, UNSUPPORTED: 2, NO_CLASS: 1}
 
 
-def test_links_to_class_folders_are_followed_but_not_in_circles(tmp_path):
+def test_links_are_followed_but_not_in_circles(tmp_path):
     fill(tmp_path / "elsewhere", ["1.png", "2.png"])
     fill(tmp_path / "own", ["cat/1.png"])
     (tmp_path / "own/dog").symlink_to(tmp_path / "elsewhere")
@@ -113,7 +113,7 @@ def test_links_to_class_folders_are_followed_but_not_in_circles(tmp_path):
     assert sorted(record.label for record in records) == [0, 1, 1]
 
 
-def test_a_file_name_that_is_no_text_is_counted(tmp_path):
+def test_file_name_that_is_no_text_is_counted(tmp_path):
     fill(tmp_path, ["cat/1.png", "dog/2.png"])
     (tmp_path / "cat" / os.fsdecode(b"\xff.png")).write_bytes(png(0))
     source, records = opened(folder(tmp_path))
@@ -121,7 +121,7 @@ def test_a_file_name_that_is_no_text_is_counted(tmp_path):
     assert source.refused["unprintable_name"] == 1
 
 
-def test_max_images_takes_the_first_of_a_fixed_mixed_order(tmp_path):
+def test_max_images_of_a_folder_mixes_classes(tmp_path):
     fill(tmp_path, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(30)])
     _, everything = opened(folder(tmp_path))
     source, some = opened(folder(tmp_path, max_images=20))
@@ -130,14 +130,14 @@ def test_max_images_takes_the_first_of_a_fixed_mixed_order(tmp_path):
     assert {record.label for record in some} == {0, 1}
 
 
-def test_loose_images_without_subfolders_are_refused(tmp_path):
+def test_images_without_subfolders_are_refused(tmp_path):
     fill(tmp_path, ["1.png", "2.png"])
-    with pytest.raises(UserError, match="make one subfolder a class, or set `labels: none`"):
+    with pytest.raises(UserError, match="make one subfolder per class, or set `labels: none`"):
         opened(folder(tmp_path))
 
 
 @pytest.mark.parametrize("settings", [folder, parquet])
-def test_a_missing_folder_is_refused(tmp_path, settings):
+def test_missing_folder_is_refused(tmp_path, settings):
     with pytest.raises(UserError, match=r"nowhere: no such folder \(looked for .*dataset's block$"):
         opened(settings(tmp_path / "nowhere"))
 
@@ -153,7 +153,7 @@ def test_parquet_files_give_their_classes_and_bytes(tmp_path):
     assert found == records
 
 
-def test_max_images_takes_rows_of_all_classes_of_sorted_files(tmp_path):
+def test_max_images_of_sorted_files_mixes_classes(tmp_path):
     records = [Record(png(i), f"{i}.png", i // 35) for i in range(70)]
     with RawWriter(tmp_path, ("cat", "dog"), 1) as writer:
         for record in records:
@@ -167,7 +167,7 @@ def test_max_images_takes_rows_of_all_classes_of_sorted_files(tmp_path):
 
 
 @pytest.mark.parametrize("values", [["b", "a", "b"], [7, 3, 7]])
-def test_without_metadata_the_sorted_values_are_the_classes(tmp_path, values):
+def test_values_are_classes_without_metadata(tmp_path, values):
     table = pa.table({"picture": [png(i) for i in range(3)], "kind": values})
     pq.write_table(table, tmp_path / "x.parquet")
     settings = parquet(tmp_path, image_column="picture", label_column="kind")
@@ -177,7 +177,7 @@ def test_without_metadata_the_sorted_values_are_the_classes(tmp_path, values):
     assert records[1].data == png(1)
 
 
-def test_reading_holds_a_few_rows_of_a_file_in_memory(tmp_path):
+def test_reading_holds_few_rows_in_memory(tmp_path):
     noise = os.urandom(20_000_000)
     images = [noise[i * 50_000 : (i + 1) * 50_000] for i in range(400)]
     table = pa.table({"image": images, "label": [0, 1] * 200})
@@ -200,27 +200,27 @@ def test_rows_without_bytes_or_label_are_counted(tmp_path):
     assert source.refused == {NO_BYTES: 2, NO_LABEL: 1}
 
 
-def test_an_unlabelled_column_is_not_read(tmp_path):
+def test_parquet_files_may_be_unlabeled(tmp_path):
     pq.write_table(pa.table({"image": [png(0), png(1)]}), tmp_path / "x.parquet")
     source, records = opened(parquet(tmp_path, label_column=None))
     assert source.classes is None
     assert [record.label for record in records] == [None, None]
 
 
-def test_a_missing_column_is_refused_beside_those_there_are(tmp_path):
+def test_missing_column_is_refused_with_a_list(tmp_path):
     pq.write_table(pa.table({"picture": [png(0)]}), tmp_path / "x.parquet")
     with pytest.raises(UserError, match="no column 'image'; there are: picture"):
         opened(parquet(tmp_path))
 
 
-def test_a_column_of_another_type_is_refused(tmp_path):
+def test_image_column_of_another_type_is_refused(tmp_path):
     pq.write_table(pa.table({"image": ["x.png"], "label": [0]}), tmp_path / "x.parquet")
     with pytest.raises(UserError, match="'image' is string; it must be struct"):
         opened(parquet(tmp_path))
 
 
 @pytest.mark.parametrize("labels", [[[0]], [0.5], [{"a": 1}]])
-def test_a_label_column_of_another_type_is_refused(tmp_path, labels):
+def test_label_column_of_another_type_is_refused(tmp_path, labels):
     pq.write_table(pa.table({"image": [b"x"], "label": labels}), tmp_path / "x.parquet")
     with pytest.raises(UserError, match=r"label_column: 'label' is .*; it must hold integers"):
         opened(parquet(tmp_path))
@@ -248,14 +248,14 @@ def test_files_with_another_kind_of_label_are_refused(tmp_path, first, then):
         opened(parquet(tmp_path))
 
 
-def test_integers_and_texts_of_any_width_agree(tmp_path):
+def test_integer_labels_of_any_width_agree(tmp_path):
     for name, kind in (("a", pa.int64()), ("b", pa.int8())):
         table = pa.table({"image": [png(0), png(1)], "label": pa.array([0, 1], kind)})
         pq.write_table(table, tmp_path / f"{name}.parquet")
     assert [record.label for record in opened(parquet(tmp_path))[1]] == [0, 1, 0, 1]
 
 
-def test_damage_within_a_parquet_file_is_told_with_its_name(tmp_path):
+def test_damage_within_a_parquet_file_is_told(tmp_path):
     images = pa.table({"image": [png(i) for i in range(8)], "label": [0, 1] * 4})
     pq.write_table(images, tmp_path / "x.parquet", compression="zstd")
     data = bytearray((tmp_path / "x.parquet").read_bytes())
@@ -265,13 +265,13 @@ def test_damage_within_a_parquet_file_is_told_with_its_name(tmp_path):
         opened(parquet(tmp_path))
 
 
-def test_a_damaged_parquet_file_is_named(tmp_path):
+def test_damaged_parquet_file_is_named(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(UserError, match=r"x\.parquet: not a whole Parquet file"):
         opened(parquet(tmp_path))
 
 
-def test_a_folder_without_parquet_files_is_refused(tmp_path):
+def test_folder_without_parquet_files_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no \*\.parquet files"):
         opened(parquet(tmp_path))
 

@@ -1,0 +1,140 @@
+"""Files of a repository: the list of a commit's, and their download into the shared cache."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from glob import escape
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from liquidgen.hub.errors import Unreachable, explained
+from liquidgen.hub.repository import HubRepo
+from liquidgen.hub.session import bounded_requests, within
+
+log = logging.getLogger(__name__)
+DEADLINE = 11  # seconds; one more than the limit of a single request
+SHOWN = 8  # names in a message
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files of a repository at a commit.
+
+    Attributes:
+        commit: Digest of the commit.
+        files: Names of all files, sorted.
+    """
+
+    commit: str
+    files: tuple[str, ...]
+
+
+def look_up(place: HubRepo) -> Listing:
+    """Ask the hub for the commit of a revision, and for the names of its files.
+
+    Where the hub cannot be reached, an earlier download in the cache answers, with a warning.
+
+    Raises:
+        Unreachable: Neither the hub nor the cache has it.
+        UserError: No such repository or revision, no access, or a limited rate.
+    """
+    try:
+        with bounded_requests(), explained(place):
+            # time limits of requests do not reach a name server, nor an answer that drips
+            return within(DEADLINE, partial(_ask, place))
+    except Unreachable as error:
+        if (known := _cached_listing(place)) is None:
+            raise
+        log.warning("%s; using the cached copy of commit %s", error.reason, known.commit)
+        return known
+
+
+def _ask(place: HubRepo) -> Listing:
+    from huggingface_hub import HfApi
+
+    where = {"repo_id": place.repo, "repo_type": place.type, "revision": place.revision}
+    info = HfApi().repo_info(**where)
+    # notes in the cache which commit the revision is, for times without the hub
+    HfApi().resolve_revision(**where)
+    return Listing(info.sha, tuple(sorted(file.rfilename for file in info.siblings)))
+
+
+def _cached_listing(place: HubRepo) -> Listing | None:
+    """Return the listing that an earlier download has noted in the cache."""
+    from huggingface_hub import HfApi, get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError, RevisionResolutionError
+
+    where = {"repo_id": place.repo, "repo_type": place.type, "revision": place.revision}
+    try:
+        commit = HfApi().resolve_revision(**where, local_files_only=True).resolved
+        tree = get_cached_repo_tree(**where)
+    except (RevisionResolutionError, CachedRepoTreeNotFoundError):
+        return None
+    return Listing(commit, tuple(sorted(file.path for file in tree)))
+
+
+def download(place: HubRepo, commit: str, names: list[str], *, force: bool = False) -> Path:
+    """Download the files that the cache lacks.
+
+    Args:
+        place: The repository.
+        commit: The commit to download.
+        names: Files of the repository.
+        force: Download also what the cache has.
+
+    Returns:
+        The folder of the commit in the cache.
+
+    Raises:
+        Unreachable: The hub stopped answering.
+        UserError: No access, a limited rate, or a failed transfer.
+    """
+    from huggingface_hub import snapshot_download
+
+    with bounded_requests(), explained(place):
+        folder = snapshot_download(
+            place.repo,
+            repo_type=place.type,
+            revision=commit,
+            allow_patterns=[escape(name) for name in names],
+            force_download=force,
+            # an interruption loses what has arrived of the files under way; Xet is parallel in one
+            max_workers=1,
+            tqdm_class=tqdm,  # its own shows bytes on a terminal alone
+        )
+    return Path(folder)
+
+
+def cached(place: HubRepo, revision: str, names: list[str]) -> Path | None:
+    """Find files in the cache, without a request.
+
+    Args:
+        place: The repository.
+        revision: A commit, or the name of one that an earlier look-up has noted.
+        names: Files of the repository.
+
+    Returns:
+        The folder of the commit in the cache; None: not all of the files are in it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            place.repo,
+            repo_type=place.type,
+            revision=revision,
+            allow_patterns=[escape(name) for name in names],
+            local_files_only=True,
+        )
+    except LocalEntryNotFoundError:
+        return None
+    # downloads of single files by other programs note no list of all files to compare with
+    return Path(folder) if all(Path(folder, name).is_file() for name in names) else None
+
+
+def shown(names: list[str]) -> str:
+    """List the first names, and count the others, for a message."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -26,7 +26,6 @@ from liquidgen.config.paths import own_path, project_root
 from liquidgen.config.settings import Selectors
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
-from liquidgen.latents.weights import KINDS
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
@@ -36,7 +35,6 @@ RAW = read_params(PARAMS_YAML)
 KEYS = tuple(leaves(RAW))
 REQUIRED = tuple(key for key in KEYS if not key.startswith("descriptions."))
 REGISTRIES = {
-    "autoencoders.builtin.kind": KINDS,
     "train.time_sampling": TIME_SAMPLINGS,
     "sample.solver": SOLVERS,
 }

@@ -44,6 +44,8 @@ def small(block: AutoencoderSettings) -> dict:
             "layers_per_block": 1,
             "norm_num_groups": 4,
             "force_upcast": block.precision != "fp16",
+            "scaling_factor": block.scale,
+            "shift_factor": block.shift,
         },
         "tiny": {
             "encoder_block_out_channels": (8,) * stages,

@@ -1,4 +1,4 @@
-"""The embedded dataset: paintings in ten styles, each drawn from a seed."""
+"""The procedural dataset: paintings in ten styles, each drawn from a seed."""
 
 import hashlib
 from collections.abc import Callable
@@ -33,14 +33,22 @@ STYLES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
 
 
 def draw(style: str, size: int, seed: int) -> Image.Image:
-    """A painting (size x size, RGB): the same arguments give the same picture in any process.
+    """Draw a painting; the same arguments give the same pixels in any process.
 
-    The same seed at another size gives the same composition. Raises UserError for a style
-    that is not in STYLES.
+    Args:
+        style: Name of a style in STYLES.
+        size: Side of the image, pixels.
+        seed: Seed of the composition, which is the same at every size.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        UserError: There is no such style.
     """
     if style not in STYLES:
         raise UserError(f"style {style!r}: no such painting; choose one of {', '.join(STYLES)}")
-    # hash() of a text differs from process to process; a digest does not
+    # hash() of a string differs between processes, a digest does not
     digest = int.from_bytes(hashlib.sha256(style.encode()).digest()[:8], "little")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, digest])))
     canvas = Canvas(size, rng)

@@ -1,4 +1,4 @@
-"""Paintings of nothing but color and form."""
+"""Abstract paintings: fields, grids, circles, marble."""
 
 import numpy as np
 
@@ -45,7 +45,8 @@ def colour_fields(canvas, rng):
     order = rng.permutation(3)
     blocks = rng.integers(2, 4)
     shares = rng.uniform(0.6, 1.6, 3)[:blocks]
-    gap, margin = 0.045, rng.uniform(0.08, 0.12)
+    gap = 0.045
+    margin = rng.uniform(0.08, 0.12)
     heights = (1 - 2 * margin - gap * (blocks - 1)) * shares / shares.sum()
     top = margin
     for color, height in zip(order, heights, strict=False):
@@ -57,7 +58,7 @@ def colour_fields(canvas, rng):
 
 
 def neoplastic_grid(canvas, rng):
-    """Black lines, white rooms, and a few in primary colors."""
+    """Black lines between white rectangles, a few of them in primary colors."""
     paper, gray, black, *strong = NEOPLASTIC
     canvas.fill(black)
     rooms = divide(rng, rng.integers(5, 9))
@@ -66,7 +67,7 @@ def neoplastic_grid(canvas, rng):
     order = rng.permutation(len(rooms))
     for place, room in enumerate(order):
         left, top, right, bottom = (
-            # a room at the rim goes on beyond it: the picture has no frame
+            # a rectangle at the edge goes on beyond it: the painting has no frame
             edge / 8 + (inward * half if 0 < edge < 8 else -inward)
             for edge, inward in zip(rooms[room], (1, 1, -1, -1), strict=True)
         )
@@ -75,7 +76,7 @@ def neoplastic_grid(canvas, rng):
 
 
 def divide(rng, count):
-    """Rooms (left, top, right, bottom) on an 8 x 8 lattice, the largest one split each time."""
+    """Split an 8 x 8 lattice into rectangles (left, top, right, bottom), the largest each time."""
     rooms = [(0, 0, 8, 8)]
     while len(rooms) < count:
         rooms.sort(key=lambda room: (room[2] - room[0]) * (room[3] - room[1]))
@@ -91,13 +92,13 @@ def divide(rng, count):
 
 
 def divide_side(rng, length):
-    """Where to cut a side: not next to its ends if it is long enough."""
+    """Choose where to cut a side: not next to its ends if it is long enough."""
     margin = 1 if length < 4 else 2
     return rng.integers(margin, length - margin + 1)
 
 
 def concentric_circles(canvas, rng):
-    """One large set of rings or four, light and dark by turns."""
+    """One large set of rings or four small ones, alternately light and dark."""
     colors = CIRCLES[rng.integers(len(CIRCLES))]
     side = rng.integers(1, 3)
     rings = 5 if side == 1 else 3
@@ -109,10 +110,10 @@ def concentric_circles(canvas, rng):
         tones = [lights, darks] if (row + column + rng.integers(2)) % 2 else [darks, lights]
         frame = box(canvas.x, canvas.y, left, top, left + 1 / side, top + 1 / side)
         canvas.paint(canvas.inside(frame), tones[0][0])
-        centre = (left + 0.5 / side, top + 0.5 / side)
+        center = (left + 0.5 / side, top + 0.5 / side)
         for ring in range(rings):
             radius = 0.46 / side * (1 - ring / rings)
-            edge = disc(canvas.x, canvas.y, centre, radius) + wobble
+            edge = disc(canvas.x, canvas.y, center, radius) + wobble
             canvas.paint(canvas.inside(edge), tones[(ring + 1) % 2][(ring + 1) // 2 % 3])
     canvas.mottle(0.012)
 

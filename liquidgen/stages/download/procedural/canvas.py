@@ -9,7 +9,7 @@ SUPERSAMPLE = 2
 
 
 def palette(text):
-    """Colors (k, 3, 1, 1) in [0, 1] from hexadecimal codes separated by blanks."""
+    """Parse hexadecimal codes separated by blanks into colors (k, 3, 1, 1) in [0, 1]."""
     codes = [list(bytes.fromhex(code)) for code in text.split()]
     return np.array(codes, np.float32)[..., None, None] / 255
 
@@ -18,12 +18,12 @@ WHITE = palette("ffffff")[0]
 
 
 def mix(color, other, amount):
-    """The color moved towards the other one; amount in [0, 1], a number or an array (h, w)."""
+    """Interpolate from a color to another; amount in [0, 1], a number or an array (h, w)."""
     return color + np.float32(amount) * (other - color)
 
 
 def ramp(colors, position):
-    """Colors looked up at a position (h, w) in [0, 1], linear between neighbors: (3, h, w)."""
+    """Interpolate between colors at a position (h, w) in [0, 1]; returns (3, h, w)."""
     knots = np.linspace(0, 1, len(colors))
     channels = np.stack(colors, axis=1)[:, :, 0, 0]
     looked_up = [np.interp(position, knots, channel) for channel in channels]
@@ -31,37 +31,46 @@ def ramp(colors, position):
 
 
 class Canvas:
-    """Pixels (3, n, n) in [0, 1] under unit coordinates x (1, n) and y (n, 1).
+    """An image of floats with unit coordinates.
 
-    Random numbers are drawn in shapes that do not depend on n, so that a seed means one
-    composition at every size. A color is (3, 1, 1), or (3, n, n) where it varies.
+    Random numbers are drawn in shapes that do not depend on n, so that a seed gives one composition
+    at every size. A color is (3, 1, 1), or (3, n, n) where it varies.
+
+    Attributes:
+        n: Side, pixels; supersampled.
+        rng: Generator of all random numbers.
+        x: Coordinates (1, n) of the columns.
+        y: Coordinates (n, 1) of the rows.
+        pixels: Colors (3, n, n) in [0, 1].
     """
 
     def __init__(self, size, rng):
         self.n = size * SUPERSAMPLE
         self.rng = rng
-        centres = (np.arange(self.n, dtype=np.float32) + 0.5) / self.n
-        self.x, self.y = centres[None, :], centres[:, None]
+        centers = (np.arange(self.n, dtype=np.float32) + 0.5) / self.n
+        self.x = centers[None, :]
+        self.y = centers[:, None]
         self.pixels = np.zeros((3, self.n, self.n), np.float32)
 
-    def around(self, centre, reach):
-        """The part of this canvas within reach of a place: painting there costs less."""
+    def around(self, center, reach):
+        """Return a view of the canvas within reach of a point, where painting costs less."""
         rows, columns = (
             slice(max(int((place - reach) * self.n), 0), max(int((place + reach) * self.n) + 1, 0))
-            for place in (centre[1], centre[0])
+            for place in (center[1], center[0])
         )
         part = copy.copy(self)
-        part.x, part.y = self.x[:, columns], self.y[rows]
+        part.x = self.x[:, columns]
+        part.y = self.y[rows]
         part.pixels = self.pixels[:, rows, columns]
         return part
 
     def noise(self, rows, columns=None):
-        """Smooth noise (n, n) of about unit variance with one bump a lattice cell."""
+        """Draw smooth noise (n, n) of about unit variance, with one bump per lattice cell."""
         lattice = self.rng.standard_normal((rows, columns or rows), np.float32)
         return self._stretch(lattice, self.n)
 
     def profile(self, columns):
-        """Smooth noise (1, n) along x: a ridge line."""
+        """Draw smooth noise (1, n) along x, such as a ridge line."""
         return self._stretch(self.rng.standard_normal((1, columns), np.float32), 1)
 
     def _stretch(self, lattice, rows):
@@ -69,7 +78,7 @@ class Canvas:
         return np.asarray(resized)
 
     def inside(self, distance, softness=0.0):
-        """Coverage in [0, 1] of the shape whose signed distance is negative inside."""
+        """Convert a signed distance, negative inside a shape, to coverage in [0, 1]."""
         return np.clip(0.5 - distance / max(softness, 1 / self.n), 0, 1)
 
     def fill(self, color):
@@ -77,14 +86,14 @@ class Canvas:
         self.pixels[:] = color
 
     def paint(self, coverage, color):
-        """Lay a color over the canvas where coverage, an array in [0, 1], is."""
+        """Blend a color into the canvas by coverage, an array in [0, 1]."""
         self.pixels += np.float32(coverage) * (color - self.pixels)
 
     def mottle(self, strength, cells=12):
-        """Uneven pigment: lighter and darker patches."""
+        """Add lighter and darker patches, like uneven pigment."""
         self.pixels += strength * self.noise(cells)
 
     def image(self):
-        """The finished picture at the size asked for, an RGB image."""
+        """Return the painting as an RGB image, without the supersampling."""
         pixels = np.rint(self.pixels.clip(0, 1) * 255).astype(np.uint8)
         return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).reduce(SUPERSAMPLE)

@@ -1,4 +1,4 @@
-"""A view in dots, each a single color."""
+"""A landscape in dots, each of a single color."""
 
 import numpy as np
 
@@ -19,8 +19,9 @@ def pointillism(canvas, rng):
     """A tree by the water under a low sun, all in dots."""
     view = scene(rng, *VIEWS[rng.integers(len(VIEWS))])
     canvas.fill(0.42 * view(canvas.x, canvas.y))
-    # one dot a cell, odd rows set off by half; a rim of cells outside for the dots that reach in
-    cells, radius = 16, 0.46
+    # one dot per cell, odd rows shifted by half; cells outside of the edges have dots that reach in
+    cells = 16
+    radius = 0.46
     row, column = np.mgrid[-1 : cells + 1, -1 : cells + 1]
     jitter = rng.uniform(-0.12, 0.12, (2, *row.shape))
     places = (np.stack([column + row % 2 / 2, row]) + 0.25 + jitter) / cells
@@ -38,9 +39,11 @@ def pointillism(canvas, rng):
 
 
 def scene(rng, above, low, light, water, meadow, tree):
-    """A function from x and y, arrays that broadcast, to the colors of a view there."""
-    sun, radius = rng.uniform((0.25, 0.15), (0.75, 0.32)), rng.uniform(0.11, 0.14)
-    shore, tilt = rng.uniform(0.68, 0.76), rng.uniform(-0.1, 0.1)
+    """Return a function from x and y, arrays that broadcast, to the colors of a landscape."""
+    sun = rng.uniform((0.25, 0.15), (0.75, 0.32))
+    radius = rng.uniform(0.11, 0.14)
+    shore = rng.uniform(0.68, 0.76)
+    tilt = rng.uniform(-0.1, 0.1)
     side = rng.choice([0.18, 0.82])
     crown = (side + rng.uniform(-0.04, 0.04), rng.uniform(0.4, 0.5))
     size = rng.uniform(0.17, 0.22)

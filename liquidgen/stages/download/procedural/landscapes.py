@@ -1,4 +1,4 @@
-"""Open air by daylight: hills in the haze, sailing boats at sea."""
+"""Landscapes by day: hills in the haze, sailing boats at sea."""
 
 import numpy as np
 
@@ -28,21 +28,21 @@ SEAS = [
 SAIL = palette("fff6e4 e8503a f5c24a")
 
 
-def sun(canvas, centre, radius, color):
-    """A disc in a wide glow."""
-    edge = disc(canvas.x, canvas.y, centre, radius)
+def sun(canvas, center, radius, color):
+    """Paint a disc in a wide glow."""
+    edge = disc(canvas.x, canvas.y, center, radius)
     canvas.paint(0.75 * np.exp(-np.maximum(edge, 0) / 0.11), color)
     canvas.paint(canvas.inside(edge), color)
 
 
 def clouds(canvas, horizon, color):
-    """Long soft clouds that thin out towards the horizon."""
+    """Paint long soft clouds that thin out towards the horizon."""
     cover = np.clip(0.45 * canvas.noise(7, 3) + 0.15, 0, 0.6)
     canvas.paint(cover * np.clip(1 - canvas.y / horizon, 0, 1), color)
 
 
 def hills(canvas, rng):
-    """Ridge behind ridge, paler with distance, under a hazy sun."""
+    """Ridges, paler with distance, under a hazy sun."""
     y = canvas.y
     above, glow, light, far, near = HILLS[rng.integers(len(HILLS))]
     canvas.fill(ramp([above, mix(above, glow, 0.6), glow], y / 0.55))
@@ -59,7 +59,7 @@ def hills(canvas, rng):
 
 
 def seascape(canvas, rng):
-    """One sailing boat or two on calm water, the sun glittering."""
+    """One sailing boat or two on calm, glittering water."""
     x, y = canvas.x, canvas.y
     above, glow, light, far, near, hull = SEAS[rng.integers(len(SEAS))]
     horizon = 0.5
@@ -90,7 +90,7 @@ def seascape(canvas, rng):
 
 
 def boat(canvas, foot, height, heading, sail, hull):
-    """A sailing boat on its reflection; foot is where the mast meets the hull."""
+    """Paint a sailing boat and its reflection; foot is where the mast meets the hull."""
     canvas = canvas.around(foot, 1.1 * height)
 
     def shape(corners, up=height):

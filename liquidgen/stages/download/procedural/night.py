@@ -1,4 +1,4 @@
-"""After dark: a swirling sky over a village, a city with its windows lit."""
+"""Night scenes: a swirling sky over a village, a city with lit windows."""
 
 import numpy as np
 
@@ -25,13 +25,13 @@ CITIES = [
 
 
 def starry_night(canvas, rng):
-    """A sky in whirls, stars that glow, a village asleep, a cypress to one side."""
+    """A swirling sky with glowing stars, a village, and a cypress to one side."""
     x, y = canvas.x, canvas.y
     deep, middle, pale, star, hill, cypress = STARRY[rng.integers(len(STARRY))]
     side = rng.choice([-1, 1])
     u, v = side * (x - 0.5) + 0.5 + 0 * y, y + 0 * x
-    for centre, reach, turn in (((0.52, 0.33), 0.26, 3.0), ((0.82, 0.52), 0.15, -2.2)):
-        u, v = swirl(u, v, centre + rng.uniform(-0.04, 0.04, 2), reach, turn)
+    for center, reach, turn in (((0.52, 0.33), 0.26, 3.0), ((0.82, 0.52), 0.15, -2.2)):
+        u, v = swirl(u, v, center + rng.uniform(-0.04, 0.04, 2), reach, turn)
     flow = v + 0.05 * np.sin(2 * np.pi * (u + rng.random()))
     bands = 0.5 + 0.5 * np.cos(2 * np.pi * flow / 0.17)
     canvas.fill(ramp([mix(deep, middle, 0.15), middle, mix(middle, pale, 0.6)], bands))
@@ -46,25 +46,25 @@ def starry_night(canvas, rng):
     tree(canvas, 0.5 + side * (rng.uniform(0.1, 0.16) - 0.5), rng.uniform(0.62, 0.75), cypress)
 
 
-def swirl(u, v, centre, reach, turn):
-    """Coordinates turned about a centre, most in its middle: straight bands become a whirl."""
-    du, dv = u - centre[0], v - centre[1]
+def swirl(u, v, center, reach, turn):
+    """Rotate coordinates about a center, most in the middle: straight bands become a swirl."""
+    du, dv = u - center[0], v - center[1]
     angle = turn * np.exp(-(du * du + dv * dv) / (reach * reach))
     cos, sin = np.cos(angle), np.sin(angle)
-    return centre[0] + cos * du - sin * dv, centre[1] + sin * du + cos * dv
+    return center[0] + cos * du - sin * dv, center[1] + sin * du + cos * dv
 
 
-def glow(canvas, centre, radius, color, halo):
-    """A star in two rings of light."""
-    canvas = canvas.around(centre, 2.3 * radius)
-    edge = disc(canvas.x, canvas.y, centre, radius)
+def glow(canvas, center, radius, color, halo):
+    """Paint a star in two rings of light."""
+    canvas = canvas.around(center, 2.3 * radius)
+    edge = disc(canvas.x, canvas.y, center, radius)
     canvas.paint(0.6 * canvas.inside(edge - 0.9 * radius, 0.03), halo)
     canvas.paint(0.8 * canvas.inside(edge - 0.35 * radius, 0.03), mix(color, halo, 0.35))
     canvas.paint(canvas.inside(edge), color)
 
 
 def village(canvas, rng, side, wall, window):
-    """Houses in a row below the hills, one of them a church with a spire."""
+    """Paint houses in a row below the hills, one of them a church with a spire."""
     for place, tall in ((0.38, 0.0), (0.52, 0.0), (0.66, 0.16), (0.8, 0.0)):
         cx = 0.5 + side * (place + rng.uniform(-0.02, 0.02) - 0.5)
         top = 0.87 - rng.uniform(0, 0.03)
@@ -79,7 +79,7 @@ def village(canvas, rng, side, wall, window):
 
 
 def tree(canvas, place, height, color):
-    """A cypress like a dark flame, from the foot of the picture."""
+    """Paint a cypress like a dark flame, from the lower edge."""
     x, y = canvas.x, canvas.y
     below = np.clip((y - 1 + height) / height, 0, 1)
     width = 0.12 * np.sqrt(below) * (1 - 0.35 * below) + 0.012 * np.sin(30 * y) * (below > 0)
@@ -93,8 +93,9 @@ def skyline(canvas, rng):
     above, middle, low, moon, far, near, window = CITIES[rng.integers(len(CITIES))]
     canvas.fill(ramp([above, middle, low], y / 0.75))
     canvas.paint(np.clip(0.3 * canvas.noise(7, 3), 0, 0.4) * (1 - y), low)
-    centre, radius = rng.uniform((0.15, 0.13), (0.85, 0.24)), rng.uniform(0.075, 0.1)
-    edge = disc(x, y, centre, radius)
+    center = rng.uniform((0.15, 0.13), (0.85, 0.24))
+    radius = rng.uniform(0.075, 0.1)
+    edge = disc(x, y, center, radius)
     canvas.paint(0.4 * np.exp(-np.maximum(edge, 0) / 0.1), moon)
     canvas.paint(canvas.inside(edge), moon)
 
@@ -112,7 +113,7 @@ def skyline(canvas, rng):
 
 
 def street(rng, lowest, highest):
-    """Heights and shades of the houses over 16 columns, each house two or three columns wide."""
+    """Return heights and shades of houses over 16 columns, two or three columns per house."""
     widths = rng.integers(2, 4, 8)
     heights = rng.integers(lowest, highest + 1, 8)
     shades = rng.permutation(8) / 8

@@ -3,14 +3,14 @@
 import numpy as np
 
 
-def disc(x, y, centre, radius):
-    return np.hypot(x - centre[0], y - centre[1]) - radius
+def disc(x, y, center, radius):
+    return np.hypot(x - center[0], y - center[1]) - radius
 
 
-def ellipse(x, y, centre, radii, angle=0.0):
-    """Exact on the edge; elsewhere scaled by the smaller radius, which is enough for painting."""
+def ellipse(x, y, center, radii, angle=0.0):
+    """Signed distance, exact on the edge and elsewhere good enough for painting."""
     cos, sin = np.cos(angle), np.sin(angle)
-    dx, dy = x - centre[0], y - centre[1]
+    dx, dy = x - center[0], y - center[1]
     along, across = (cos * dx + sin * dy) / radii[0], (cos * dy - sin * dx) / radii[1]
     return (np.hypot(along, across) - 1) * min(radii)
 
@@ -20,7 +20,7 @@ def box(x, y, left, top, right, bottom):
 
 
 def stroke(x, y, start, end, width):
-    """A straight line with round ends."""
+    """Signed distance to a straight line with round ends."""
     (x0, y0), (x1, y1) = start, end
     dx, dy = x1 - x0, y1 - y0
     along = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy), 0, 1)
@@ -28,7 +28,7 @@ def stroke(x, y, start, end, width):
 
 
 def polygon(x, y, corners):
-    """A convex polygon; its corners may run either way round."""
+    """Signed distance to a convex polygon with corners in either direction."""
     corners = np.asarray(corners, np.float32)
     edges = np.roll(corners, -1, axis=0) - corners
     turn = edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]

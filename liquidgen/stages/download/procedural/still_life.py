@@ -43,7 +43,7 @@ def bouquet(canvas, rng):
 
 
 def jar(canvas, kind, color):
-    """A vase: round, straight or tapering; lit from the left."""
+    """Paint a vase: round, straight or tapering; lit from the left."""
     canvas = canvas.around((0.5, 0.75), 0.17)
     x, y = canvas.x, canvas.y
     body = (
@@ -56,10 +56,10 @@ def jar(canvas, kind, color):
     canvas.paint(canvas.inside(np.minimum(body, neck)), light)
 
 
-def bloom(canvas, rng, centre, radius, color, heart):
-    """A flower head with round petals, darker towards its heart."""
-    canvas = canvas.around(centre, 1.2 * radius)
-    dx, dy = canvas.x - centre[0], canvas.y - centre[1]
+def bloom(canvas, rng, center, radius, color, heart):
+    """Paint a flower head with round petals, darker towards its heart."""
+    canvas = canvas.around(center, 1.2 * radius)
+    dx, dy = canvas.x - center[0], canvas.y - center[1]
     distance = np.hypot(dx, dy)
     petals = rng.integers(5, 8)
     wave = np.abs(np.cos(petals / 2 * np.arctan2(dy, dx) + rng.uniform(0, np.pi)))

@@ -264,9 +264,7 @@ def test_imported_packages_are_declared():
     holders = packages_distributions()
     undeclared = {
         name
-        for name in imported
-        - sys.stdlib_module_names
-        - {"liquidgen", "IPython"}  # every notebook has it
+        for name in imported - sys.stdlib_module_names - {"liquidgen", "IPython"}  # of notebooks
         if not declared & {canonicalize_name(holder) for holder in holders.get(name, ())}
     }
     assert not undeclared

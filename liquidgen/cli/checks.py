@@ -14,7 +14,7 @@ from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.session import within
 from liquidgen.utils.errors import UserError
 
-SHOWN_PACKAGES = ("torch", "diffusers", "datasets", "huggingface_hub", "dvc", "mlflow")
+SHOWN_PACKAGES = ("torch", "diffusers", "huggingface_hub", "dvc", "mlflow")
 HUB_TIMEOUT = 5  # seconds
 
 
@@ -44,8 +44,9 @@ def packages() -> Iterator[Finding]:
         found = f"{installed}, but LiquidGen needs {requirement}"
         yield Finding(Level.WRONG, "packages", found, f"`pip install '{requirement}'`")
     if not unmet:
-        shown = ", ".join(f"{name} {_version(name)}" for name in SHOWN_PACKAGES)
-        yield Finding(Level.OK, "packages", f"all {len(needed)} are installed: {shown}")
+        shown = [f"{name} {_version(name)}" for name in SHOWN_PACKAGES if _version(name)]
+        found = f"all {len(needed)} are installed: {', '.join(shown)}"
+        yield Finding(Level.OK, "packages", found)
 
 
 def _version(name: str) -> str:
@@ -94,6 +95,9 @@ def tracking(root: Path) -> Finding:
     """Check that the store of the runs can be opened."""
     from liquidgen.tracking.store import Store, named_uri, tracking_uri
 
+    if not _version("mlflow"):
+        remedy = "`pip install 'liquidgen[pipeline]'` to train"
+        return Finding(Level.NOTE, "tracking", "MLflow is not installed", remedy)
     uri = tracking_uri(root)
     if not named_uri() and not (root / "mlflow.db").exists():
         return Finding(Level.OK, "tracking", f"{uri}: created by the first run")

@@ -226,6 +226,15 @@ def test_doctor_finds_wrong_settings_and_broken_store(run: Run, hub: StandInHub)
     assert printed.endswith("doctor: 2 to fix\n")
 
 
+def test_doctor_without_mlflow_is_note(run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
+    """It is needed to train, not to sample."""
+    monkeypatch.setattr(checks, "_version", lambda name: "" if name == "mlflow" else "99")
+    assert findings(run("doctor"))["tracking"] == (
+        "note",
+        "MLflow is not installed; `pip install 'liquidgen[pipeline]'` to train",
+    )
+
+
 NO_DVC = {"pid": os.getppid(), "cmd": "dvc repro"}
 LOCKS = {
     "none": (None, "ok", "no locks are held"),

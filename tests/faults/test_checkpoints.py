@@ -1,4 +1,4 @@
-"""A training goes on from whatever checkpoints are sound, and ends as if nothing had been."""
+"""A training continues from its newest intact checkpoint, with unchanged results."""
 
 import shutil
 from collections.abc import Callable
@@ -7,28 +7,40 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from helpers.checkout import Checkout
-from helpers.faults.training import ANEW, STEPS, beginning, contents, state_of, train, weights
+from helpers.faults.training import (
+    FORCE_TRAIN,
+    LAST_STEP,
+    checkpoint_contents,
+    first_step,
+    state_folder,
+    train,
+    weights,
+)
 
 from liquidgen.stages.train.checkpoint import checkpoints
 
 
-def flip_a_bit(data: bytes) -> bytes:
+def flip_bit(data: bytes) -> bytes:
+    """Flip a bit in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-def cut(data: bytes) -> bytes:
+def truncate(data: bytes) -> bytes:
+    """Cut the second half off."""
     return data[: len(data) // 2]
 
 
-def zeros(data: bytes) -> bytes:
-    """As some file systems leave a file after a power cut."""
+def zero(data: bytes) -> bytes:
+    """Zero all bytes, as some file systems do in a power cut."""
     return bytes(len(data))
 
 
-def spoil(trained: Checkout, damage: Callable[[bytes], bytes], kept: list[int]) -> list[str]:
-    """Damage all checkpoints but some; the warnings that are due."""
-    found = [(0, None), *checkpoints(state_of(trained))]
+def damage_checkpoints(
+    trained: Checkout, damage: Callable[[bytes], bytes], kept: list[int]
+) -> list[str]:
+    """Damage all checkpoints except those of the steps `kept`; returns the expected warnings."""
+    found = [(0, None), *checkpoints(state_folder(trained))]
     warnings = []
     for (before, _), (step, path) in pairwise(found):
         if step not in kept:
@@ -37,57 +49,55 @@ def spoil(trained: Checkout, damage: Callable[[bytes], bytes], kept: list[int]) 
     return warnings
 
 
-@pytest.mark.parametrize(("damage", "kept"), [(flip_a_bit, [STEPS - 1]), (cut, [])])
-def test_damaged_checkpoints_are_named_and_the_training_ends_as_ever(
+@pytest.mark.parametrize(("damage", "kept"), [(flip_bit, [LAST_STEP - 1]), (truncate, [])])
+def test_damaged_checkpoints_are_named_and_skipped(
     damage: Callable[[bytes], bytes], kept: list[int], trained: Checkout, finished: Checkout
 ):
-    warnings = spoil(trained, damage, kept)
-    said = train(trained, *ANEW)
-    assert set(warnings) <= set(said.splitlines())
-    assert beginning(said) == max(kept, default=0)
+    warnings = damage_checkpoints(trained, damage, kept)
+    output = train(trained, *FORCE_TRAIN)
+    assert set(warnings) <= set(output.splitlines())
+    assert first_step(output) == max(kept, default=0)
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-@pytest.mark.parametrize("damage", [flip_a_bit, cut, zeros])
-def test_the_newest_sound_checkpoint_of_several_is_taken(
+@pytest.mark.parametrize("damage", [flip_bit, truncate, zero])
+def test_newest_intact_checkpoint_is_used(
     damage: Callable[[bytes], bytes], trained: Checkout, finished: Checkout
 ):
     trained.change(train__num_epochs=2)
-    train(trained, *ANEW)
-    assert [step for step, _ in checkpoints(state_of(trained))] == [9, 10, 14, 15]
+    train(trained, *FORCE_TRAIN)
+    assert [step for step, _ in checkpoints(state_folder(trained))] == [9, 10, 14, 15]
     trained.change(train__num_epochs=3)
-    warnings = spoil(trained, damage, [9])
+    warnings = damage_checkpoints(trained, damage, [9])
     assert len(warnings) == 3
-    said = train(trained, *ANEW)
-    assert set(warnings) <= set(said.splitlines())
-    assert beginning(said) == 9
+    output = train(trained, *FORCE_TRAIN)
+    assert set(warnings) <= set(output.splitlines())
+    assert first_step(output) == 9
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-def test_state_of_another_format_is_left_alone_and_the_training_begins_anew(
-    trained: Checkout, finished: Checkout
-):
-    earlier = state_of(trained)
-    before = contents(earlier)
+def test_state_of_other_version_is_kept_and_not_used(trained: Checkout, finished: Checkout):
+    earlier = state_folder(trained)
+    before = checkpoint_contents(earlier)
     code = trained.root / "liquidgen/stages/train/run_state.py"
     other = code.read_text().replace("STATE_VERSION = 1", "STATE_VERSION = 0")
     assert other != code.read_text()
     code.write_text(other)
-    assert beginning(train(trained, "train")) == 0
-    assert contents(earlier) == before
+    assert first_step(train(trained, "train")) == 0
+    assert checkpoint_contents(earlier) == before
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-def test_a_training_goes_on_in_another_number_of_processes(trained: Checkout, finished: Checkout):
+def test_number_of_processes_may_change(trained: Checkout, finished: Checkout):
     trained.change(machine__num_processes=2, train__num_epochs=4)
-    assert beginning(train(trained, "train")) == 15
+    assert first_step(train(trained, "train")) == 15
     trained.change(machine__num_processes=1, train__num_epochs=5)
-    assert beginning(train(trained, "train")) == 20
+    assert first_step(train(trained, "train")) == 20
     mixed = np.loadtxt(trained.root / "metrics/train.csv", delimiter=",", skiprows=1)
-    shutil.rmtree(state_of(trained))
-    train(trained, *ANEW)
+    shutil.rmtree(state_folder(trained))
+    train(trained, *FORCE_TRAIN)
     alone = np.loadtxt(trained.root / "metrics/train.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(mixed, alone, rtol=1e-3)

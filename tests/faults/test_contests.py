@@ -1,4 +1,4 @@
-"""Two trainings at once: one is refused in one line, the other ends as if it had been alone."""
+"""Two concurrent trainings: one is refused with one line, the other ends as if alone."""
 
 import shutil
 import time
@@ -9,75 +9,77 @@ from subprocess import Popen
 import psutil
 import pytest
 from helpers.checkout import Checkout
-from helpers.faults.kills import LONGEST, stage_of, struck
-from helpers.faults.training import ANEW, BARE, STEPS, refused, state_of, train, weights
+from helpers.faults.kills import TIMEOUT_SECONDS, find_stage, run_repro
+from helpers.faults.training import (
+    FORCE_TRAIN,
+    LAST_STEP,
+    WITHOUT_DVC,
+    run_failing,
+    state_folder,
+    train,
+    weights,
+)
 
 from liquidgen.stages.train.checkpoint import checkpoints
 
+TRAIN_BY_DVC = ("dvc", "repro", "--single-item", "train")
+
 
 @contextmanager
-def paused_in_training(trained: Checkout, *command: str) -> Iterator[Popen]:
-    """A training that has begun its last step and is stopped there for a while."""
-    state = state_of(trained)
-    _, newest = checkpoints(state)[-1]
-    newest.unlink()
-    shutil.rmtree(state / "epochs-3")
+def paused_training(trained: Checkout, *command: str) -> Iterator[Popen]:
+    """Start a training from step 0, and suspend it within the context, while it holds its lock."""
+    state = state_folder(trained)
+    tracking = state / f"epochs-{trained.params['train']['num_epochs']}"
+    shutil.rmtree(tracking)
+    for _, path in checkpoints(state):
+        path.unlink()
     with trained.start(*command) as process:
-        while not (state / "epochs-3/run.json").exists():  # it is in the folder
-            assert process.poll() is None
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not (tracking / "run.json").exists():  # written under the lock, before step 1
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "the training does not start"
             time.sleep(0.005)
-        stage = stage_of(process.pid) or psutil.Process(process.pid)
+        stage = find_stage(process.pid) or psutil.Process(process.pid)
         stage.suspend()
         yield process
         stage.resume()
-        assert process.wait(LONGEST) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
 
 
-def impatient(trained: Checkout) -> None:
-    """Let trainers of this checkout wait for each other for a second only."""
-    code = trained.root / "liquidgen/stages/train/run_state.py"
-    other = code.read_text().replace("PATIENCE = 30.0 ", "PATIENCE = 1.0 ")
-    assert other != code.read_text()
-    code.write_text(other)
+def assert_second_is_refused(
+    trained: Checkout, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    """Start a second training while the first one is suspended."""
+    state = state_folder(trained)
+    with paused_training(trained, *first):
+        error = run_failing(trained, *second)  # after the time that trainers wait for each other
+        assert error == f"error: {state}: another process trains here; wait for it, or end it"
+    assert [step for step, _ in checkpoints(state)] == [LAST_STEP - 1, LAST_STEP]
 
 
-BY_DVC = ("dvc", "repro", "--single-item", "train")
-
-
-def contest(trained: Checkout, first: tuple[str, ...], second: tuple[str, ...]) -> None:
-    """Start the second training while the first one is in its last step."""
-    impatient(trained)
-    state = state_of(trained)
-    with paused_in_training(trained, *first):
-        said = refused(trained, *second)
-        assert said == f"error: {state}: another process trains here; wait for it, or end it"
-    assert [step for step, _ in checkpoints(state)] == [STEPS - 1, STEPS]
-
-
-def test_of_two_bare_trainers_one_is_refused_and_the_other_ends_as_ever(
-    trained: Checkout, finished: Checkout
-):
-    contest(trained, BARE, BARE)
+def test_concurrent_training_is_refused(trained: Checkout, finished: Checkout):
+    assert_second_is_refused(trained, WITHOUT_DVC, WITHOUT_DVC)
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-@pytest.mark.parametrize("bare_first", [True, False])
-def test_of_a_bare_trainer_and_dvc_one_is_refused_and_the_other_ends_as_ever(
-    bare_first: bool, trained: Checkout, finished: Checkout
+@pytest.mark.parametrize("dvc_is_second", [True, False])
+def test_concurrent_training_with_dvc_is_refused(
+    dvc_is_second: bool, trained: Checkout, finished: Checkout
 ):
-    contest(trained, *((BARE, BY_DVC) if bare_first else (BY_DVC, BARE)))
-    train(trained, *ANEW)
+    order = (WITHOUT_DVC, TRAIN_BY_DVC) if dvc_is_second else (TRAIN_BY_DVC, WITHOUT_DVC)
+    assert_second_is_refused(trained, *order)
+    train(trained, *FORCE_TRAIN)
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-def test_two_dvc_at_once_train_once(trained: Checkout, finished: Checkout):
-    with paused_in_training(trained, "dvc", "repro", *ANEW):
-        listed = (trained.root / ".dvc/tmp/rwlock").read_bytes()
-        trained.run("python", "-m", "liquidgen", "repair", check=True)  # even then
-        assert (trained.root / ".dvc/tmp/rwlock").read_bytes() == listed
-        code, said = struck(trained, None, "train")
+def test_concurrent_dvc_trains_once(trained: Checkout, finished: Checkout):
+    with paused_training(trained, "dvc", "repro", *FORCE_TRAIN):
+        rwlock = (trained.root / ".dvc/tmp/rwlock").read_bytes()
+        trained.run("python", "-m", "liquidgen", "repair", check=True)  # keeps valid entries
+        assert (trained.root / ".dvc/tmp/rwlock").read_bytes() == rwlock
+        code, output = run_repro(trained, None, "train")
         assert code != 0
-        assert "is busy" in said
+        assert "is busy" in output
     assert weights(trained) == weights(finished)

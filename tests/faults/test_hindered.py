@@ -1,4 +1,4 @@
-"""A training that cannot write ends in one line, and goes on when it can."""
+"""A training that cannot write fails with one line, and continues once it can."""
 
 import os
 import re
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import Checkout
-from helpers.faults.kills import struck
+from helpers.faults.kills import run_repro
 from helpers.faults.training import (
-    ANEW,
-    BARE,
-    STEPS,
-    beginning,
-    contents,
-    refusal,
-    refused,
-    state_of,
+    FORCE_TRAIN,
+    LAST_STEP,
+    WITHOUT_DVC,
+    checkpoint_contents,
+    error_line,
+    first_step,
+    run_failing,
+    state_folder,
     train,
     weights,
 )
@@ -29,45 +29,43 @@ from liquidgen.stages.train.checkpoint import checkpoints
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
 
 
-def test_a_file_in_place_of_the_state_is_one_line_and_costs_nothing(
-    trained: Checkout, finished: Checkout
-):
-    state = state_of(trained)
+def test_file_in_place_of_state_folder_is_one_line(trained: Checkout, finished: Checkout):
+    state = state_folder(trained)
     state.rename(kept := state.with_name("kept"))
-    state.write_bytes(b"")  # in place of permissions, which do not bind root
-    assert str(state) in refusal(*struck(trained, None, *ANEW))
+    state.write_bytes(b"")  # instead of permissions, which root ignores
+    assert str(state) in error_line(*run_repro(trained, None, *FORCE_TRAIN))
     state.unlink()
     kept.rename(state)
-    trained.run("dvc", "checkout", check=True)  # as the line says
+    trained.run("dvc", "checkout", check=True)  # as the error line says
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-@pytest.mark.parametrize("command", [BARE, ("dvc", "repro", *ANEW)], ids=" ".join)
+@pytest.mark.parametrize("command", [WITHOUT_DVC, ("dvc", "repro", *FORCE_TRAIN)], ids=" ".join)
 @pytest.mark.parametrize("folder", ["work/train", "data/models", "metrics"])
-def test_a_folder_that_is_read_only_is_one_line_and_costs_nothing(
+def test_read_only_folder_is_one_line(
     folder: str, command: tuple[str, ...], trained: Checkout, finished: Checkout
 ):
-    before = contents(state_of(trained))
-    apart = ("unshare", "--mount", "sh", "-c", READ_ONLY, str(trained.root / folder))
-    if not shutil.which("unshare") or trained.run(*apart, "true").returncode:
-        pytest.skip("a namespace with a read-only mount is not allowed here")  # binds root, too
-    done = trained.run(*apart, *command)
+    before = checkpoint_contents(state_folder(trained))
+    # a read-only mount, unlike permissions, is not ignored for root
+    in_namespace = ("unshare", "--mount", "sh", "-c", READ_ONLY, str(trained.root / folder))
+    if not shutil.which("unshare") or trained.run(*in_namespace, "true").returncode:
+        pytest.skip("a namespace with a read-only mount is not allowed here")
+    done = trained.run(*in_namespace, *command)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    ours, of_dvc = "error: no permission at ", "ERROR: failed .* Read-only file system: '"
+    ours = "error: no permission at "
+    of_dvc = "ERROR: failed .* Read-only file system: '"
     assert re.search(rf"^({ours}|{of_dvc})\S*{folder}/", done.stderr, re.MULTILINE), done.stderr
-    trained.run("dvc", "checkout", check=True)  # as our line says
+    trained.run("dvc", "checkout", check=True)  # as our error line says
     assert weights(trained) == weights(finished)
-    assert contents(state_of(trained)).items() >= before.items()
-    train(trained, *ANEW)
+    assert checkpoint_contents(state_folder(trained)).items() >= before.items()
+    train(trained, *FORCE_TRAIN)
     assert weights(trained) == weights(finished)
 
 
 @pytest.mark.usefixtures("thorough")
-def test_without_space_a_training_ends_in_one_line_and_goes_on_with_space(
-    trained: Checkout, finished: Checkout, tmp_path: Path
-):
+def test_full_disk_is_one_line(trained: Checkout, finished: Checkout, tmp_path: Path):
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
@@ -76,27 +74,27 @@ def test_without_space_a_training_ends_in_one_line_and_goes_on_with_space(
     try:
         shutil.rmtree(trained.root / "work/train")
         (trained.root / "work/train").symlink_to(small)
-        assert "no space left on the disk" in refusal(*struck(trained, None, *ANEW))
-        steps = [step for step, _ in checkpoints(state_of(trained))]
-        trained.run("dvc", "checkout", check=True)  # as the line says
+        assert "no space left on the disk" in error_line(*run_repro(trained, None, *FORCE_TRAIN))
+        steps = [step for step, _ in checkpoints(state_folder(trained))]
+        trained.run("dvc", "checkout", check=True)  # as the error line says
         assert weights(trained) == weights(finished)
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        assert beginning(train(trained, *ANEW)) == steps[-1]
+        assert first_step(train(trained, *FORCE_TRAIN)) == steps[-1]
         assert weights(trained) == weights(finished)
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 @pytest.mark.usefixtures("thorough")
-def test_a_file_that_may_not_grow_ends_a_training_in_one_line(
-    trained: Checkout, finished: Checkout
-):
-    _, newest = checkpoints(state_of(trained))[-1]
+def test_file_size_limit_is_one_line(trained: Checkout, finished: Checkout):
+    _, newest = checkpoints(state_folder(trained))[-1]
     size = newest.stat().st_size
     newest.unlink()
-    before = contents(state_of(trained))
+    before = checkpoint_contents(state_folder(trained))
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size // 2,) * 2)
-    assert "no space left on the disk" in refused(trained, "dvc", "repro", *ANEW, preexec_fn=limit)
-    assert contents(state_of(trained)) == before
-    assert beginning(train(trained, *ANEW)) == STEPS - 1
+    assert "no space left on the disk" in run_failing(
+        trained, "dvc", "repro", *FORCE_TRAIN, preexec_fn=limit
+    )
+    assert checkpoint_contents(state_folder(trained)) == before
+    assert first_step(train(trained, *FORCE_TRAIN)) == LAST_STEP - 1
     assert weights(trained) == weights(finished)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from helpers.checkout import Checkout
-from helpers.faults.kills import struck
+from helpers.faults.kills import run_repro
 
 
 @pytest.mark.usefixtures("thorough")
@@ -18,7 +18,7 @@ def test_rwlock_entry_of_dead_dvc_is_skipped(checkout: Checkout):
     (model,) = (checkout.root / "data/models").iterdir()
     entry = {"write": {str(model): {"pid": dead.pid, "cmd": "dvc repro"}}, "read": {}}
     (checkout.root / ".dvc/tmp/rwlock").write_text(json.dumps(entry))
-    code, output = struck(checkout, None, "train")
+    code, output = run_repro(checkout, None, "train")
     assert code == 0, output
 
 

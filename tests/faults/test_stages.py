@@ -1,23 +1,23 @@
-"""A stage is killed while it writes: other outputs stay, and it ends with the same bytes."""
+"""A stage that is killed while it writes: other outputs stay, and its rerun gives equal bytes."""
 
 from pathlib import Path
 
 import pytest
 from helpers.checkout import Checkout
-from helpers.faults.kills import InWrite, struck
+from helpers.faults.kills import KillInWrite, run_repro
 
-WRITTEN = {  # a late file of each stage
+WRITTEN = {  # one of the last files of each stage
     "download": ".dataset.json.*.tmp",
     "encode": ".manifest.json.*.tmp",
     "train": ".model.json.*.tmp",
     "sample": ".dataset.json.*.tmp",
     "evaluate": ".evaluate.json.*.tmp",
 }
-SINGLE_PROCESS = ("--force", "--single-item")
+FORCE_STAGE = ("--force", "--single-item")
 
 
 def outputs(root: Path) -> dict[str, bytes]:
-    """What the stages have made, but for what differs from run to run."""
+    """Return the content of all files in data/ and metrics/, except hidden ones."""
     paths = [path for folder in ("data", "metrics") for path in (root / folder).rglob("*")]
     return {
         str(path.relative_to(root)): path.read_bytes()
@@ -29,24 +29,25 @@ def outputs(root: Path) -> dict[str, bytes]:
 @pytest.mark.usefixtures("thorough")
 @pytest.mark.parametrize("moment", ["before fsync", "after rename"])
 @pytest.mark.parametrize("stage", WRITTEN)
-def test_a_killed_stage_leaves_the_others_and_ends_with_the_same_bytes(
+def test_killed_stage_keeps_other_outputs_and_its_bytes(
     stage: str, moment: str, checkout: Checkout
 ):
     before = outputs(checkout.root)
-    fault = InWrite(stage, 1, moment, ("dvc", "stage"), WRITTEN[stage])
-    code, said = struck(checkout, fault, *SINGLE_PROCESS, stage)
-    assert code != 0, said
+    fault = KillInWrite(stage, 1, moment, ("dvc", "stage"), WRITTEN[stage])
+    code, output = run_repro(checkout, fault, *FORCE_STAGE, stage)
+    assert code != 0, output
     left = outputs(checkout.root)
     assert all(before.get(name, data) == data for name, data in left.items())
     lost = {name.split("/")[1] for name in before.keys() - left.keys()}
-    assert lost <= own_folders(stage)
-    code, said = struck(checkout, None, *SINGLE_PROCESS, stage)
-    assert code == 0, said
+    assert lost <= own_outputs(stage)
+    code, output = run_repro(checkout, None, *FORCE_STAGE, stage)
+    assert code == 0, output
     assert outputs(checkout.root) == before
     assert list((checkout.root / "data").rglob(".*")) == []
 
 
-def own_folders(stage: str) -> set[str]:
+def own_outputs(stage: str) -> set[str]:
+    """Return the names below data/ and metrics/ that a stage writes."""
     return {
         "download": {"raw"},
         "encode": {"latents"},
@@ -57,10 +58,10 @@ def own_folders(stage: str) -> set[str]:
 
 
 @pytest.mark.usefixtures("thorough")
-def test_a_killed_encode_keeps_its_finished_parts(checkout: Checkout):
-    second_part = InWrite("encode", 2, "before fsync", ("stage",), ".*.npy.*.tmp")
-    code, said = struck(checkout, second_part, *SINGLE_PROCESS, "encode")
-    assert code != 0, said
-    # the same fault finds no second part to make: of two, the first is kept
-    code, said = struck(checkout, second_part, *SINGLE_PROCESS, "encode")
-    assert code == 0, said
+def test_killed_encode_keeps_finished_parts(checkout: Checkout):
+    second_part = KillInWrite("encode", 2, "before fsync", ("stage",), ".*.npy.*.tmp")
+    code, output = run_repro(checkout, second_part, *FORCE_STAGE, "encode")
+    assert code != 0, output
+    # the same fault does not occur: the first of two parts is kept, so one file is written
+    code, output = run_repro(checkout, second_part, *FORCE_STAGE, "encode")
+    assert code == 0, output

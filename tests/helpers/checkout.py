@@ -1,4 +1,4 @@
-"""A checkout of the project in a folder of its own, with settings that run in seconds."""
+"""Copy of the project in a folder of its own, with settings that run in seconds."""
 
 import copy
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from liquidgen.latents.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2]
-SETUP = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
+CONFIG_FILES = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
 SMALL_MODEL = {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1}
 SMALL = {
     "dataset": "procedural",
@@ -45,12 +45,12 @@ SMALL = {
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """params.yaml as it is, not validated."""
+    """Read params.yaml without validation."""
     return YAML(typ="safe").load(path)
 
 
 def changed(params: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy with other values of keys that are there, named by their full path."""
+    """Return a copy with other values of existing keys, given by their full path."""
     params = copy.deepcopy(params)
     for key, value in changes.items():
         *path, last = key.split(".")
@@ -63,7 +63,7 @@ def changed(params: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def leaves(params: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Full paths of all keys that hold a value."""
+    """Yield the full paths of all keys that hold a value."""
     for key, value in params.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")
@@ -80,7 +80,7 @@ def encoded(
     num_workers: int = 0,
     **changes: Any,
 ) -> "Manifest":
-    """Encode a raw folder on the CPU as params.yaml says, but for changes of its section."""
+    """Encode a raw folder on the CPU with the settings of params.yaml, except `changes`."""
     from liquidgen.config.params import load_params
     from liquidgen.stages.encode.encode import encode
 
@@ -105,20 +105,22 @@ class Checkout:
 
     @property
     def params(self) -> dict[str, Any]:
+        """Content of params.yaml, not validated."""
         return read_params(self.root / "params.yaml")
 
     def write_params(self, params: dict[str, Any]) -> None:
+        """Replace params.yaml."""
         with open(self.root / "params.yaml", "w") as file:
             YAML(typ="safe").dump(params, file)
 
     def change(self, **changes: Any) -> None:
-        """Change keys of params.yaml; `__` stands for the dot of a path."""
+        """Change keys of params.yaml; `__` in an argument stands for the dot of a path."""
         named = {key.replace("__", "."): value for key, value in changes.items()}
         self.write_params(changed(self.params, named))
 
     @contextmanager
     def edited(self, params: dict[str, Any]) -> Iterator[None]:
-        """Other content of params.yaml for a while."""
+        """Replace params.yaml within a context."""
         path = self.root / "params.yaml"
         before = path.read_bytes()
         self.write_params(params)
@@ -128,13 +130,13 @@ class Checkout:
             path.write_bytes(before)
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command in the checkout as a user with the environment activated does."""
+        """Run a command in the checkout, with the virtual environment activated."""
         options = {"capture_output": True, "text": True, "check": False} | options
         return subprocess.run(command, cwd=self.root, env=self.environment(), **options)
 
     @contextmanager
     def start(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command in a process group of its own, which does not outlive the test."""
+        """Start a command in a process group of its own, which is killed at the end."""
         process = subprocess.Popen(
             command,
             cwd=self.root,
@@ -151,16 +153,17 @@ class Checkout:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def environment(self) -> dict[str, str]:
+        """Return the environment variables of commands in the checkout."""
         unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME")
         kept = {key: value for key, value in os.environ.items() if key not in unset}
         return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def stage(self, name: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a stage's process without DVC."""
+        """Run a stage without DVC."""
         return self.run("python", "-m", f"stages.{name}", **options)
 
     def repro(self, *arguments: str) -> list[str]:
-        """Run `dvc repro`; the stages whose scripts ran, in order."""
+        """Run `dvc repro`; returns the stages that were executed, in order."""
         done = self.run("dvc", "repro", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return re.findall(r"^Running stage '(\w+)':$", done.stdout, re.MULTILINE)
@@ -168,16 +171,18 @@ class Checkout:
     def commit(self, message: str) -> None:
         """Commit everything that git does not ignore."""
         self.run("git", "add", "--all", check=True)
-        own = ("user.name=tests", "user.email=tests@localhost", "commit.gpgsign=false")
-        own += ("core.hooksPath=/dev/null",)
-        options = [option for value in own for option in ("-c", value)]
+        # independent of the user's git configuration
+        config = ("user.name=tests", "user.email=tests@localhost", "commit.gpgsign=false")
+        config += ("core.hooksPath=/dev/null",)
+        options = [option for value in config for option in ("-c", value)]
         self.run("git", *options, "commit", "--quiet", "--message", message, check=True)
 
 
 def copy_project(root: Path) -> Checkout:
-    """The project's files in a new repository at `root`, with small settings."""
-    for name in ("liquidgen", "stages", *SETUP):
-        source, target = PROJECT / name, root / name
+    """Copy the files of the pipeline into a new git repository, with the settings SMALL."""
+    for name in ("liquidgen", "stages", *CONFIG_FILES):
+        source = PROJECT / name
+        target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))

@@ -212,8 +212,8 @@ def test_new_run_inherits_images_that_exist(root: Path):
     next(first.parent.rglob("preview-0.png")).unlink()
     with opened(root, journal=second, earlier=[first], start_step=1) as run:
         pass
-    pictures = Store(root).client.list_artifacts(run.run_id, "images")
-    assert len([p for p in pictures if p.path.endswith(".png")]) == 1
+    images = Store(root).client.list_artifacts(run.run_id, "images")
+    assert len([p for p in images if p.path.endswith(".png")]) == 1
 
 
 @pytest.mark.parametrize("resume", [None, "0123456789abcdef0123456789abcdef"])

@@ -1,1 +1,1 @@
-"""Real `dvc repro` processes, killed, starved and fed with damage."""
+"""Fault injection into real `dvc repro` processes."""

@@ -1,4 +1,4 @@
-"""Many kills of one training, seeded, and the comparison with the training that nobody killed."""
+"""Many random kills of one training, and the comparison with an uninterrupted one."""
 
 import random
 import shutil
@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 from helpers.checkout import Checkout
-from helpers.faults.kills import MOMENTS, AtTime, InWrite, struck
-from helpers.faults.outcome import outcome
+from helpers.faults.kills import MOMENTS, Fault, KillInWrite, SignalAtTime, run_repro
+from helpers.faults.outcome import read_outcome
 from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 
 SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT]
 VICTIMS = [("dvc",), ("stage",), ("dvc", "stage"), ("stage", "dvc"), ("group",)]
-SETTINGS = {  # a save a step, a point a step: as many chances as possible to lose or double one
+SETTINGS = {  # a checkpoint and a point per step: as many chances as possible to lose one
     "train__seed": 1,
     "train__checkpoint_every": 1e-9,
     "train__log_every": 1,
@@ -21,8 +21,8 @@ SETTINGS = {  # a save a step, a point a step: as many chances as possible to lo
 }
 
 
-def stumbles(root: Path) -> bool:
-    """Whether a kill within DVC's own write, or a number used again, stops the next `dvc repro`."""
+def needs_repair(root: Path) -> bool:
+    """Whether damaged files of DVC, or a reused process id, would stop the next `dvc repro`."""
     try:
         states = read_rwlock(root / RWLOCK).values()
     except ValueError:
@@ -33,60 +33,64 @@ def stumbles(root: Path) -> bool:
 class Campaign:
     """A checkout in which `dvc repro train` is killed again and again.
 
-    Where a training ends before the kills do, its end is compared, and it begins from nothing.
+    A training that finishes before all kills are done is compared, and starts from scratch.
     """
 
     def __init__(self, checkout: Checkout, seed: int, num_epochs: int) -> None:
-        self.checkout, self.random = checkout, random.Random(seed)
+        self.checkout = checkout
+        self.random = random.Random(seed)
+        self.kills: Counter[str] = Counter()
         checkout.change(**SETTINGS, train__num_epochs=num_epochs, train__preview_every=num_epochs)
         shutil.rmtree(checkout.root / "work/train")
-        self.fresh = shutil.copytree(checkout.root, checkout.root.parent / "fresh", symlinks=True)
+        self.untrained = checkout.root.parent / "untrained"
+        shutil.copytree(checkout.root, self.untrained, symlinks=True)
         checkout.repro("train")
-        self.expected = outcome(checkout)
-        self.kills: Counter[str] = Counter()
-        self.begin_again()
+        self.expected = read_outcome(checkout)
+        self.reset()
 
-    def begin_again(self) -> None:
-        """The checkout as it was before the training."""
+    def reset(self) -> None:
+        """Restore the checkout as it was before the training."""
         shutil.rmtree(self.checkout.root)
-        shutil.copytree(self.fresh, self.checkout.root, symlinks=True)
+        shutil.copytree(self.untrained, self.checkout.root, symlinks=True)
 
-    def wage(self, kills: int) -> None:
-        """Kill so often, each second time inside a save, and let the last training end."""
+    def run(self, kills: int) -> None:
+        """Kill so many times, every second time inside a save; then let the training finish."""
         while self.kills.total() < kills:
-            fault = self.in_save() if self.kills.total() % 2 else self.at_time()
-            code, said = self.repro(fault)
-            if code == 0:  # it ended before it could be killed
-                self.compare()
-                self.begin_again()
+            fault = self.random_kill() if self.kills.total() % 2 else self.random_signal()
+            code, output = self.repro(fault)
+            if code == 0:  # it finished before the fault
+                self.assert_expected_outcome()
+                self.reset()
                 continue
-            refused = [line for line in said.splitlines() if line.startswith("error: ")]
-            assert not refused, f"after {self.kills}: {fault}: {said}"
+            errors = [line for line in output.splitlines() if line.startswith("error: ")]
+            assert not errors, f"after {self.kills}: {fault}: {output}"
             self.kills[fault.label] += 1
             print(self.kills.total(), fault, flush=True)
-        code, said = self.repro(None)
-        assert code == 0, said
-        self.compare()
+        code, output = self.repro(None)
+        assert code == 0, output
+        self.assert_expected_outcome()
 
-    def repro(self, fault: InWrite | AtTime | None) -> tuple[int, str]:
-        """Train, with nothing cleared away but what DVC itself would stumble over."""
-        if stumbles(self.checkout.root):
-            repaired = self.checkout.run("python", "-m", "liquidgen", "repair", check=True)
-            print(repaired.stderr, end="")
-        return struck(self.checkout, fault, "train")
+    def repro(self, fault: Fault | None) -> tuple[int, str]:
+        """Train; repair nothing but what stops DVC itself."""
+        if needs_repair(self.checkout.root):
+            done = self.checkout.run("python", "-m", "liquidgen", "repair", check=True)
+            print(done.stderr, end="")
+        return run_repro(self.checkout, fault, "train")
 
-    def in_save(self) -> InWrite:
-        """Some moment of one of the next saves."""
-        moment, victims = self.random.choice(MOMENTS), self.random.choice(VICTIMS[:3])
-        return InWrite("train", self.random.randint(1, 8), moment, victims)
+    def random_kill(self) -> KillInWrite:
+        """Return a kill at some moment of one of the next saves."""
+        moment = self.random.choice(MOMENTS)
+        victims = self.random.choice(VICTIMS[:3])
+        return KillInWrite("train", self.random.randint(1, 8), moment, victims)
 
-    def at_time(self) -> AtTime:
-        """Some moment between the start of DVC and a few seconds of training."""
-        number, victims = self.random.choice(SIGNALS), self.random.choice(VICTIMS)
-        return AtTime(self.random.uniform(0.3, 12), number, victims)
+    def random_signal(self) -> SignalAtTime:
+        """Return a signal between the start of DVC and a few seconds of training."""
+        number = self.random.choice(SIGNALS)
+        victims = self.random.choice(VICTIMS)
+        return SignalAtTime(self.random.uniform(0.3, 12), number, victims)
 
-    def compare(self) -> None:
-        """The training ended as if nobody had killed it."""
-        found = outcome(self.checkout)
+    def assert_expected_outcome(self) -> None:
+        """Assert that everything is as after an uninterrupted training."""
+        found = read_outcome(self.checkout)
         differing = [key for key, value in self.expected.items() if found[key] != value]
         assert not differing, f"{differing} differ after {self.kills}"

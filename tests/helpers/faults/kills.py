@@ -1,4 +1,4 @@
-"""Ways to kill what `dvc repro` starts: at a time, or inside the writing of a file."""
+"""Faults of a `dvc repro`: signals at a time, and kills inside the writing of a file."""
 
 import json
 import os
@@ -19,20 +19,25 @@ from liquidgen.runtime.signals import INTERRUPTED
 INJECTED = Path(__file__).parent / "injected"
 MOMENTS = ("open", "write", "before fsync", "after fsync", "before rename", "after rename")
 CHECKPOINT = ".step-*.tmp"
-LONGEST = 300  # seconds that a `dvc repro` may take
-EXITED = re.compile(r"exited with (-?\d+)")  # as DVC says it of its stage
+TIMEOUT_SECONDS = 300  # for one `dvc repro`
+EXITED = re.compile(r"exited with (-?\d+)")  # how DVC reports the exit code of its stage
 TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n((?: .*\n)+)(\S.*)")
 
 
 @dataclass(frozen=True)
-class InWrite:
-    """SIGKILL within the n-th file of a pattern that a process writes.
+class KillInWrite:
+    """SIGKILL while a process writes a file.
 
-    At the moment "write" the process dies with half of the file written, by SIGXFSZ; the others
-    stay alive.
+    Attributes:
+        process: Name of the stage.
+        nth: Which of the matching files, from 1.
+        moment: One of MOMENTS. At "write" SIGXFSZ ends the stage with half of the file written;
+            no other victim is killed then.
+        victims: Which processes are killed, "dvc" or "stage" or both.
+        pattern: Pattern of the file name.
     """
 
-    process: str  # a stage
+    process: str
     nth: int
     moment: str
     victims: tuple[str, ...] = ("stage",)
@@ -40,43 +45,49 @@ class InWrite:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes the injector act in that process."""
+        """Environment variables that activate the injector in the process."""
         return {"FAULT": json.dumps(asdict(self)), "PYTHONPATH": str(INJECTED)}
 
     @property
     def label(self) -> str:
-        """Its row in the table of kills."""
+        """Row in the table of kills."""
         return f"SIGKILL {self.moment} of a save"
 
-    def strike(self, process: subprocess.Popen) -> None:
-        """The process does it itself."""
+    def apply(self, process: subprocess.Popen) -> None:
+        """Do nothing: the injector kills from inside the process."""
 
-    def explains(self, code: int, exits: set[int]) -> bool:
-        """Whether DVC, or else its stage, ended as it was to."""
+    def explains(self, code: int, stage_codes: set[int]) -> bool:
+        """Whether the exit codes of DVC and its stage are those of this fault."""
         if self.moment == "write":
-            return exits == {-signal.SIGXFSZ}
+            return stage_codes == {-signal.SIGXFSZ}
         if "dvc" in self.victims:
             return code == -signal.SIGKILL
-        return exits == {-signal.SIGKILL}
+        return stage_codes == {-signal.SIGKILL}
 
 
 @dataclass(frozen=True)
-class AtTime:
-    """A signal some seconds after the start of `dvc repro`."""
+class SignalAtTime:
+    """A signal some seconds after the start of `dvc repro`.
+
+    Attributes:
+        seconds: Time since the start.
+        number: The signal.
+        victims: Who gets it, in this order: "dvc", "stage" or "group" (the process group).
+    """
 
     seconds: float
     number: signal.Signals
     victims: tuple[str, ...]
 
-    @property
-    def label(self) -> str:
-        """Its row in the table of kills."""
-        return f"{self.number.name} to {' and '.join(self.victims)}"
-
     environment: ClassVar[dict[str, str]] = {}
 
-    def strike(self, process: subprocess.Popen) -> None:
-        """Wait, and send the signal to whoever is there by then."""
+    @property
+    def label(self) -> str:
+        """Row in the table of kills."""
+        return f"{self.number.name} to {' and '.join(self.victims)}"
+
+    def apply(self, process: subprocess.Popen) -> None:
+        """Wait, then send the signal to those victims that are running."""
         with suppress(subprocess.TimeoutExpired):
             process.wait(self.seconds)
         for victim in self.victims:
@@ -85,18 +96,22 @@ class AtTime:
                     os.kill(process.pid, self.number)
                 elif victim == "group":
                     os.killpg(process.pid, self.number)
-                elif stage := stage_of(process.pid):
+                elif stage := find_stage(process.pid):
                     stage.send_signal(self.number)
 
-    def explains(self, code: int, exits: set[int]) -> bool:
-        """Whether the stage, or else DVC, ended by the signal or because it was asked to."""
-        if exits:
-            return exits <= {-self.number, INTERRUPTED}
-        return code == -self.number or self.number == signal.SIGINT  # of which DVC makes an error
+    def explains(self, code: int, stage_codes: set[int]) -> bool:
+        """Whether the exit codes of DVC and its stage are those of this signal."""
+        if stage_codes:
+            return stage_codes <= {-self.number, INTERRUPTED}
+        # DVC turns SIGINT into an exit code of its own
+        return code == -self.number or self.number == signal.SIGINT
 
 
-def stage_of(dvc: int) -> psutil.Process | None:
-    """The process of the stage that DVC runs, if it runs one."""
+Fault = KillInWrite | SignalAtTime
+
+
+def find_stage(dvc: int) -> psutil.Process | None:
+    """Return the stage's process among the descendants of a DVC process; None if there is none."""
     for child in psutil.Process(dvc).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if any(word.startswith("stages.") for word in child.cmdline()):
@@ -104,37 +119,42 @@ def stage_of(dvc: int) -> psutil.Process | None:
     return None
 
 
-def struck(checkout: Checkout, fault: InWrite | AtTime | None, *arguments: str) -> tuple[int, str]:
-    """Run `dvc repro` with a fault: its exit code, and all that was said.
+def run_repro(checkout: Checkout, fault: Fault | None, *arguments: str) -> tuple[int, str]:
+    """Run `dvc repro`, with a fault or without.
 
-    What did not end well must have ended by the fault, and no stage with a traceback of its own.
+    Asserts that a failure has the exit codes of the fault, and that no stage printed a traceback.
+
+    Returns:
+        Exit code and output, stdout and stderr together.
     """
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as file:
         process = subprocess.Popen(
             ("dvc", "repro", *arguments),
             cwd=checkout.root,
             env=checkout.environment() | (fault.environment if fault else {}),
-            stdout=said,
+            stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
             if fault:
-                fault.strike(process)
-            process.wait(LONGEST)
+                fault.apply(process)
+            process.wait(TIMEOUT_SECONDS)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        said.seek(0)
-        code, text = process.returncode, said.read()
-    assert not own_tracebacks(checkout, text), text
+        file.seek(0)
+        output = file.read()
+    code = process.returncode
+    assert not stage_tracebacks(checkout, output), output
     if fault and code:
-        assert fault.explains(code, set(map(int, EXITED.findall(text)))), f"{fault}: {code}: {text}"
-    return code, text
+        stage_codes = set(map(int, EXITED.findall(output)))
+        assert fault.explains(code, stage_codes), f"{fault}: {code}: {output}"
+    return code, output
 
 
-def own_tracebacks(checkout: Checkout, said: str) -> list[str]:
-    """Last lines of a stage's tracebacks, but for SIGINT's while a stage still imports."""
-    found = TRACEBACK.findall(said)
-    ends = [end for frames, end in found if f'File "{checkout.root}/' in frames]
-    return [end for end in ends if not end.startswith("KeyboardInterrupt")]
+def stage_tracebacks(checkout: Checkout, output: str) -> list[str]:
+    """Return last lines of the stages' tracebacks, except those of SIGINT during the imports."""
+    found = TRACEBACK.findall(output)
+    last_lines = [last for frames, last in found if f'File "{checkout.root}/' in frames]
+    return [last for last in last_lines if not last.startswith("KeyboardInterrupt")]

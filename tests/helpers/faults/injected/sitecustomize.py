@@ -1,7 +1,7 @@
-"""Python imports this at the start of each process that has its folder on PYTHONPATH.
+"""Fault injector: Python imports this at its start if the folder is on PYTHONPATH.
 
-A stage of `dvc repro`, or DVC, is killed while the stage writes a file. $FAULT says which and
-where, as JSON with the fields of `faults.kills.InWrite`.
+Kills a stage, or its DVC, while the stage writes a file. $FAULT says which and when: the fields of
+`helpers.faults.kills.KillInWrite` as JSON.
 """
 
 import json
@@ -13,49 +13,55 @@ from fnmatch import fnmatch
 
 
 class Injector:
-    """Counts the files of a pattern that the process opens to write; kills within the n-th."""
+    """Counts matching files that the process opens for writing, and kills inside the n-th."""
 
     def __init__(self, pattern, nth, moment, victims):
-        self.pattern, self.nth, self.moment, self.victims = pattern, nth, moment, victims
-        self.seen, self.last_size = 0, 0
-        self.fsync, self.replace = os.fsync, os.replace
-        os.fsync, os.replace = self.on_fsync, self.on_replace
+        self.pattern = pattern
+        self.nth = nth
+        self.moment = moment
+        self.victims = victims
+        self.opened = 0
+        self.last_size = 0
+        self.fsync = os.fsync
+        self.replace = os.replace
+        os.fsync = self.on_fsync
+        os.replace = self.on_replace
         sys.addaudithook(self.on_audit)
 
     def on_audit(self, event, arguments):
-        if event != "open" or not arguments[2] & os.O_CREAT or not self.concerns(arguments[0]):
+        if event != "open" or not arguments[2] & os.O_CREAT or not self.matches(arguments[0]):
             return
-        self.seen += 1
-        if self.seen == self.nth and self.moment == "write":
-            # the kernel ends the process when the file grows beyond: half of it is on the disk
+        self.opened += 1
+        if self.opened == self.nth and self.moment == "write":
+            # the kernel kills the process when the file grows beyond this: half of it is written
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.last_size // 2,) * 2)
-        self.at("open", arguments[0])
+        self.kill_at("open", arguments[0])
 
     def on_fsync(self, file):
         path = os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
-        self.at("before fsync", path)
+        self.kill_at("before fsync", path)
         self.fsync(file)
-        self.at("after fsync", path)
+        self.kill_at("after fsync", path)
 
     def on_replace(self, source, target, **options):
-        if self.concerns(source):
+        if self.matches(source):
             self.last_size = os.path.getsize(source)
-        self.at("before rename", source)
+        self.kill_at("before rename", source)
         self.replace(source, target, **options)
-        self.at("after rename", source)
+        self.kill_at("after rename", source)
 
-    def at(self, moment, path):
-        if moment == self.moment and self.seen == self.nth and self.concerns(path):
-            # itself last: it would not come to kill DVC after that
+    def kill_at(self, moment, path):
+        if moment == self.moment and self.opened == self.nth and self.matches(path):
+            # this process last: it could not kill DVC afterwards
             for victim, process in (("dvc", os.getppid()), ("stage", os.getpid())):
                 if victim in self.victims:
                     os.kill(process, signal.SIGKILL)
 
-    def concerns(self, path):
-        named = isinstance(path, str | os.PathLike)
-        return named and fnmatch(os.path.basename(path), self.pattern)
+    def matches(self, path):
+        is_path = isinstance(path, str | os.PathLike)
+        return is_path and fnmatch(os.path.basename(path), self.pattern)
 
 
 if "FAULT" in os.environ:

@@ -132,7 +132,7 @@ def test_a_pipeline_that_has_drawn_in_half_precision_saves_the_weights_that_were
     saved, tmp_path, monkeypatch
 ):
     pipe = load(saved)
-    monkeypatch.setattr(pipeline, "working_dtype", lambda precision, device: torch.bfloat16)
+    monkeypatch.setattr(pipeline, "autoencoder_dtype", lambda precision, device: torch.bfloat16)
     in_half = drawn(pipe, seed=5)
     monkeypatch.undo()
     assert not np.array_equal(in_half, drawn(pipe, seed=5))

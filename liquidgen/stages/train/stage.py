@@ -1,12 +1,16 @@
 """What the stage train does, recorded: latents to a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from PIL.Image import Image
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
+from liquidgen.latents.weights import weights_digest
 from liquidgen.stages.train.callbacks import CallbackLogger, NullLogger, TrainingLogger
-from liquidgen.stages.train.export import export, train_scores
+from liquidgen.stages.train.export import export, model_metadata, train_scores
+from liquidgen.stages.train.preview import preview_grid
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
@@ -14,6 +18,11 @@ from liquidgen.tracking import open_run
 
 def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:
     """Fill data/models/<run> and write the training's scores; callbacks see points and pictures."""
+
+    def preview(trainer: Trainer, check: Callable[[], None]) -> Image:
+        metadata = model_metadata(trainer, params.run_name)
+        return preview_grid(trainer.learner, metadata, params.sample, check)
+
     with init_distributed(params.machine.device) as (world, device):
         training = prepare_training(
             params.latents_folder,
@@ -23,6 +32,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             block_settings=params.block,
             settings=params.train,
         )
+        contract = training.dataset.contract  # another autoencoder could not decode its latents
+        contract.check_autoencoder(weights_digest(contract.autoencoder))
         if not world.is_main:
             return Trainer(training, device, world).run(NullLogger())
         with training.locked():
@@ -38,10 +49,10 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
                 earlier=sorted(training.folder.glob("**/metrics.jsonl")),
                 start_step=trainer.learner.step,
             ) as run:
-                training.remember_run(run.run_id)
+                training.save_run_id(run.run_id)
                 latents, digest = params.latents_folder, training.dataset.manifest.digest
                 run.log_dataset(latents.name, digest[:16], str(latents))
-                trainer.run(CallbackLogger(run, callbacks))
+                trainer.run(CallbackLogger(run, callbacks), preview)
                 run.log_metrics(train_scores(trainer), trainer.learner.step)
                 export(
                     trainer,

@@ -8,11 +8,15 @@ import torch
 
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import ModelSettings
+from liquidgen.stages.train.export import model_metadata
+from liquidgen.stages.train.preview import preview_grid
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
 
 PARAMS = load_params(Path("params.yaml"))
-CPU, SIDE, CLASSES = torch.device("cpu"), 32, 10
+CPU = torch.device("cpu")
+SIDE = 32  # px of the images
+CLASSES = 10
 MODEL = ModelSettings(width=32, depth=2, cond_dim=32, patch_size=1)
 SMALL = {
     "num_epochs": 2,
@@ -23,9 +27,11 @@ SMALL = {
     "validate_every": 1,
     "preview_every": 0,
 }
+SAMPLE = PARAMS.sample.model_copy(update={"num_steps": 2})  # settings of previews
 
 
 def prepare(folder, latents, *, model=MODEL, block=None, **changes):
+    """Prepare a training with the settings of params.yaml but for SMALL and changes."""
     return prepare_training(
         latents,
         folder,
@@ -36,11 +42,13 @@ def prepare(folder, latents, *, model=MODEL, block=None, **changes):
     )
 
 
-class Points:
-    """Remembers what is logged, and asks the process to stop at a step."""
+class MemoryLog:
+    """Keeps what is logged, and interrupts the process at a step."""
 
     def __init__(self, stop_at=None):
-        self.stop_at, self.metrics, self.images = stop_at, [], []
+        self.stop_at = stop_at
+        self.metrics = []
+        self.images = []
 
     def log_metrics(self, metrics, step):
         self.metrics.append((step, metrics))
@@ -51,28 +59,35 @@ class Points:
         self.images.append((step, key, image))
 
     def steps_of(self, name):
+        """Return the steps at which a metric was logged."""
         return [step for step, metrics in self.metrics if name in metrics]
 
 
+def preview(trainer, check):
+    """Draw a preview as the stage does."""
+    return preview_grid(trainer.learner, model_metadata(trainer, "small"), SAMPLE, check)
+
+
 def train(training, log=None):
-    """A finished Trainer."""
+    """Train to the end; returns the trainer."""
     with training.locked():
         trainer = Trainer(training, CPU)
-        trainer.run(log or Points())
+        trainer.run(log or MemoryLog(), preview)
     return trainer
 
 
 def stop(training, at):
-    """Train until a signal at a step; what it says of it."""
+    """Train until an interruption at a step; returns the message."""
     with pytest.raises(KeyboardInterrupt) as stopped, training.locked():
-        Trainer(training, CPU).run(Points(stop_at=at))
+        Trainer(training, CPU).run(MemoryLog(stop_at=at), preview)
     return str(stopped.value)
 
 
 def assert_same_end(trainer, other):
-    """Bitwise equality of weights, averages and optimizer, and of the curve."""
-    (one, facts), (two, other_facts) = trainer.learner.state(), other.learner.state()
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
-    assert facts == other_facts
+    """Assert bitwise equality of weights, averages and optimizer, and of the curve."""
+    tensors, state = trainer.learner.state()
+    other_tensors, other_state = other.learner.state()
+    assert tensors.keys() == other_tensors.keys()
+    assert [name for name in tensors if not torch.equal(tensors[name], other_tensors[name])] == []
+    assert state == other_state
     assert trainer.progress.curve == other.progress.curve

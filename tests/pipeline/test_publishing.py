@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from helpers.checkout import PROJECT
-from helpers.small_model import CLASSES, IMAGE_SIZE, facts, network
+from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
 from helpers.standin import StandInHub
 from huggingface_hub import ModelCard, constants, hf_api
 from PIL import Image
@@ -220,7 +220,7 @@ def test_classes_of_a_model_that_has_none_are_refused(unconditional):
 
 
 def test_a_model_without_null_labels_draws_unguided_unless_guidance_is_asked_for(tmp_path):
-    untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
+    untrained = metadata(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
     save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
     pipe = load(tmp_path / "model")
     assert np.array_equal(drawn(pipe), drawn(pipe, guidance_scale=1))
@@ -260,7 +260,7 @@ def test_the_card_tells_training_scores_and_the_licence_of_the_images(saved):
 
 
 def test_a_licence_that_the_hub_does_not_know_is_told_by_its_name():
-    known = facts(None).model_copy(update={"license": "mixed (for testing only)"})
+    known = metadata(None).model_copy(update={"license": "mixed (for testing only)"})
     card = model_card(known, SCORES)
     assert card.data.license == "other"
     assert card.text.rstrip().endswith("mixed (for testing only).")

@@ -1,13 +1,17 @@
 """Trainings of a small network on small latents, in this process."""
 
+import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import ModelSettings
+from liquidgen.latents.manifest import Split, read_manifest, write_manifest
+from liquidgen.latents.shards import LatentDataset, write_shard
 from liquidgen.stages.train.export import model_metadata
 from liquidgen.stages.train.preview import preview_grid
 from liquidgen.stages.train.run_state import prepare_training
@@ -91,3 +95,28 @@ def assert_same_end(trainer, other):
     assert [name for name in tensors if not torch.equal(tensors[name], other_tensors[name])] == []
     assert state == other_state
     assert trainer.progress.curve == other.progress.curve
+
+
+def with_values(folder, source, change):
+    """Copy a folder of latents to `folder`, with training latents that `change` alters in place."""
+    shutil.copytree(source, folder)
+    manifest = read_manifest(source)
+    dataset = LatentDataset(source, "train")
+    values = dataset.batch(range(len(dataset)))[0].numpy().astype(np.float16)
+    change(values)
+    old = manifest.splits["train"]
+    [name] = [shard.name for shard in old.shards]
+    shard = write_shard(folder / name, values, dataset.labels)
+    train_split = Split(**old.model_dump(exclude={"shards"}), shards=(shard,))
+    splits = manifest.splits | {"train": train_split}
+    write_manifest(folder, manifest.model_copy(update={"splits": splits}))
+    return folder
+
+
+def with_other_autoencoder(folder, source):
+    """Copy a folder of latents to `folder`, with another digest of the autoencoder's weights."""
+    shutil.copytree(source, folder)
+    manifest = read_manifest(source)
+    contract = manifest.contract.model_copy(update={"autoencoder_digest": "f" * 64})
+    write_manifest(folder, manifest.model_copy(update={"contract": contract}))
+    return folder

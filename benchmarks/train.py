@@ -23,11 +23,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.preparation import make_latents, prepare
 from liquidgen.compute.device import resolve_device
+from liquidgen.compute.precision import training_dtype
 from liquidgen.config.params import load_params
 from liquidgen.flow.matching import interpolate
 from liquidgen.latents.shards import LatentDataset, epoch_order
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.stages.train.learner import resolve_precision
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
@@ -64,7 +64,7 @@ class Bare:
         self.velocity = torch.compile(self.model) if s.compile else self.model
         self.ema = EMAModel(self.model.parameters(), decay=s.ema_decay, foreach=True)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
-        self.dtype = resolve_precision(s.precision, device)
+        self.dtype = training_dtype(s.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
         self.pool = [self._ready(training, i) for i in range(POOL)]

@@ -75,10 +75,10 @@ def device() -> Finding:
     import torch
 
     from liquidgen.compute.device import resolve_device
-    from liquidgen.stages.train.learner import resolve_precision
+    from liquidgen.compute.precision import training_dtype
 
     chosen = resolve_device("auto")
-    precision = str(resolve_precision("auto", chosen)).removeprefix("torch.")
+    precision = str(training_dtype("auto", chosen)).removeprefix("torch.")
     if chosen.type == "cuda":
         card = torch.cuda.get_device_properties(chosen)
         memory = f"{card.total_memory / 2**30:.0f} GiB"

@@ -1,4 +1,4 @@
-"""Images from a network: numbered noise, the flow solved under guidance, latents decoded."""
+"""Draws images from a network: numbered noise, the ODE solved with guidance, latents decoded."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,30 +15,35 @@ from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.models.model_folder import REMEDY, ModelMetadata
 from liquidgen.utils.errors import UserError
 
-Seed = tuple[int, int]  # of one image: (seed of the drawing, number of the image in it)
+Seed = tuple[int, int]  # of one image: (seed of the whole set, number of the image in it)
 
 
 def noise_of(seeds: Sequence[Seed], shape: tuple[int, ...]) -> Tensor:
-    """Noise (B, C, h, w) of images; each depends on its own seed alone."""
+    """Draw noise (B, C, h, w), each image from its own seed alone."""
     # torch's own generator takes 32 bits of a seed and ignores the others
-    drawn = [np.random.default_rng(seed).standard_normal(shape, np.float32) for seed in seeds]
-    return torch.from_numpy(np.stack(drawn))
+    arrays = [np.random.default_rng(seed).standard_normal(shape, np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(arrays))
 
 
-def labels_of(facts: ModelMetadata, numbers: Sequence[int]) -> list[int]:
-    """Labels of numbered images, which cycle over the classes; null labels where there are none."""
-    count = len(facts.classes or ())
-    return [number % count if count else 0 for number in numbers]
+def cycled_labels(metadata: ModelMetadata, numbers: Sequence[int]) -> list[int]:
+    """Return the labels of numbered images, which cycle over the classes.
 
-
-def usable_guidance(facts: ModelMetadata, guidance_scale: float) -> float:
-    """The guidance scale that a model draws with: 1, off, where it has no classes.
-
-    Raises UserError for guidance of a model that was trained without null labels.
+    Without classes every label is 0: it is the null label of an unconditional model, because the
+    null label is `num_classes` (see LiquidNet.null_label), and num_classes is 0.
     """
-    if facts.classes is None:  # nothing to guide to
+    num_classes = len(metadata.classes or ())
+    return [number % num_classes if num_classes else 0 for number in numbers]
+
+
+def usable_guidance(metadata: ModelMetadata, guidance_scale: float) -> float:
+    """Return the guidance scale that a model can use: 1, off, where it has no classes.
+
+    Raises:
+        UserError: The scale is above 1, but the model was trained without null labels.
+    """
+    if metadata.classes is None:  # nothing to guide to
         return 1.0
-    if guidance_scale > 1 and facts.label_dropout == 0:
+    if guidance_scale > 1 and metadata.label_dropout == 0:
         raise UserError(
             f"guidance_scale: {guidance_scale}, but the model was trained with "
             "train.label_dropout 0, so there is nothing to guide away from; set it to 1"
@@ -49,7 +54,7 @@ def usable_guidance(facts: ModelMetadata, guidance_scale: float) -> float:
 def draw(
     model: LiquidNet,
     autoencoder: Autoencoder,
-    facts: ModelMetadata,
+    metadata: ModelMetadata,
     labels: Sequence[int],
     seeds: Sequence[Seed],
     *,
@@ -58,18 +63,61 @@ def draw(
     guidance_scale: float,
     after_step: Callable[[], object] = lambda: None,
 ) -> list[Image.Image]:
-    """One image for each label and seed, drawn as one batch.
+    """Draw one image per label and seed, as one batch; arguments as of `draw_latents`.
 
-    Raises UserError for latents that are not finite.
+    Raises:
+        UserError: The model's latents are not finite.
+    """
+    latents = draw_latents(
+        model,
+        metadata,
+        labels,
+        seeds,
+        scheduler=scheduler,
+        num_steps=num_steps,
+        guidance_scale=guidance_scale,
+        after_step=after_step,
+    )
+    return to_images(autoencoder.decode(latents))
+
+
+def draw_latents(
+    model: LiquidNet,
+    metadata: ModelMetadata,
+    labels: Sequence[int],
+    seeds: Sequence[Seed],
+    *,
+    scheduler: object,
+    num_steps: int,
+    guidance_scale: float,
+    after_step: Callable[[], object] = lambda: None,
+) -> Tensor:
+    """Draw the latents of one image per label and seed, as one batch.
+
+    Args:
+        model: The network.
+        metadata: The network's classes and latent contract.
+        labels: Label per image.
+        seeds: Seed per image; the noise depends on nothing else.
+        scheduler: Flow-matching scheduler of diffusers.
+        num_steps: Steps of the solver.
+        guidance_scale: Scale of classifier-free guidance; 1 is off.
+        after_step: Called once per call of the model; may raise to stop.
+
+    Returns:
+        Latents (B, C, h, w) as the autoencoder decodes them.
+
+    Raises:
+        UserError: The latents are not finite.
     """
     latents = solve(
         guided(model, model.null_label, guidance_scale),
-        noise_of(seeds, facts.contract.latent_shape).to(model.device),
+        noise_of(seeds, metadata.contract.latent_shape).to(model.device),
         torch.tensor(labels).to(model.device),
         scheduler=scheduler,
         num_steps=num_steps,
         after_step=after_step,
     )
     if not latents.isfinite().all():  # they would become black images
-        raise UserError(f"model {facts.name}: its latents are not finite; {REMEDY}")
-    return to_images(autoencoder.decode(facts.contract.denormalize(latents)))
+        raise UserError(f"model {metadata.name}: its latents are not finite; {REMEDY}")
+    return metadata.contract.denormalize(latents)

@@ -12,26 +12,35 @@ Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # x_t, t, labels -> veloc
 
 
 def interpolate(latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """x_t of latents and noise (B, C, h, w) at times t (B,)."""
+    """Return x_t of latents and noise (B, C, h, w) at times t (B,)."""
     t = t[:, None, None, None]
     return (1 - t) * latents + t * noise
 
 
 def flow_loss(model: Velocity, latents: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Mean squared error of the velocity, one value a sample: (B,)."""
+    """Mean squared error of the velocity, one value per sample: (B,) (Liu et al. 2023, eq. 1)."""
     velocity = model(interpolate(latents, noise, t), t, labels)
     return (velocity.float() - (noise - latents)).square().mean(dim=(1, 2, 3))
 
 
 def drop_labels(labels: Tensor, null_label: int, rate: float, uniforms: Tensor) -> Tensor:
-    """Labels with a share of `rate` replaced by the null label (Ho & Salimans 2022, alg. 1)."""
+    """Replace a share `rate` of the labels by the null label (Ho & Salimans 2022, alg. 1)."""
     return torch.where(uniforms < rate, null_label, labels)
 
 
 def guided(model: Velocity, null_label: int, guidance_scale: float) -> Velocity:
-    """The model under classifier-free guidance: null + scale * (conditional - null).
+    """Apply classifier-free guidance: null + guidance_scale * (conditional - null).
 
-    Ho & Salimans 2022 (eq. 6, with scale = 1 + w). A scale of 1 is off and costs one call a step.
+    Ho & Salimans 2022 (eq. 6, with guidance_scale = 1 + w). Conditional and null velocity are
+    predicted in one call of the model with a doubled batch.
+
+    Args:
+        model: Velocity network that was trained with dropped labels.
+        null_label: Label that stands for "no class".
+        guidance_scale: 1 turns guidance off, and the batch is not doubled.
+
+    Returns:
+        The guided velocity.
     """
     if guidance_scale == 1:
         return model
@@ -42,12 +51,3 @@ def guided(model: Velocity, null_label: int, guidance_scale: float) -> Velocity:
         return torch.lerp(null, conditional, guidance_scale)
 
     return velocity
-
-
-def integrate(velocity: Velocity, noise: Tensor, labels: Tensor, num_steps: int) -> Tensor:
-    """Euler's method from noise (t = 1) to latents (t = 0), for previews during training."""
-    x = noise
-    for step in range(num_steps, 0, -1):
-        t = torch.full((len(x),), step / num_steps, device=x.device)
-        x = x - velocity(x, t, labels) / num_steps
-    return x

@@ -1,4 +1,4 @@
-"""Solvers of the flow's ODE from noise to latents, each a scheduler of diffusers by name."""
+"""Solvers of the flow's ODE from noise to latents: schedulers of diffusers by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +11,29 @@ from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.utils.errors import UserError
 
 
-def scheduler_of(solver: str):
-    """A new scheduler; raises UserError for an unknown solver."""
+def scheduler_of(solver: str) -> Any:
+    """Create the scheduler of a solver.
+
+    Raises:
+        UserError: The solver is unknown.
+    """
     if solver not in SOLVERS:
         raise UserError(f"solver: no solver '{solver}'; choose one of {', '.join(SOLVERS)}")
     return SOLVERS[solver]()
 
 
 def set_timesteps(scheduler: Any, num_steps: int, device: torch.device | str) -> None:
-    """Let a scheduler go from noise to data in so many steps; it lists its calls of the model.
+    """Configure a scheduler for num_steps steps from t = 1 to 0.
 
-    Raises UserError for a scheduler of diffusers that does not solve flows.
+    Afterwards `scheduler.timesteps` has one entry per call of the model.
+
+    Raises:
+        UserError: The scheduler does not solve flows.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        # its own grid ends with a step of almost no length
+        # the scheduler's default grid ends with a step of almost no length
         grid = torch.linspace(1, 1 / num_steps, num_steps).tolist()
         scheduler.set_timesteps(sigmas=grid, device=device)
     else:
@@ -49,12 +56,22 @@ def solve(
     num_steps: int,
     after_step: Callable[[], object] = lambda: None,
 ) -> Tensor:
-    """Latents (B, C, h, w) that the flow carries noise (B, C, h, w) to, for labels (B,).
+    """Solve the flow's ODE from noise (t = 1) to latents (t = 0).
 
-    `after_step` is called once for each call of the model, for progress bars.
+    Args:
+        velocity: Right side of the ODE.
+        noise: Noise (B, C, h, w).
+        labels: Labels (B,).
+        scheduler: Flow-matching scheduler of diffusers.
+        num_steps: Steps of the solver.
+        after_step: Called once per call of the model, for progress bars; may raise to stop.
+
+    Returns:
+        Latents (B, C, h, w).
     """
     set_timesteps(scheduler, num_steps, noise.device)
-    scheduler.set_begin_index(0)  # rounded timesteps may repeat and not tell where to begin
+    # an explicit start: rounded timesteps may repeat, and diffusers looks the first one up by value
+    scheduler.set_begin_index(0)
     x = noise
     for i, timestep in enumerate(scheduler.timesteps):
         # sigma is t; some schedulers round their timesteps to whole thousandths

@@ -2,6 +2,7 @@
 
 import torch
 
+from liquidgen.compute.precision import autoencoder_dtype
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.latents.weights import KINDS, checked_folder, read_weights
 from liquidgen.utils.errors import UserError
@@ -124,17 +125,7 @@ def load_autoencoder(settings: AutoencoderSettings, device: str | torch.device) 
     """
     folder, digest = checked_folder(settings)
     model = read_weights(folder, KINDS[settings.kind].class_name)
-    dtype = working_dtype(settings.precision, torch.device(device))
+    dtype = autoencoder_dtype(settings.precision, torch.device(device))
     model = model.eval().requires_grad_(False)
     model = model.to(device, dtype, memory_format=torch.channels_last)
     return Autoencoder(model, settings, digest)
-
-
-def working_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Half precision where it is asked for and the device has it by nature, else fp32."""
-    if device.type != "cuda":
-        return torch.float32
-    # a T4 only emulates bf16, and says that it supports it
-    if precision == "bf16" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return torch.float16 if precision == "fp16" else torch.float32

@@ -1,1 +1,1 @@
-"""The network: latents and conditions in, velocity out."""
+"""The network: noisy latents, times and labels in, velocity out."""

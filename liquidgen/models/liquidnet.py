@@ -1,4 +1,8 @@
-"""LiquidNet: the attention-free velocity network. Its cost is linear in the number of pixels."""
+"""LiquidNet: the attention-free velocity network. Its cost is linear in the number of pixels.
+
+The path of this module is part of a file format: diffusers writes `liquidgen.models.liquidnet` into
+model_index.json of every saved pipeline, and imports the class from there. Do not move it.
+"""
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,17 +20,22 @@ from liquidgen.utils.errors import UserError
 
 
 class LiquidNet(ModelMixin, ConfigMixin):
-    """Predicts the velocity of the flow from noisy latents, time and class.
+    """Predicts the velocity of the flow from noisy latents, times and labels.
 
-    | argument | is |
-    |---|---|
-    | in_channels, sample_size | channels and side of the latents |
-    | num_classes | classes; the label `num_classes` means none |
-    | width, depth, cond_dim, patch_size | size; half of the blocks give skips, half add them |
-    | block, block_settings | block type and its settings |
+    Args:
+        in_channels: Channels of the latents.
+        sample_size: Side of the latents.
+        num_classes: Number of classes; the label `num_classes` is the null label, "no class".
+        width: Channels of the blocks, a multiple of the 16 groups of GroupNorm.
+        depth: Number of blocks; the outputs of the first half are added to the inputs of the
+            second half, as in a U-Net.
+        cond_dim: Size of the embedding of time and class.
+        patch_size: Side of a patch, in latents; divides sample_size.
+        block: Block type, a module of liquidgen.models.blocks.
+        block_settings: Settings of the block type.
 
-    Raises UserError if width is no multiple of the 16 groups of GroupNorm, if depth is odd, if
-    sample_size is no multiple of patch_size, or for unknown block settings.
+    Raises:
+        UserError: Sizes that do not divide, an odd depth, an unknown block type or its settings.
     """
 
     @register_to_config
@@ -64,18 +73,27 @@ class LiquidNet(ModelMixin, ConfigMixin):
         self.out_norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)
         self.out_mix = PointwiseConv(width, width)
         self.unpatchify = nn.ConvTranspose2d(width, in_channels, **patch)
-        # A zero velocity is the best guess of a network that has learnt nothing.
+        # without training, zero is the best guess of the velocity
         nn.init.zeros_(self.unpatchify.weight)
         nn.init.zeros_(self.unpatchify.bias)
         self.checkpoint_blocks = False
 
     @property
     def null_label(self) -> int:
-        """The label that means no class."""
+        """The label that means "no class": num_classes, so 0 in a network without classes."""
         return self.config.num_classes
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """Velocity (B, C, H, W) of noisy latents (B, C, H, W) at times t (B,) for labels (B,)."""
+        """Predict the velocity.
+
+        Args:
+            x_t: Noisy latents (B, C, H, W).
+            t: Times (B,) in [0, 1], 0 at the data.
+            labels: Labels (B,) in [0, num_classes].
+
+        Returns:
+            Velocity (B, C, H, W).
+        """
         cond = self.condition(t, labels)  # (B, E)
         x = self.position(self.patch_embedding(x_t))  # (B, D, h, w)
         x = F.gelu(self.project_pointwise(self.project_depthwise(x)))  # (B, D, h, w)

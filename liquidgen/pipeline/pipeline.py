@@ -8,9 +8,10 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import FrozenDict
 
+from liquidgen.compute.precision import autoencoder_dtype
 from liquidgen.flow.draw import Seed, draw, usable_guidance
 from liquidgen.flow.solvers import scheduler_of, set_timesteps
-from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder, working_dtype
+from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.models.model_folder import MODEL, ModelMetadata, load_model
 from liquidgen.pipeline.arguments import (
@@ -187,7 +188,7 @@ class LiquidGenPipeline(DiffusionPipeline):
         if self.liquidnet.dtype != torch.float32:
             raise UserError(f"pipeline: in {self.liquidnet.dtype}; use `.to(torch.float32)`")
         contract = self._metadata.contract
-        dtype = working_dtype(contract.autoencoder.precision, self.device)
+        dtype = autoencoder_dtype(contract.autoencoder.precision, self.device)
         model = self.autoencoder
         if model.dtype != dtype:  # a copy: rounded weights must not be saved
             model = copy.deepcopy(model).to(dtype)

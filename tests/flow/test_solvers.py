@@ -1,4 +1,4 @@
-"""Every solver on flows with known ends: it arrives, at its order, in as many calls as it says."""
+"""Every solver on flows with known ends: its end, its order, its number of model calls."""
 
 from functools import cache
 
@@ -13,7 +13,8 @@ from liquidgen.utils.errors import UserError
 # of diffusers, which hands a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-MEAN, STD = 1.5, 0.5  # of two equal Gaussians at -MEAN and MEAN
+MEAN = 1.5  # of two equal Gaussians at -MEAN and MEAN
+STD = 0.5
 CALLS = {
     "euler": lambda steps: steps,
     "heun": lambda steps: 2 * steps - 1,
@@ -28,8 +29,9 @@ def wide(t):
 
 
 def two_gaussians(x_t, t, labels):
-    """The true velocity E[noise - latents | x_t] when each value is drawn from two Gaussians."""
-    x_t, t = x_t.double(), wide(t.double())
+    """Return the true velocity E[noise - latents | x_t] of values from two Gaussians."""
+    x_t = x_t.double()
+    t = wide(t.double())
     variance = (1 - t) ** 2 * STD**2 + t**2
     right = torch.sigmoid(2 * x_t * (1 - t) * MEAN / variance)  # share of the one at MEAN
     slope = (t - (1 - t) * STD**2) / variance
@@ -41,7 +43,7 @@ def two_gaussians(x_t, t, labels):
 
 
 def ends():
-    """Latents over the range of the two Gaussians, and the noise that their flow starts from.
+    """Return latents over the range of the two Gaussians, and the noise that their flow starts at.
 
     In one dimension a flow keeps quantiles.
     """
@@ -58,9 +60,10 @@ def error(solver, num_steps):
 
 
 def calls(solver, num_steps):
-    """Times of the model's calls on the way to a point, and where it ended."""
+    """Solve a flow to a point; returns the times of the model calls."""
     torch.manual_seed(0)
-    latents, noise = 2 * torch.randn(6, 2, 3, 3), torch.randn(6, 2, 3, 3)
+    latents = 2 * torch.randn(6, 2, 3, 3)
+    noise = torch.randn(6, 2, 3, 3)
     times = []
 
     def velocity(x_t, t, labels):
@@ -76,9 +79,8 @@ def calls(solver, num_steps):
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 20, 50])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_true_velocity_of_a_point_leads_to_it_in_the_calls_that_are_documented(
-    solver, num_steps
-):
+def test_flow_to_a_point_ends_in_it(solver, num_steps):
+    """In the documented number of model calls."""
     times = calls(solver, num_steps)
     assert len(times) == CALLS[solver](num_steps)
     assert times[0] == pytest.approx(1, abs=2e-3)
@@ -87,34 +89,37 @@ def test_the_true_velocity_of_a_point_leads_to_it_in_the_calls_that_are_document
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_more_steps_than_whole_thousandths_of_time_are_no_trouble(solver):
+def test_more_than_1000_steps_are_allowed(solver):
+    """Although some schedulers round timesteps to whole thousandths."""
     assert len(calls(solver, 1001)) == CALLS[solver](1001)
 
 
-def test_the_steps_of_euler_are_equal():
+def test_euler_steps_are_equal():
     torch.testing.assert_close(calls("euler", 10), [i / 10 for i in range(10, 0, -1)])
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
-def test_the_error_falls_at_the_order_of_the_solver(solver, order):
+def test_error_falls_at_the_order_of_the_solver(solver, order):
     for num_steps in (40, 80):
         ratio = error(solver, num_steps) / error(solver, 2 * num_steps)
         assert ratio == pytest.approx(2**order, rel=0.1)
 
 
 @pytest.mark.parametrize("solver", sorted(SOLVERS.keys() - {"euler"}))
-def test_the_other_solvers_beat_euler_at_the_same_number_of_calls(solver):
+def test_other_solvers_beat_euler_at_equal_calls(solver):
     for budget in (20, 40, 80):
         num_steps = next(n for n in range(budget, 0, -1) if CALLS[solver](n) <= budget)
         assert error(solver, num_steps) < error("euler", budget) / 4
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_a_network_is_solved_without_gradients_and_can_train_afterwards(solver):
+def test_network_can_train_after_solving(solver):
+    """The solver keeps no gradients."""
     torch.manual_seed(0)
     settings = {"kernel_size": 3, "scan_kernel_size": 3, "mlp_ratio": 2, "alpha_init": 0.9}
     model = LiquidNet(4, 6, 6, 16, 2, 16, 1, "liquid", settings)
-    noise, t = torch.randn(6, 4, 6, 6), torch.rand(6)
+    noise = torch.randn(6, 4, 6, 6)
+    t = torch.rand(6)
     assert not solve(
         model, noise, LABELS, scheduler=scheduler_of(solver), num_steps=2
     ).requires_grad
@@ -122,13 +127,13 @@ def test_a_network_is_solved_without_gradients_and_can_train_afterwards(solver):
     assert model.unpatchify.weight.grad.abs().sum() > 0
 
 
-def test_an_unknown_solver_is_refused_beside_those_there_are():
+def test_unknown_solver_is_refused():
     with pytest.raises(UserError, match="solver: no solver 'eular'; choose one of euler, heun"):
         scheduler_of("eular")
 
 
 @pytest.mark.parametrize("other", [EulerDiscreteScheduler, DDIMScheduler])
-def test_a_scheduler_that_does_not_solve_flows_is_refused(other):
+def test_scheduler_that_solves_no_flows_is_refused(other):
     noise = torch.randn(6, 2, 3, 3)
     with pytest.raises(UserError, match=f"{other.__name__} does not solve flows .* euler, heun"):
         solve(two_gaussians, noise, LABELS, scheduler=other(), num_steps=2)

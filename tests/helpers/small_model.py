@@ -1,4 +1,4 @@
-"""A small model with random weights, as the stage train leaves one: quick to draw from."""
+"""A small model with random weights, as the stage train leaves one: fast to draw from."""
 
 from pathlib import Path
 
@@ -17,16 +17,25 @@ BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 LIQUID = load_params().raw["blocks"]["liquid"]
 
 
-def facts(classes: tuple[str, ...] | None, **contract: object) -> ModelMetadata:
-    """Facts of a model that saw a few images of three classes, or of none."""
-    agreed = {"autoencoder": BUILTIN, "autoencoder_digest": load_autoencoder(BUILTIN, "cpu").digest}
-    agreed |= {"image_size": IMAGE_SIZE, "crop": "center", "crop_seed": 0, "flip": False}
-    agreed |= {"max_upscale": 1.5, "max_pixels": 10**6, "dtype": "float16"}
-    agreed |= {"mean": (0.1,) * 16, "std": (0.6,) * 16}
+def metadata(classes: tuple[str, ...] | None, **contract: object) -> ModelMetadata:
+    """Return the metadata of a small model; keyword arguments change its latent contract."""
+    fields = {
+        "autoencoder": BUILTIN,
+        "autoencoder_digest": load_autoencoder(BUILTIN, "cpu").digest,
+        "image_size": IMAGE_SIZE,
+        "crop": "center",
+        "crop_seed": 0,
+        "flip": False,
+        "max_upscale": 1.5,
+        "max_pixels": 10**6,
+        "dtype": "float16",
+        "mean": (0.1,) * 16,
+        "std": (0.6,) * 16,
+    }
     return ModelMetadata(
         name="dots-32",
         classes=classes,
-        contract=LatentContract(**agreed | contract),
+        contract=LatentContract(**fields | contract),
         dataset="dots",
         license="CC-BY-4.0",
         recipe={"batch_size": 32, "label_dropout": 0.1},
@@ -38,7 +47,7 @@ def facts(classes: tuple[str, ...] | None, **contract: object) -> ModelMetadata:
 
 
 def network(num_classes: int) -> LiquidNet:
-    """A small network away from its start, where every class would get its noise back."""
+    """Return a small network; as initialized it would draw the same images for all classes."""
     torch.manual_seed(0)
     model = LiquidNet(16, IMAGE_SIZE // 8, num_classes, 32, 2, 32, 1, "liquid", LIQUID)
     with torch.no_grad():
@@ -50,5 +59,5 @@ def network(num_classes: int) -> LiquidNet:
 
 def save(folder: Path, classes: tuple[str, ...] | None) -> Path:
     """Write the folder of a model; returns it."""
-    save_model(folder, network(len(classes or ())), facts(classes), "run")
+    save_model(folder, network(len(classes or ())), metadata(classes), "run")
     return folder

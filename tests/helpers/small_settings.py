@@ -1,4 +1,4 @@
-"""Changes of params.yaml that make a whole training a matter of seconds."""
+"""Changes of params.yaml that make a whole pipeline run take seconds."""
 
 SMALL = {
     "datasets.procedural.num_images": 120,

@@ -20,7 +20,7 @@ import liquidgen.hub.download
 import liquidgen.latents.autoencoder
 from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
 from liquidgen.hub.repository import SCHEME, model_folder
-from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder, working_dtype
+from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.weights import CONFIG, WEIGHTS, weights_digest
 from liquidgen.stages.download.download import download
@@ -220,31 +220,6 @@ def test_flux_in_fp16_is_refused(hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
     with pytest.raises(UserError, match=r"fp16, but .* overflows in it .* set bf16 or fp32"):
         load_autoencoder(block.model_copy(update={"precision": "fp16"}), "cpu")
-
-
-@pytest.mark.parametrize(
-    ("precision", "device", "native", "expected"),
-    [
-        ("bf16", "cuda", True, torch.bfloat16),
-        ("bf16", "cuda", False, torch.float32),  # a T4
-        ("fp16", "cuda", False, torch.float16),
-        ("fp32", "cuda", True, torch.float32),
-        ("bf16", "cpu", True, torch.float32),
-        ("fp16", "cpu", True, torch.float32),
-    ],
-)
-def test_half_precision_is_for_cards_that_have_it(
-    precision: str,
-    device: str,
-    native: bool,
-    expected: torch.dtype,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    def supported(including_emulation: bool = True) -> bool:
-        return native or including_emulation
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    assert working_dtype(precision, torch.device(device)) == expected
 
 
 def test_half_precision_network_has_fp32_inputs(hub: StandInHub, tmp_path: Path):

@@ -54,13 +54,13 @@ def gradients(model, *arguments):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def test_every_block_of_the_settings_has_a_file_and_every_file_its_settings():
+def test_blocks_of_settings_are_the_block_types():
     assert set(BLOCK_TYPES) == set(BLOCKS)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("size", MODELS)
-def test_every_size_and_block_of_the_settings_keeps_the_shape_of_latents(size, block):
+def test_sizes_and_blocks_keep_the_shape(size, block):
     with torch.device("meta"):
         settings = {"block": block, "block_settings": BLOCKS[block]}
         model = LiquidNet(**WIKIART, **MODELS[size], **settings)
@@ -70,7 +70,7 @@ def test_every_size_and_block_of_the_settings_keeps_the_shape_of_latents(size, b
 
 
 @pytest.mark.parametrize("size", SIZES_IN_MILLIONS)
-def test_a_size_has_the_parameters_that_its_name_promises(size):
+def test_sizes_have_their_documented_parameters(size):
     with torch.device("meta"):
         model = LiquidNet(**WIKIART, **MODELS[size], block="liquid", block_settings=LIQUID)
     millions = model.num_parameters() / 1e6
@@ -80,7 +80,7 @@ def test_a_size_has_the_parameters_that_its_name_promises(size):
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("patch_size", [1, 2, 4])
 @pytest.mark.parametrize(("rows", "columns"), [(2, 2), (1, 1), (3, 5), (1, 7), (4, 2)])
-def test_any_side_that_the_patch_divides_is_taken(block, patch_size, rows, columns):
+def test_any_side_the_patch_divides_is_accepted(block, patch_size, rows, columns):
     model = moved(patch_size=patch_size, block=block, block_settings=BLOCKS[block])
     x_t, t, labels = inputs(2, rows * patch_size, columns * patch_size)
     velocity = model(x_t, t, labels)
@@ -88,12 +88,12 @@ def test_any_side_that_the_patch_divides_is_taken(block, patch_size, rows, colum
     assert velocity.isfinite().all()
 
 
-def test_a_new_model_predicts_no_velocity():
+def test_new_model_predicts_zero_velocity():
     assert torch.equal(network()(*inputs()), torch.zeros(3, 4, 8, 8))
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.9, 0.98])
-def test_a_new_block_is_a_pure_decay_of_its_state(alpha):
+def test_new_block_is_pure_decay_of_its_state(alpha):
     model = network(block_settings=LIQUID | {"alpha_init": alpha})
     x, cond = torch.randn(2, 32, 8, 8), torch.randn(2, 24)
     for block in model.blocks:
@@ -101,7 +101,7 @@ def test_a_new_block_is_a_pure_decay_of_its_state(alpha):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_model_starts_near_identity(block):
+def test_model_starts_near_identity(block):
     model = network(block=block, block_settings=BLOCKS[block])
     x, cond = torch.randn(2, 32, 8, 8), torch.randn(2, 24)
     for layer in model.blocks:
@@ -109,14 +109,15 @@ def test_a_model_starts_near_identity(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_every_parameter_learns_once_the_start_is_left(block):
+def test_every_parameter_has_a_gradient(block):
+    """Away from the zero initialization."""
     model = moved(block=block, block_settings=BLOCKS[block])
     for name, gradient in gradients(model, *inputs()).items():
         assert gradient.isfinite().all(), name
         assert gradient.abs().sum() > 0, name
 
 
-def test_a_liquid_step_is_the_closed_form():
+def test_liquid_step_is_the_closed_form():
     step = LiquidTimeConstant(5, 0.9)
     torch.testing.assert_close(step.alpha, torch.full((5,), 0.9))
     with torch.no_grad():
@@ -130,7 +131,7 @@ def test_a_liquid_step_is_the_closed_form():
     torch.testing.assert_close(step(state, stimulus, gate), expected)
 
 
-def test_the_second_half_adds_what_the_first_half_kept_mirrored():
+def test_skips_are_added_in_reverse_order():
     model, seen = moved(depth=6), []
     for block in model.blocks:
         block.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
@@ -140,7 +141,7 @@ def test_the_second_half_adds_what_the_first_half_kept_mirrored():
         torch.testing.assert_close(seen[3 + i][0], before + kept)
 
 
-def test_every_position_has_a_path_to_every_other():
+def test_every_position_depends_on_every_other():
     model = moved()
     x_t, t, labels = inputs(1)
     x_t.requires_grad_()
@@ -148,7 +149,7 @@ def test_every_position_has_a_path_to_every_other():
     assert (x_t.grad.abs().sum(dim=1) > 0).all()
 
 
-def test_the_null_label_is_taken_and_knows_no_class():
+def test_null_label_depends_on_no_class():
     model = moved()
     x_t, t, labels = inputs()
     nulls = torch.full_like(labels, model.null_label)
@@ -160,7 +161,7 @@ def test_the_null_label_is_taken_and_knows_no_class():
     assert not torch.allclose(model(x_t, t, labels), conditional, atol=1e-3)
 
 
-def test_a_model_without_classes_takes_the_null_label_alone():
+def test_unconditional_model_accepts_only_null_label():
     model = moved(num_classes=0)
     x_t, t, _ = inputs()
     assert model.null_label == 0
@@ -169,7 +170,7 @@ def test_a_model_without_classes_takes_the_null_label_alone():
         model(x_t, t, torch.ones(3, dtype=torch.long))
 
 
-def test_a_sample_does_not_depend_on_its_batch():
+def test_sample_does_not_depend_on_its_batch():
     model, (x_t, t, labels) = moved(), inputs(4)
     together = model(x_t, t, labels)
     for i in range(4):
@@ -177,13 +178,13 @@ def test_a_sample_does_not_depend_on_its_batch():
         torch.testing.assert_close(model(x_t[one], t[one], labels[one]), together[one])
 
 
-def test_the_time_changes_the_velocity():
+def test_time_changes_the_velocity():
     model, (x_t, t, labels) = moved(), inputs()
     assert not torch.allclose(model(x_t, t, labels), model(x_t, t / 2, labels), atol=1e-3)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_saved_model_comes_back_exactly(tmp_path, block):
+def test_saved_model_is_loaded_exactly(tmp_path, block):
     model = moved(patch_size=2, block=block, block_settings=BLOCKS[block])
     model.save_pretrained(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
@@ -192,7 +193,8 @@ def test_a_saved_model_comes_back_exactly(tmp_path, block):
     assert torch.equal(again(*inputs()), model(*inputs()))
 
 
-def test_gradient_checkpointing_runs_blocks_twice_for_the_same_gradients():
+def test_gradient_checkpointing_keeps_gradients():
+    """Blocks run twice."""
     model, runs = moved(), []
     model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
     arguments = inputs()
@@ -204,7 +206,7 @@ def test_gradient_checkpointing_runs_blocks_twice_for_the_same_gradients():
 
 
 @pytest.mark.parametrize("patch_size", [1, 2])
-def test_channels_last_gives_the_same_output_and_stays_so_inside(patch_size):
+def test_channels_last_is_kept_inside(patch_size):
     model = moved(patch_size=patch_size)
     arguments = inputs()
     expected = model(*arguments)
@@ -216,7 +218,7 @@ def test_channels_last_gives_the_same_output_and_stays_so_inside(patch_size):
     assert strides == [1] * 4
 
 
-def test_bfloat16_stays_close_to_full_precision():
+def test_bfloat16_stays_close_to_fp32():
     model, arguments = moved(), inputs()
     expected = model(*arguments)
     with torch.autocast("cpu", torch.bfloat16):
@@ -225,7 +227,7 @@ def test_bfloat16_stays_close_to_full_precision():
     assert F.mse_loss(velocity.float(), expected) < 1e-3 * expected.square().mean()
 
 
-def test_a_compiled_model_is_one_graph_with_the_same_output():
+def test_compiled_model_is_one_graph():
     model, arguments = moved(depth=2), inputs()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(*arguments), model(*arguments))
@@ -240,19 +242,19 @@ def operations(model, *arguments):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_there_is_no_attention_anywhere(block):
+def test_no_attention_anywhere(block):
     model = moved(block=block, block_settings=BLOCKS[block])
     assert not list(filter(ATTENTION.search, operations(model, *inputs())))
 
 
-def test_attention_would_be_noticed():
+def test_attention_would_be_detected():
     x = torch.randn(2, 3, 8)
     found = set(filter(ATTENTION.search, operations(nn.MultiheadAttention(8, 2), x, x, x)))
     assert {"MultiheadAttention", "aten::softmax"} <= found
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_cost_is_linear_in_the_number_of_pixels(block):
+def test_cost_is_linear_in_pixels(block):
     def cost(side):
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
             model = network(block=block, block_settings=BLOCKS[block])
@@ -280,12 +282,12 @@ def test_the_cost_is_linear_in_the_number_of_pixels(block):
         ({"block_settings": {}}, r"blocks\.liquid\.kernel_size: missing key"),
     ],
 )
-def test_unfit_settings_are_refused_in_one_line(changes, rule):
+def test_unfit_settings_are_refused(changes, rule):
     with pytest.raises(UserError, match=rule) as refusal:
         network(**changes)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_block_type_offers_what_the_registry_promises():
+def test_block_types_define_settings_and_block():
     for name in BLOCK_TYPES:
         assert {"Settings", "Block"} <= vars(block_type(name)).keys()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from helpers.checkout import PROJECT
-from helpers.small_model import CLASSES, IMAGE_SIZE, facts, network
+from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
 from helpers.standin import StandInHub
 from huggingface_hub import ModelCard, constants, hf_api
 from PIL import Image
@@ -130,7 +130,7 @@ def test_load_in_new_process_outside_checkout(saved, tmp_path):
 
 def test_save_after_half_precision_call_keeps_weights(saved, tmp_path, monkeypatch):
     pipe = load(saved)
-    monkeypatch.setattr(pipeline, "working_dtype", lambda precision, device: torch.bfloat16)
+    monkeypatch.setattr(pipeline, "autoencoder_dtype", lambda precision, device: torch.bfloat16)
     half = drawn(pipe, seed=5)
     monkeypatch.undo()
     assert not np.array_equal(half, drawn(pipe, seed=5))
@@ -218,7 +218,7 @@ def test_classes_of_unconditional_model_are_refused(unconditional):
 
 
 def test_model_without_null_labels_is_unguided(tmp_path):
-    untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
+    untrained = metadata(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
     save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
     pipe = load(tmp_path / "model")
     assert np.array_equal(drawn(pipe), drawn(pipe, guidance_scale=1))
@@ -258,7 +258,7 @@ def test_card_has_training_scores_and_license(saved):
 
 
 def test_card_license_unknown_to_hub_is_given_by_name():
-    known = facts(None).model_copy(update={"license": "mixed (for testing only)"})
+    known = metadata(None).model_copy(update={"license": "mixed (for testing only)"})
     card = model_card(known, SCORES)
     assert card.data.license == "other"
     assert card.text.rstrip().endswith("mixed (for testing only).")

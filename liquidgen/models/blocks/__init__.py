@@ -1,7 +1,7 @@
-"""Block types: one file each, named as in params.yaml; the folder is the registry.
+"""Block types, one module each, named as in params.yaml; the folder is the registry.
 
-A file `<name>.py` offers `Settings` (frozen pydantic model of the block `blocks.<name>`) and
-`Block(width, cond_dim, settings)`, a module with `forward(x, cond)` that keeps the shape of x.
+A module `<name>.py` defines `Settings` (frozen pydantic model of the block `blocks.<name>`) and
+`Block(width, cond_dim, settings)`, a torch module whose `forward(x, cond)` keeps the shape of x.
 """
 
 from importlib import import_module
@@ -14,7 +14,11 @@ BLOCK_TYPES = tuple(sorted(module.name for module in iter_modules(__path__)))
 
 
 def block_type(name: str) -> ModuleType:
-    """The module of a block type; raises UserError for a name without a file."""
+    """Import the module of a block type.
+
+    Raises:
+        UserError: There is no module of this name.
+    """
     if name not in BLOCK_TYPES:
         raise UserError(f"block: no block type '{name}'; choose one of {', '.join(BLOCK_TYPES)}")
     return import_module(f"{__name__}.{name}")

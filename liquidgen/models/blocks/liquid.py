@@ -1,4 +1,4 @@
-"""The liquid block: two closed-form liquid steps, driven by convolutions and by an MLP."""
+"""The liquid block: two closed-form liquid steps with convolutions and an MLP as their stimuli."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ class Settings(base.Settings):
 
 
 class Block(nn.Module):
-    """x, cond -> x of the same shape; starts as a pure decay of its state."""
+    """Maps x (B, D, H, W) and cond (B, E) to x of the same shape; starts as a pure decay of x."""
 
     def __init__(self, width: int, cond_dim: int, settings: Settings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Depthwise convolution whose backward pass is quick on a CPU, too."""
+"""Depthwise convolution with a fast backward pass on a CPU; elsewhere it is PyTorch's own."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,11 @@ from torch.nn import functional as F
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """Convolution of each channel by itself; (B, D, H, W) stays (B, D, H, W).
+    """Convolves each channel separately; (B, D, H, W) stays (B, D, H, W).
 
-    On a CPU the weight's gradient of PyTorch takes 3 to 40 times as long as the forward pass, and
-    the bias makes it slower still. There it is computed as another depthwise convolution, or for
-    the kernel of a row as sums of products.
+    On a CPU, PyTorch's gradient of the weight takes 3 to 40 times as long as the forward pass, and
+    a bias makes it slower still. Here the gradient is another depthwise convolution, or a sum of
+    products for kernels of one row.
     """
 
     def __init__(self, width: int, kernel_size: int | tuple[int, int]) -> None:
@@ -20,7 +20,7 @@ class DepthwiseConv2d(nn.Conv2d):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
         tensors = (x, self.weight, self.bias)
-        if torch.is_autocast_enabled("cpu"):  # which does not look into autograd functions
+        if torch.is_autocast_enabled("cpu"):  # autocast does not apply within autograd functions
             tensors = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
         return _DepthwiseOnCPU.apply(*tensors)
 
@@ -36,27 +36,29 @@ class _DepthwiseOnCPU(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         for_x = F.conv2d(grad, weight.flip(2, 3), padding="same", groups=len(weight))
         by_weight = _by_products if weight.shape[2] == 1 else _by_convolution
-        for_weight = torch.empty_like(weight)  # of the strides that DDP gives to its buckets
+        for_weight = torch.empty_like(weight)  # with the strides that DDP's buckets have
         for_weight.copy_(by_weight(x, grad, weight.shape[2:]))
         return for_x, for_weight, grad.sum((0, 2, 3))
 
 
-# weight[k] meets x[i + k] at each output i, so its gradient sums grad[i] * x[i + k] over i
+# output[i] contains weight[k] * x[i + k], so the gradient of weight[k] is the sum of
+# grad[i] * x[i + k] over i
 
 
 def _by_products(x: Tensor, grad: Tensor, kernel: torch.Size) -> Tensor:
-    """Product and sum for each tap of a row: quicker than below while taps are few."""
+    """Multiply and sum for each tap of a row: faster than `_by_convolution` for few taps."""
     x, grad = (tensor.permute(0, 2, 3, 1) for tensor in (x, grad))
-    columns, taps = x.shape[2], kernel[1]
+    columns = x.shape[2]
+    taps = kernel[1]
     padded = F.pad(x, (0, 0, taps // 2, taps // 2))
     sums = [(padded[:, :, k : k + columns] * grad).sum((0, 1, 2)) for k in range(taps)]
     return torch.stack(sums, dim=1)[:, None, None]
 
 
 def _by_convolution(x: Tensor, grad: Tensor, kernel: torch.Size) -> Tensor:
-    """x convolved with grad as its kernel, where each image of each channel is a group."""
+    """Convolve x with grad as its kernel, where each channel of each image is a group."""
     batch, width, *sides = x.shape
-    # transposed as matrices, which torch copies up to three times as fast as the permuted map
+    # transposed as matrices: torch copies those up to three times as fast as a permuted map
     x, grad = (
         tensor.permute(0, 2, 3, 1).reshape(-1, width).t().reshape(-1, *sides)
         for tensor in (x, grad)

@@ -6,18 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 TIME_CHANNELS = 256
-TIME_SCALE = 1000  # t in [0, 1] spreads over the frequencies of the sinusoids
+TIME_SCALE = 1000  # the sinusoids are made for timesteps of 0..1000
 
 
 class ConditionEmbedding(nn.Module):
-    """Sum of a time and a class embedding; `num_classes` is the null label.
-
-    | argument | shape | range |
-    |---|---|---|
-    | t | (B,) | [0, 1], 0 = data |
-    | labels | (B,) int64 | [0, num_classes] |
-    | result | (B, cond_dim) | |
-    """
+    """Sum of a time and a class embedding; the label `num_classes` is the null label."""
 
     def __init__(self, num_classes: int, cond_dim: int) -> None:
         super().__init__()
@@ -27,12 +20,21 @@ class ConditionEmbedding(nn.Module):
         nn.init.normal_(self.label.weight, std=0.02)
 
     def forward(self, t: Tensor, labels: Tensor) -> Tensor:
+        """Embed times and labels.
+
+        Args:
+            t: Times (B,) in [0, 1], 0 at the data.
+            labels: Labels (B,) in [0, num_classes].
+
+        Returns:
+            Embedding (B, cond_dim).
+        """
         time = self.time(self.sinusoids(t * TIME_SCALE).to(self.label.weight.dtype))
         return F.silu(time + self.label(labels))
 
 
 class PositionEmbedding(nn.Module):
-    """Learnable map added to the tokens; other grids than the trained one are interpolated."""
+    """Learnable map added to the tokens; for another grid than the trained one it is resized."""
 
     def __init__(self, width: int, grid: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The parts of a liquid block. All maps are (B, D, H, W), best in channels_last memory."""
+"""Layers of the liquid block. Feature maps are (B, D, H, W), fastest in channels_last memory."""
 
 import math
 
@@ -14,8 +14,8 @@ NORM_GROUPS = 16
 class PointwiseConv(nn.Linear):
     """1x1 convolution as a matrix product over channels.
 
-    In channels_last memory the permutes are views; the product then runs as one GEMM, where a
-    1x1 nn.Conv2d falls off the fast path at small batches.
+    In channels_last memory the permutes are views and the product is one GEMM; a 1x1 nn.Conv2d
+    leaves the fast path at small batches.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,9 +23,9 @@ class PointwiseConv(nn.Linear):
 
 
 class AdaptiveGroupNorm(nn.Module):
-    """GroupNorm whose scale and shift come from the condition (Dhariwal & Nichol 2021, sec. 3).
+    """GroupNorm with scale and shift from the condition (AdaGN, Dhariwal & Nichol 2021, sec. 3).
 
-    Zero-initialised, so it starts as a plain GroupNorm.
+    Zero-initialized, so it starts as a plain GroupNorm.
     """
 
     def __init__(self, width: int, cond_dim: int) -> None:
@@ -41,10 +41,10 @@ class AdaptiveGroupNorm(nn.Module):
 
 
 class StimulusGate(nn.Module):
-    """Per-channel gate of a stimulus, (B, D, 1, 1), set by the condition and zero at the start.
+    """Gate of a stimulus from the condition, one value per channel: (B, D, 1, 1).
 
-    The zero start makes a new block a pure decay of its state, the adaLN-Zero idea of
-    Peebles & Xie 2023 (sec. 3.2) for a liquid state.
+    Zero-initialized, so a new block is a pure decay of its state: adaLN-Zero (Peebles & Xie 2023,
+    sec. 3.2) for a liquid state.
     """
 
     def __init__(self, width: int, cond_dim: int) -> None:
@@ -60,7 +60,7 @@ class StimulusGate(nn.Module):
 class GatedDepthwiseStimulusConv(nn.Module):
     """Local stimulus: a depthwise convolution gated by a second one, then mixed over channels.
 
-    Two separate depthwise convolutions: one grouped D -> 2D convolution leaves the fast path.
+    They are two convolutions because a grouped one from D to 2D channels leaves the fast path.
     """
 
     def __init__(self, width: int, kernel_size: int) -> None:
@@ -76,8 +76,8 @@ class GatedDepthwiseStimulusConv(nn.Module):
 class LiquidTimeConstant(nn.Module):
     """Closed-form liquid step: `alpha * state + (1 - alpha) * gate * stimulus`.
 
-    alpha = exp(-softplus(rho)), one learnable rho a channel (Hasani et al. 2022, the closed
-    form; LiquidTAD, arXiv 2604.18274, for the static decay). alpha equals sigmoid(-rho).
+    alpha = exp(-softplus(rho)) = sigmoid(-rho) with one learnable rho per channel: the closed form
+    of Hasani et al. 2022 (CfC), with a static decay as in LiquidTAD (arXiv 2604.18274).
     """
 
     def __init__(self, width: int, alpha_init: float) -> None:
@@ -86,17 +86,17 @@ class LiquidTimeConstant(nn.Module):
 
     @property
     def alpha(self) -> Tensor:
-        """Share of the state that a step keeps, (D,) in (0, 1)."""
+        """Share of the state that a step keeps: (D,) in (0, 1)."""
         return torch.exp(-F.softplus(self.rho))
 
     def forward(self, state: Tensor, stimulus: Tensor, gate: Tensor) -> Tensor:
         alpha = self.alpha[:, None, None].to(state.dtype)
-        # small factors are multiplied first: each pass over the map costs as much as a norm
+        # small factors first: each pass over a whole feature map costs as much as a norm
         return torch.addcmul(alpha * state, (1 - alpha) * gate, stimulus)
 
 
 class ChannelMixMLP(nn.Module):
-    """Two-layer perceptron over channels at each position."""
+    """MLP of two layers over the channels of each position."""
 
     def __init__(self, width: int, ratio: int) -> None:
         super().__init__()
@@ -104,6 +104,6 @@ class ChannelMixMLP(nn.Module):
         self.contract = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        # channels stay last until the end: GELU's gradient on a permuted map makes copies
+        # channels stay last until the end: the gradient of GELU copies a permuted map
         x = x.permute(0, 2, 3, 1)
         return self.contract(F.gelu(self.expand(x))).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The stage sample: images from a trained model, in the raw format, with a grid to look at."""
+"""The stage sample: images from a trained model, in the raw format, and a grid of them."""
 
 import io
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
 from liquidgen.figures.grid import class_grid
-from liquidgen.flow.draw import draw, labels_of, usable_guidance
+from liquidgen.flow.draw import cycled_labels, draw, usable_guidance
 from liquidgen.flow.solvers import scheduler_of
 from liquidgen.images.raw import RawWriter, Record
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
@@ -20,9 +20,10 @@ from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.models.model_folder import SavedModel, load_model
 from liquidgen.utils.files import new_folder
 
-GRID, SINGLES = "grid.png", 4
-MAX_FILE_MB = 256
-PROTOCOL = {"solver", "num_steps", "guidance_scale", "seed"}  # what the images say of themselves
+GRID = "grid.png"
+SINGLES = 4  # images that are also written as single files
+MAX_FILE_MB = 256  # largest Parquet file
+PROTOCOL = {"solver", "num_steps", "guidance_scale", "seed"}  # settings recorded with the images
 
 
 def sample(
@@ -33,80 +34,93 @@ def sample(
     device: torch.device,
     world: World = SINGLE_PROCESS,
 ) -> Image.Image | None:
-    """Draw images, image i of class i modulo the number of classes; returns the grid.
+    """Draw images, image i of class i modulo the number of classes.
 
-    In a world of several processes each draws a share of every batch, and the first one writes.
+    In a world of several processes each draws a shard of every batch, and rank 0 writes.
 
-    Raises UserError for a damaged model, an unknown solver, guidance of a model that was trained
-    without null labels, or another autoencoder than the model was trained with.
+    Args:
+        model_folder: Folder of the stage train.
+        folder: Folder to write.
+        settings: Settings of the stage sample.
+        device: Device to draw on.
+        world: The processes that draw together.
+
+    Returns:
+        The grid; None in all ranks but 0.
+
+    Raises:
+        UserError: The model is damaged, the solver unknown, the autoencoder not the one of the
+            model's latents, or guidance is asked of a model that was trained without null labels.
     """
-    model, facts = load_model(model_folder)
+    model, metadata = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
-    autoencoder = load_autoencoder(facts.contract.autoencoder, device)
-    facts.contract.check_autoencoder(autoencoder.digest)
-    guidance_scale = usable_guidance(facts, settings.guidance_scale)
+    autoencoder = load_autoencoder(metadata.contract.autoencoder, device)
+    metadata.contract.check_autoencoder(autoencoder.digest)
+    guidance_scale = usable_guidance(metadata, settings.guidance_scale)
     settings = settings.model_copy(update={"guidance_scale": guidance_scale})
-    drawn = _drawn(model, autoencoder, facts, settings, world)
+    images = _draw_all(model, autoencoder, metadata, settings, world)
     if not world.is_main:
-        return next(drawn, None)  # it draws its shares and hands them over
-    rows: list[list[Image.Image]] = [[] for _ in facts.classes or ("no class",)]
+        return next(images, None)  # runs to the end: this rank's images go to rank 0
+
+    labels = cycled_labels(metadata, range(settings.num_images))
+    rows: list[list[Image.Image]] = [[] for _ in metadata.classes or ("no class",)]
     with (
         new_folder(folder) as temporary,
-        RawWriter(temporary, facts.classes, MAX_FILE_MB) as writer,
+        RawWriter(temporary, metadata.classes, MAX_FILE_MB) as writer,
     ):
-        for number, image in drawn:
-            label, name, data = number % len(rows), f"{number:06d}.png", _png(image)
-            writer.add("samples", Record(data, name, label if facts.classes else None))
+        for number, (label, image) in enumerate(zip(labels, images, strict=True)):
+            name = f"{number:06d}.png"
+            data = _png(image)
+            writer.add("samples", Record(data, name, label if metadata.classes else None))
             if number < SINGLES:
                 (temporary / name).write_bytes(data)
             if len(rows[label]) < settings.grid_columns:
                 rows[label].append(image)
-        protocol = settings.model_dump(include=PROTOCOL)
         writer.finish(
-            license=facts.license,
-            origin=f"model {facts.name}",
+            license=metadata.license,
+            origin=f"model {metadata.name}",
             revision=None,
             refused={},
             sampling={
-                **protocol,
-                "latents_digest": facts.latents_digest,
-                "weights_digest": facts.weights.sha256,
+                **settings.model_dump(include=PROTOCOL),
+                "latents_digest": metadata.latents_digest,
+                "weights_digest": metadata.weights.sha256,
             },
         )
-        grid = class_grid([row for row in rows if row], facts.classes or ())
+        grid = class_grid([row for row in rows if row], metadata.classes or ())
         grid.save(temporary / GRID)
     return grid
 
 
-def _drawn(
+def _draw_all(
     model: LiquidNet,
     autoencoder: Autoencoder,
-    facts: SavedModel,
+    metadata: SavedModel,
     settings: SampleSettings,
     world: World,
-) -> Iterator[tuple[int, Image.Image]]:
-    """Number and image of every sample, in order, for the first process; nothing for others."""
+) -> Iterator[Image.Image]:
+    """Yield every image in order, in rank 0; nothing in other ranks."""
     scheduler = scheduler_of(settings.solver)
 
-    def drawn(numbers: range) -> list[Image.Image]:
+    def draw_numbers(numbers: range) -> list[Image.Image]:
         return draw(
             model,
             autoencoder,
-            facts,
-            labels_of(facts, numbers),
+            metadata,
+            cycled_labels(metadata, numbers),
             [(settings.seed, number) for number in numbers],
             scheduler=scheduler,
             num_steps=settings.num_steps,
             guidance_scale=settings.guidance_scale,
         )
 
-    total, quiet = settings.num_images, not world.is_main
-    with tqdm(desc="sample", total=total, unit="img", disable=quiet) as bar:
+    total = settings.num_images
+    with tqdm(desc="sample", total=total, unit="img", disable=not world.is_main) as bar:
         for start in range(0, total, settings.batch_size):
             numbers = range(start, min(start + settings.batch_size, total))
             own = world.shard(numbers)
-            if parts := world.gather(drawn(own) if own else []):
-                yield from zip(numbers, chain.from_iterable(parts), strict=True)
+            if parts := world.gather(draw_numbers(own) if own else []):
+                yield from chain.from_iterable(parts)
             bar.update(len(numbers))
 
 

@@ -1,4 +1,4 @@
-"""Where points and pictures of a training go: a record, and callbacks such as a notebook."""
+"""Training callbacks: the interface of a training's log, and logs that feed several."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -10,42 +10,45 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingLogger(Protocol):
-    """Where points and pictures of a training go."""
+    """Receives the metrics and images of a training, such as an MLflow run or a notebook."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
     def log_image(self, image: Image, key: str, step: int) -> None: ...
 
 
 class CallbackLogger:
-    """A log that also shows callbacks, such as a notebook, what it records.
+    """Passes everything on to a log, and to callbacks.
 
-    A callback that fails is warned of once; it stops no training, and is shown what follows.
+    A callback that fails causes one warning. It never stops the training, and later calls are
+    still passed on to it.
     """
 
     def __init__(self, log: TrainingLogger, callbacks: Sequence[TrainingLogger]) -> None:
-        self._log, self._onlookers = log, callbacks
-        self._warned_of: set[int] = set()
+        self._log = log
+        self._callbacks = callbacks
+        self._warned: set[int] = set()
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Record and show points."""
+        """Log metrics."""
         self._log.log_metrics(metrics, step)
-        self._show(lambda callback: callback.log_metrics(metrics, step))
+        self._call_each(lambda callback: callback.log_metrics(metrics, step))
 
     def log_image(self, image: Image, key: str, step: int) -> None:
-        """Record and show a picture."""
+        """Log an image."""
         self._log.log_image(image, key, step)
-        self._show(lambda callback: callback.log_image(image, key, step))
+        self._call_each(lambda callback: callback.log_image(image, key, step))
 
-    def _show(self, call: Callable[[TrainingLogger], None]) -> None:
-        for number, callback in enumerate(self._onlookers):
+    def _call_each(self, call: Callable[[TrainingLogger], None]) -> None:
+        for number, callback in enumerate(self._callbacks):
             try:
                 call(callback)
-            except Exception as error:  # drives and displays raise anything
-                if number not in self._warned_of:
-                    self._warned_of.add(number)
-                    name, reason = type(callback).__name__, f"{type(error).__name__}: {error}"
-                    logger.warning(
-                        "callback %s failed (%s); the training goes on, and this is said once",
-                        name,
-                        reason,
-                    )
+            except Exception as error:  # callbacks are user code: they may raise anything
+                if number in self._warned:
+                    continue
+                self._warned.add(number)
+                logger.warning(
+                    "callback %s failed (%s: %s); the training goes on, and this is said once",
+                    type(callback).__name__,
+                    type(error).__name__,
+                    error,
+                )

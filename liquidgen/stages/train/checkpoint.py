@@ -1,4 +1,4 @@
-"""Training state on disk: safetensors files that carry their own digest in their name."""
+"""Checkpoints on disk: safetensors files with their own digest in their names."""
 
 import json
 import logging
@@ -14,48 +14,62 @@ from liquidgen.utils.files import atomic, file_sha256, sha256
 logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
+STATE_KEY = "facts"  # of the file's metadata; part of the file format
 
 
-def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict) -> Path:
-    """Write one checkpoint durably, in place of any of the same step; `facts` is JSON's."""
-    data = save(tensors, metadata={"facts": json.dumps(facts)})
+def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: dict) -> Path:
+    """Write one checkpoint durably; it replaces another one of the same step.
+
+    Args:
+        folder: Folder of the checkpoints.
+        step: Optimizer steps done.
+        tensors: Tensors by name.
+        state: Everything else, as JSON can hold it.
+
+    Returns:
+        Path of the file.
+    """
+    data = save(tensors, metadata={STATE_KEY: json.dumps(state)})
     path = folder / f"step-{step:09d}-{sha256(data)[:16]}.safetensors"
     with atomic(path) as file:
         file.write(data)
     for other in folder.glob(f"step-{step:09d}-*.safetensors"):
-        if other != path:  # by a training of another length, which had no more to report here
+        if other != path:  # a training of another length had other things to log at this step
             other.unlink()
     return path
 
 
 def load_checkpoint(folder: Path, last_step: int) -> tuple[dict[str, Tensor], dict] | None:
-    """Tensors and facts of the newest sound checkpoint at or before `last_step`, or None.
+    """Load the newest intact checkpoint at or before `last_step`.
 
-    A damaged one is passed over with a warning that names the step to go on from.
+    A damaged checkpoint is skipped with a warning that names the step to continue from.
+
+    Returns:
+        Tensors and state, or None without such a checkpoint.
     """
     eligible = [found for found in checkpoints(folder) if found[0] <= last_step]
     while eligible:
         _, path = eligible.pop()
         if file_sha256(path)[:16] != NAME.match(path.name)[2]:
-            before = eligible[-1][0] if eligible else 0
-            logger.warning("%s: damaged checkpoint, going back to step %d", path, before)
+            earlier_step = eligible[-1][0] if eligible else 0
+            logger.warning("%s: damaged checkpoint, going back to step %d", path, earlier_step)
             continue
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["facts"])
+            return tensors, json.loads(file.metadata()[STATE_KEY])
     return None
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Steps and paths of the checkpoints in a folder, in order of steps."""
+    """List steps and paths of the checkpoints in a folder, in order of steps."""
     found = [(NAME.match(path.name), path) for path in folder.glob("step-*.safetensors")]
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
 def prune_checkpoints(folder: Path, step: int, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints up to `step`, and what killed writers left."""
-    # later ones belong to a longer training of the same settings and are not ours to delete
-    for _, path in [c for c in checkpoints(folder) if c[0] <= step][:-keep]:
+    """Delete all but the newest `keep` checkpoints up to `step`, and files of killed writers."""
+    # later ones belong to a longer training with the same settings, which may still need them
+    for _, path in [found for found in checkpoints(folder) if found[0] <= step][:-keep]:
         path.unlink()
     for path in folder.glob(".step-*.tmp"):
         path.unlink()

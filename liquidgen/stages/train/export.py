@@ -1,18 +1,19 @@
-"""What a finished training leaves: the model's folder, its scores and its loss curve."""
+"""Writes the model folder, the training scores and the loss curve of a finished training."""
 
 import csv
 import io
 from pathlib import Path
 
 from liquidgen.models.model_folder import ModelMetadata, save_model
-from liquidgen.stages.train.run_state import COSMETIC
+from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.files import atomic, write_json
 
 
 def train_scores(trainer: Trainer) -> dict[str, float]:
-    """Last losses, rates and sizes of a training."""
-    progress, learner = trainer.progress, trainer.learner
+    """Return the last losses, the throughput and the sizes of a training."""
+    progress = trainer.progress
+    learner = trainer.learner
     images = learner.step * trainer.settings.batch_size
     return {
         **progress.curve[-1],
@@ -26,23 +27,28 @@ def train_scores(trainer: Trainer) -> dict[str, float]:
     }
 
 
-def export(trainer: Trainer, folder: Path, metrics: Path, *, name: str, run_id: str) -> None:
-    """Write averaged weights and facts to `folder`, train.json and train.csv to `metrics`."""
+def model_metadata(trainer: Trainer, name: str) -> ModelMetadata:
+    """Return the metadata of the model as it is trained so far."""
     training = trainer.training
-    facts = ModelMetadata(
+    manifest = training.dataset.manifest
+    return ModelMetadata(
         name=name,
         classes=training.dataset.classes,
         contract=training.dataset.contract,
-        dataset=training.dataset.manifest.dataset,
-        license=training.dataset.manifest.license,
-        latents_digest=training.dataset.manifest.digest,
-        recipe=training.settings.model_dump(exclude=COSMETIC),
+        dataset=manifest.dataset,
+        license=manifest.license,
+        latents_digest=manifest.digest,
+        recipe=training.settings.model_dump(exclude=NOT_IN_IDENTITY),
         num_epochs=training.settings.num_epochs,
         num_steps=trainer.learner.step,
         parameters=trainer.learner.model.num_parameters(),
     )
+
+
+def export(trainer: Trainer, folder: Path, metrics: Path, *, name: str, run_id: str) -> None:
+    """Write averaged weights and metadata to `folder`, train.json and train.csv to `metrics`."""
     with trainer.learner.averaged() as model:
-        save_model(folder, model, facts, run_id)
+        save_model(folder, model, model_metadata(trainer, name), run_id)
     metrics.mkdir(exist_ok=True)
     write_json(metrics / "train.json", train_scores(trainer))
     _write_curve(metrics / "train.csv", trainer.progress.curve)

@@ -1,4 +1,4 @@
-"""One learner: network, averaged weights, optimizer and precision, advanced a step at a time."""
+"""Network, EMA, optimizer and mixed precision: one training step."""
 
 import contextlib
 import math
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
+from liquidgen.compute.precision import training_dtype
 from liquidgen.config.settings import TrainSettings
 from liquidgen.flow.matching import drop_labels, flow_loss
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
@@ -19,25 +20,8 @@ from liquidgen.utils.errors import UserError
 GOLDEN = 0x9E3779B1  # 2**32 / golden ratio, as in multiplicative hashing (Knuth, TAOCP 3, 6.4)
 
 
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of the forward pass: bf16 where the card has it, else fp16; fp32 on a CPU.
-
-    Raises UserError for fp16 on a CPU and for bf16 on a card without it.
-    """
-    cuda = device.type == "cuda"
-    # without the argument, torch also counts the slow emulation on a T4
-    native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "auto":
-        precision = ("bf16" if native else "fp16") if cuda else "fp32"
-    if precision == "fp16" and not cuda:
-        raise UserError("train.precision: fp16 needs a CUDA device; use fp32, bf16 or auto")
-    if precision == "bf16" and cuda and not native:
-        raise UserError("train.precision: this card has no bf16; use fp16, fp32 or auto")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
 def generator_for(seed: int, step: int) -> torch.Generator:
-    """The randomness of one step, a pure function of its arguments: resuming needs no state."""
+    """Return the generator of one step, a pure function of its arguments: it needs no state."""
     # torch's generator takes 32 bits of a seed: other seeds start far away in the same 2**32 steps
     return torch.Generator().manual_seed((seed * GOLDEN + step) % 2**32)
 
@@ -45,10 +29,25 @@ def generator_for(seed: int, step: int) -> torch.Generator:
 class Learner:
     """Trains a network by flow matching on normalized latents.
 
-    In a world of several processes each sees its share of every batch, and all stay equal.
+    In a world of several processes each one gets a shard of every batch, and all stay equal.
 
-    Raises UserError for a precision that the device does not have, and for a batch that does not
-    divide by the processes, or into as many parts as are to be accumulated.
+    Args:
+        model: The network.
+        settings: Settings of the stage train.
+        device: Device to train on.
+        world: The processes that train together.
+
+    Attributes:
+        model: The network with the weights in training.
+        velocity: The network as it is called: compiled, or wrapped for several processes.
+        ema: Averaged weights.
+        optimizer: AdamW.
+        scaler: Loss scaling; off unless in fp16.
+        step: Optimizer steps done, skipped ones included.
+
+    Raises:
+        UserError: The device lacks the precision, or the batch cannot be divided by the processes
+            or into `accumulation_steps` parts.
     """
 
     def __init__(
@@ -59,11 +58,13 @@ class Learner:
         world: World = SINGLE_PROCESS,
     ) -> None:
         _check_batch(settings, world)
-        self.dtype = resolve_precision(settings.precision, device)
+        self.settings = settings
+        self.device = device
+        self.world = world
+        self.dtype = training_dtype(settings.precision, device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)
         self.model.checkpoint_blocks = settings.gradient_checkpointing
-        self.settings, self.device, self.world = settings, device, world
         self.velocity = torch.compile(self.model) if settings.compile else self.model
         if world.size > 1:
             self.velocity = DistributedDataParallel(
@@ -82,24 +83,42 @@ class Learner:
         self.step = 0
 
     def train_step(self, latents: Tensor, labels: Tensor) -> tuple[float, float]:
-        """One optimizer step on this process's share of a batch; loss and norm are of the whole.
+        """Do one optimizer step.
 
-        A non-finite loss or gradient changes neither weights nor average; the caller sees it.
+        A step whose loss or gradient is not finite changes neither weights nor EMA.
+
+        Args:
+            latents: This process's shard of a batch of normalized latents (B, C, h, w).
+            labels: Their labels (B,).
+
+        Returns:
+            Loss and gradient norm (before clipping) of the whole batch.
         """
-        s, generator = self.settings, generator_for(self.settings.seed, self.step)
-        whole = len(latents) * self.world.size  # drawn by all: any world has the same noise
-        noise = torch.randn((whole, *latents.shape[1:]), generator=generator)
-        t = TIME_SAMPLINGS[s.time_sampling](torch.rand(whole, generator=generator))
-        drop = torch.rand(whole, generator=generator)
+        s = self.settings
+
+        # Noise, times and dropped labels of the whole batch: the same with any number of processes.
+        generator = generator_for(s.seed, self.step)
+        count = len(latents) * self.world.size
+        noise = torch.randn((count, *latents.shape[1:]), generator=generator)
+        t = TIME_SAMPLINGS[s.time_sampling](torch.rand(count, generator=generator))
+        drop = torch.rand(count, generator=generator)
+
+        # This process's shard of them, on the device.
         noise, t, drop = map(self.world.shard, (noise, t, drop))
-        latents, labels, noise, t, drop = self._placed(latents, labels, noise, t, drop)
+        latents, labels, noise, t, drop = self._to_device(latents, labels, noise, t, drop)
         labels = drop_labels(labels, self.model.null_label, s.label_dropout, drop)
+
+        # Forward and backward.
         loss = self.world.sum(self._backward(latents, labels, noise, t)) / self.world.size
+
+        # Clip gradients by their norm.
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.grad_clip)
+        loss, norm = torch.stack([loss, norm]).tolist()  # the only wait for a GPU per step
+
+        # Update the weights and the EMA.
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        loss, norm = torch.stack([loss, norm]).tolist()  # the one wait for a GPU
         if math.isfinite(loss) and math.isfinite(norm):
             self.scaler.step(self.optimizer)
             self.ema.step(self.model.parameters())
@@ -109,20 +128,20 @@ class Learner:
         return loss, norm
 
     def _backward(self, *batch: Tensor) -> Tensor:
-        """Gradients of the mean loss of a batch, in accumulation_steps parts; the loss."""
+        """Accumulate the gradients of the mean loss of a batch; returns that loss."""
         count = self.settings.accumulation_steps
         losses = []
         for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
-            with self._exchange(last=len(losses) == count - 1):
-                with self._precision():
+            with self._gradient_exchange(is_last=len(losses) == count - 1):
+                with self._autocast():
                     loss = flow_loss(self.velocity, *part).sum() / len(batch[0])
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
-    def _exchange(self, last: bool) -> contextlib.AbstractContextManager:
-        # gradients need to meet those of other processes only once, when they are whole
-        wait = self.world.size > 1 and not last
+    def _gradient_exchange(self, is_last: bool) -> contextlib.AbstractContextManager:
+        # processes exchange gradients once per step, after the last part of the batch
+        wait = self.world.size > 1 and not is_last
         return self.velocity.no_sync() if wait else contextlib.nullcontext()
 
     @property
@@ -133,14 +152,14 @@ class Learner:
 
     @torch.no_grad()
     def losses(self, latents: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Loss a sample (B,) without training, of the weights in use."""
-        batch = self._placed(latents, labels, noise, t)
-        with self._precision():
+        """Return the loss per sample (B,) of the weights in use, without training."""
+        batch = self._to_device(latents, labels, noise, t)
+        with self._autocast():
             return flow_loss(self.velocity, *batch).cpu()
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[LiquidNet]:
-        """The network with its averaged weights, for as long as the context lasts."""
+        """Swap in the averaged weights within the context; yields the network."""
         self.ema.store(self.model.parameters())
         self.ema.copy_to(self.model.parameters())
         self.model.eval()
@@ -151,44 +170,45 @@ class Learner:
             self.model.train()
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
-        """Everything that the next step depends on: tensors, and facts that JSON can hold."""
+        """Return everything that the next step depends on: tensors, and a state JSON can hold."""
         tensors: dict[str, Tensor] = {}
         for name, parameter, average in self._named():
             parts = {"model": parameter, "ema": average} | self.optimizer.state.get(parameter, {})
             tensors |= {f"{part}.{name}": value for part, value in parts.items()}
-        facts = {
+        state = {
             "step": self.step,
             "ema_step": self.ema.optimization_step,
             "scaler": self.scaler.state_dict(),
         }
-        return {name: value.detach().contiguous() for name, value in tensors.items()}, facts
+        return {name: value.detach().contiguous() for name, value in tensors.items()}, state
 
     @torch.no_grad()
-    def load_state(self, tensors: dict[str, Tensor], facts: dict) -> None:
-        """The inverse of `state`; the state of another device or precision will do."""
+    def load_state(self, tensors: dict[str, Tensor], state: dict) -> None:
+        """Load what `state` returned, also on another device or in another precision."""
         for name, parameter, average in self._named():
             parameter.copy_(tensors[f"model.{name}"])
             average.copy_(tensors[f"ema.{name}"])
             if f"step.{name}" in tensors:  # AdamW has no state before its first step
-                # fused AdamW walks through memory, so moments must lie as the parameter does
+                # fused AdamW walks through memory, so moments need the strides of the parameter
                 self.optimizer.state[parameter] = {
                     key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
                     for key in ("exp_avg", "exp_avg_sq")
                 } | {"step": tensors[f"step.{name}"].to(self.device, copy=True)}
-        if facts["scaler"]:  # empty after a training without loss scaling
-            self.scaler.load_state_dict(facts["scaler"])
-        self.step, self.ema.optimization_step = facts["step"], facts["ema_step"]
+        if state["scaler"]:  # empty after a training without loss scaling
+            self.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+        self.ema.optimization_step = state["ema_step"]
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
-        """Name, value and average of each parameter."""
+        """Yield name, value and average of each parameter."""
         named = self.model.named_parameters()
         for (name, parameter), average in zip(named, self.ema.shadow_params, strict=True):
             yield name, parameter, average
 
-    def _placed(self, *tensors: Tensor) -> list[Tensor]:
+    def _to_device(self, *tensors: Tensor) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
-    def _precision(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         enabled = self.dtype != torch.float32
         return torch.autocast(self.device.type, self.dtype, enabled=enabled)
 

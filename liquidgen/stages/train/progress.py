@@ -1,4 +1,4 @@
-"""What a training reports of itself, kept over interruptions."""
+"""Training statistics that are saved in checkpoints."""
 
 import resource
 import sys
@@ -9,19 +9,30 @@ import torch
 
 @dataclass
 class Progress:
-    """Figures of a training from its first step on; they travel in its checkpoints."""
+    """Statistics of a training from its first step on, over all interruptions.
 
-    seconds: float = 0.0  # spent in training steps
-    peak_memory_mb: float = 0.0  # of the GPU, or of the process on a CPU
-    gradient_norm: float = 0.0  # of the last finite step, before clipping
-    skipped_steps: int = 0  # non-finite ones
-    skipped_in_a_row: int = 0  # of these, since the last finite one
-    reported: int = 0  # last step whose points, validation and preview are logged
-    losses: list[float] = field(default_factory=list)  # since the last validation
-    curve: list[dict[str, float]] = field(default_factory=list)  # a row a validation
+    Attributes:
+        seconds: Time spent in training steps.
+        peak_memory_mb: Peak memory of the GPU, or of the process on a CPU.
+        gradient_norm: Norm of the last finite step, before clipping.
+        skipped_steps: Number of steps whose loss or gradient was not finite.
+        skipped_in_a_row: Skipped steps since the last finite one.
+        reported: Last step whose metrics, validation and preview are logged.
+        losses: Training losses since the last validation.
+        curve: One row per validation.
+    """
 
-    def note_memory(self, device: torch.device) -> None:
-        """Take over this process's peak if it is the highest yet."""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    gradient_norm: float = 0.0
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    reported: int = 0
+    losses: list[float] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def update_peak_memory(self, device: torch.device) -> None:
+        """Raise the peak memory to that of this process if it is higher."""
         self.peak_memory_mb = max(self.peak_memory_mb, _peak_memory_mb(device))
 
 

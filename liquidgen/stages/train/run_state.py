@@ -1,4 +1,4 @@
-"""A training as it is determined: data, network and settings, and the folder of its state."""
+"""Identity of a training (data, network, settings, code), and the folder of its state."""
 
 import logging
 import uuid
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from liquidgen.config.settings import ModelSettings, TrainSettings
 from liquidgen.latents.shards import LatentDataset, verify
-from liquidgen.latents.weights import weights_digest
 from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.tracking.run_file import RUN, read_run, write_run
 from liquidgen.utils.errors import UserError
@@ -19,24 +18,40 @@ logger = logging.getLogger(__name__)
 
 STATE_VERSION = 1
 PATIENCE = 30.0  # seconds to wait for another trainer that is about to stop
-# they change how long or how visibly a training runs, not where it goes
-COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
-TRAINER = "liquidgen.stages.train.trainer"  # what it imports decides where a training goes
+# settings that change how long a training runs or what is logged, not the weights at a given step
+NOT_IN_IDENTITY = {
+    "num_epochs",
+    "checkpoint_every",
+    "log_every",
+    "validate_every",
+    "preview_every",
+}
+TRAINER = "liquidgen.stages.train.trainer"  # the code in a training's identity is what it imports
 
 
 @dataclass(frozen=True)
 class Training:
-    """Two equal trainings of the same length end in the same weights; `folder` is named by that."""
+    """A training before it starts.
+
+    Trainings with equal identity share their state; of equal length, they end in equal weights.
+
+    Attributes:
+        dataset: Training latents.
+        holdout: Held-out latents.
+        network: Arguments of LiquidNet.
+        settings: Settings of the stage train.
+        folder: Folder of the state, named by a digest of the identity.
+    """
 
     dataset: LatentDataset
     holdout: LatentDataset
-    network: dict  # arguments of LiquidNet
+    network: dict
     settings: TrainSettings
     folder: Path
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch; the last, smaller batch is left out."""
+        """Optimizer steps per epoch; the last, smaller batch is left out."""
         return len(self.dataset) // self.settings.batch_size
 
     @property
@@ -46,32 +61,36 @@ class Training:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainers out of the folder; raises UserError if one stays in it."""
-        # a trainer whose DVC was killed is saving: the next `dvc repro` must not fail for it
+        """Lock the folder against other trainers.
+
+        Raises:
+            UserError: Another trainer keeps the lock.
+        """
+        # the trainer of a killed DVC saves before it ends: the next `dvc repro` waits for it
         with locked(self.folder, "trains here", PATIENCE):
             self.folder.mkdir(exist_ok=True)
             yield
 
     @property
     def tracking_folder(self) -> Path:
-        """Where the tracking run of this training at this length is kept."""
+        """Folder of the tracking run of this training at this length."""
         return self.folder / f"epochs-{self.settings.num_epochs}"
 
     def run_id(self) -> str:
-        """The tracking run of this training at this length, to be continued or begun."""
-        note = self.tracking_folder / RUN
-        if note.exists():
+        """Return the id of the tracking run to continue, or a new one."""
+        path = self.tracking_folder / RUN
+        if path.exists():
             try:
-                return read_run(note.parent)
+                return read_run(path.parent)
             except UserError:
-                logger.warning("%s: damaged; written anew, the training goes on", note)
-        # noted before any store hears of it: a kill in between would leave a run without points
+                logger.warning("%s: damaged; written again, the training goes on", path)
+        # saved before the run is created: a kill in between would leave a run without metrics
         run_id = uuid.uuid4().hex
-        self.remember_run(run_id)
+        self.save_run_id(run_id)
         return run_id
 
-    def remember_run(self, run_id: str) -> None:
-        """Let a continued training continue this tracking run."""
+    def save_run_id(self, run_id: str) -> None:
+        """Save the tracking run that this training continues when it is resumed."""
         self.tracking_folder.mkdir(exist_ok=True)
         write_run(self.tracking_folder, run_id)
 
@@ -85,14 +104,21 @@ def prepare_training(
     block_settings: dict,
     settings: TrainSettings,
 ) -> Training:
-    """Check the latents and find the folder of the training's state below `work_folder`.
+    """Verify the latents and compute the identity of the training.
 
-    Raises UserError for damaged latents, for fewer of them than a batch, and for another
-    autoencoder than the one that made them: the model could not be used.
+    Args:
+        latents_folder: Folder of the stage encode.
+        work_folder: Folder of the state folders of all trainings.
+        model: Size of the network.
+        block: Name of the block type.
+        block_settings: Settings of the block type.
+        settings: Settings of the stage train.
+
+    Raises:
+        UserError: The latents are damaged, or fewer than a batch.
     """
     manifest = verify(latents_folder)
     dataset = LatentDataset(latents_folder, "train")
-    dataset.contract.check_autoencoder(weights_digest(dataset.contract.autoencoder))
     if len(dataset) < settings.batch_size:
         raise UserError(
             f"train.batch_size: {settings.batch_size}, but there are only {len(dataset)} training "
@@ -107,12 +133,12 @@ def prepare_training(
         "block": block,
         "block_settings": block_settings,
     }
-    determined = {
+    identity = {
         "version": STATE_VERSION,
         "latents": manifest.digest,
         "network": network,
-        "settings": settings.model_dump(exclude=COSMETIC),
+        "settings": settings.model_dump(exclude=NOT_IN_IDENTITY),
         "code": fingerprint(TRAINER, f"liquidgen.models.blocks.{block}"),
     }
-    folder = work_folder / sha256(canonical_json(determined))[:16]
+    folder = work_folder / sha256(canonical_json(identity))[:16]
     return Training(dataset, LatentDataset(latents_folder, "holdout"), network, settings, folder)

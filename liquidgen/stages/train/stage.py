@@ -1,13 +1,17 @@
 """Stage train: train a model on the latents, and record the training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from PIL.Image import Image
+
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
+from liquidgen.latents.weights import weights_digest
 from liquidgen.stages.train.callbacks import CallbackLogger, TrainingLogger
-from liquidgen.stages.train.export import export, train_scores
+from liquidgen.stages.train.export import export, model_metadata, train_scores
+from liquidgen.stages.train.preview import preview_grid
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
@@ -24,6 +28,11 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
     Returns:
         The closing line; None on ranks > 0.
     """
+
+    def preview(trainer: Trainer, check: Callable[[], None]) -> Image:
+        metadata = model_metadata(trainer, params.run_name)
+        return preview_grid(trainer.learner, metadata, params.sample, check)
+
     with init_distributed(params.machine.device) as (world, device):
         training = prepare_training(
             params.latents_folder,
@@ -33,6 +42,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             block_settings=params.block,
             settings=params.train,
         )
+        contract = training.dataset.contract  # another autoencoder could not decode its latents
+        contract.check_autoencoder(weights_digest(contract.autoencoder))
         # rank 0 locks the state folder and chooses the run for all ranks
         with training.locked() if world.is_main else nullcontext():
             trainer = Trainer(training, device, world)
@@ -49,11 +60,11 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
                 enabled=world.is_main,
             ) as run:
                 if world.is_main:
-                    training.remember_run(run.run_id)
+                    training.save_run_id(run.run_id)
                 manifest = training.dataset.manifest
                 latents = params.latents_folder
                 run.log_dataset(latents.name, manifest.digest[:16], str(latents))
-                trainer.run(CallbackLogger(run, callbacks))
+                trainer.run(CallbackLogger(run, callbacks), preview)
                 if not world.is_main:
                     return None
                 run.log_metrics(train_scores(trainer), trainer.learner.step)

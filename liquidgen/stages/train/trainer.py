@@ -1,11 +1,13 @@
-"""The training loop: batch, noise, loss, backward, clip, step, average, log, save."""
+"""The training loop: batches, optimizer steps, logging, validation, checkpoints."""
 
+import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from statistics import mean
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +19,6 @@ from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.latents.shards import epoch_order
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runtime.signals import Interrupt, Interrupted
-from liquidgen.stages.train.callbacks import TrainingLogger
 from liquidgen.stages.train.checkpoint import (
     checkpoints,
     load_checkpoint,
@@ -25,67 +26,97 @@ from liquidgen.stages.train.checkpoint import (
     save_checkpoint,
 )
 from liquidgen.stages.train.learner import Learner
-from liquidgen.stages.train.preview import preview_grid
 from liquidgen.stages.train.progress import Progress
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError
 
+if TYPE_CHECKING:  # what this module imports is part of a training's identity
+    from PIL.Image import Image
+
+    from liquidgen.stages.train.callbacks import TrainingLogger
+
+logger = logging.getLogger(__name__)
+
 KEPT_CHECKPOINTS = 2
-MOST_SKIPPED = 10  # non-finite steps in a row before the run stops
-NAMED = 8  # samples of the batch that the message names
+MOST_SKIPPED = 10  # skipped steps in a row before the training stops
+NAMED = 8  # samples of the last batch that the error message names
+
+# Draws a sample grid of a trainer's weights. The second argument is to be called often: it raises
+# Interrupted when the training has to stop.
+Preview = Callable[["Trainer", Callable[[], None]], "Image"]
 
 
 class Trainer:
-    """One training from its newest fitting checkpoint to its last epoch.
+    """Trains from the newest usable checkpoint to the last epoch; `run` is called once.
 
-    In a world of several processes the first one saves, and logs for all.
+    In a world of several processes rank 0 saves and logs for all.
+
+    Raises:
+        UserError: The processes see different checkpoints.
     """
 
     def __init__(
         self, training: Training, device: torch.device, world: World = SINGLE_PROCESS
     ) -> None:
-        self.training, self.settings, self.world = training, training.settings, world
+        self.training = training
+        self.settings = training.settings
+        self.world = world
+        self.interrupt = Interrupt()
         if device.type == "cpu":
             keep_freed_memory()
+
+        # A new network, or the state of the newest checkpoint.
         torch.manual_seed(self.settings.seed)
         self.learner = Learner(LiquidNet(**training.network), self.settings, device, world)
         self.progress = Progress()
         if found := load_checkpoint(training.folder, training.last_step):
-            tensors, facts = found
-            self.learner.load_state(tensors, facts["learner"])
-            self.progress = Progress(**facts["progress"])
-        # what lies between was passed over as damaged, and must not count as one to keep
-        later = [found for found in checkpoints(training.folder) if found[0] > self.learner.step]
-        self.damaged = [path for step, path in later if step <= training.last_step]
+            tensors, state = found
+            self.learner.load_state(tensors, state["learner"])
+            self.progress = Progress(**state["progress"])
         if world.sum(torch.tensor(self.learner.step)) != world.size * self.learner.step:
             raise UserError(f"{training.folder}: not all processes see the same checkpoints")
-        self.validation = Validation(training.holdout, self.learner)
+
+        # Later checkpoints up to the last step were skipped as damaged. The next save deletes
+        # them: they must not count among those to keep.
+        later = [found for found in checkpoints(training.folder) if found[0] > self.learner.step]
+        self.damaged = [path for step, path in later if step <= training.last_step]
+
+        self.validation = Validation(training.holdout)
         self.saved_at = time.monotonic()
 
-    def run(self, log: TrainingLogger) -> None:
+    def run(self, log: "TrainingLogger", preview: Preview | None = None) -> None:
         """Train.
 
-        Raises UserError after ten broken steps and where torch cannot compile what it is asked to;
-        KeyboardInterrupt when told to stop.
+        Args:
+            log: Receives metrics and previews.
+            preview: Draws a preview every `preview_every` epochs; only rank 0 gets one.
+
+        Raises:
+            UserError: Ten steps in a row were not finite, or torch cannot compile the network.
+            KeyboardInterrupt: The process was told to stop; all progress is saved.
         """
-        if self.learner.step == self.training.last_step and self.reported:
+        if self.learner.step == self.training.last_step and self.is_reported:
             return
         batch_size = self.settings.batch_size
-        total, initial = self.training.last_step * batch_size, self.learner.step * batch_size
-        quiet = not self.world.is_main
-        bar = tqdm(desc="train", total=total, initial=initial, unit="img", disable=quiet)
-        with bar, Interrupt() as self.interrupt:
+        bar = tqdm(
+            desc="train",
+            total=self.training.last_step * batch_size,
+            initial=self.learner.step * batch_size,
+            unit="img",
+            disable=not self.world.is_main,
+        )
+        with bar, self.interrupt:
             try:
-                if not self.reported:
-                    self.report(log, bar)
+                if not self.is_reported:  # stopped before its report was complete
+                    self.report(log, preview, bar)
                 for indices in self.remaining_batches():
-                    self.look_for_interrupt()
+                    self.check_interrupt()
                     self.advance(indices)
                     bar.update(batch_size)
                     if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
                         self.save()  # before a validation or a preview, which may take long
-                    self.report(log, bar)
+                    self.report(log, preview, bar)
             except Interrupted:
                 self.save()
                 raise KeyboardInterrupt(
@@ -100,20 +131,21 @@ class Trainer:
             self.save()
 
     @property
-    def reported(self) -> bool:
-        """Whether all that is due at this step is logged, and the end if this is the last."""
+    def is_reported(self) -> bool:
+        """Whether everything due at this step has been logged."""
         done = self.learner.step == self.training.last_step
-        # a longer training's checkpoint may have no validation at our last step
+        # the checkpoint of a longer training may lack the validation of this training's last step
         return self.progress.reported == self.learner.step and not (done and self.progress.losses)
 
-    def look_for_interrupt(self) -> None:
-        """Raise Interrupted in all processes if one of them is told to stop."""
+    def check_interrupt(self) -> None:
+        """Raise Interrupted in all processes if one of them was told to stop."""
         if self.world.any(self.interrupt.requested):
             raise Interrupted
 
     def remaining_batches(self) -> Iterator[np.ndarray]:
-        """Indices of the batches still to train on, a fresh permutation an epoch."""
-        training, size = self.training, self.settings.batch_size
+        """Yield the indices of the batches still to train on, from a new permutation per epoch."""
+        training = self.training
+        size = self.settings.batch_size
         first_epoch, first_batch = divmod(self.learner.step, training.steps_per_epoch)
         for epoch in range(first_epoch, self.settings.num_epochs):
             order = epoch_order(len(training.dataset), self.settings.seed, epoch)
@@ -122,17 +154,24 @@ class Trainer:
             first_batch = 0
 
     def advance(self, indices: np.ndarray) -> None:
-        """One training step, with a stop after too many broken ones in a row."""
+        """Train one step.
+
+        Raises:
+            UserError: Too many steps in a row were not finite.
+        """
         started = time.perf_counter()
         latents, labels = self.training.dataset.batch(self.world.shard(indices))
         normalized = self.training.dataset.contract.normalize(latents)
         loss, norm = self.learner.train_step(normalized, labels)
         progress = self.progress
         progress.seconds += time.perf_counter() - started
+
         if math.isfinite(loss) and math.isfinite(norm):
             progress.losses.append(loss)
-            progress.gradient_norm, progress.skipped_in_a_row = norm, 0
+            progress.gradient_norm = norm
+            progress.skipped_in_a_row = 0
             return
+
         progress.skipped_steps += 1
         progress.skipped_in_a_row += 1
         if progress.skipped_in_a_row == min(MOST_SKIPPED, self.training.last_step):
@@ -144,59 +183,77 @@ class Trainer:
                 " at these latents"
             )
 
-    def report(self, log: TrainingLogger, bar: tqdm) -> None:
-        """Log what is due at this step: losses, a validation, a preview."""
-        s, step, losses = self.settings, self.learner.step, self.progress.losses
-        done, within = step == self.training.last_step, step % self.training.steps_per_epoch
+    def report(self, log: "TrainingLogger", preview: Preview | None, bar: tqdm) -> None:
+        """Log everything due at this step: losses, a validation, a preview."""
+        s = self.settings
+        step = self.learner.step
+        losses = self.progress.losses
         epochs = step / self.training.steps_per_epoch
+        done = step == self.training.last_step
+        epoch_ends = step % self.training.steps_per_epoch == 0
+
+        # Training loss, averaged since the last point of the curve.
         if losses and (done or step % s.log_every == 0):
             loss = mean(losses[-s.log_every :])
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            point = {"loss": loss, "gradient_norm": self.progress.gradient_norm, "epoch": epochs}
-            point |= {"learning_rate": self.learner.learning_rate}
-            log.log_metrics(point, step)
-        if losses and (done or (within == 0 and epochs % s.validate_every == 0)):
+            metrics = {
+                "loss": loss,
+                "gradient_norm": self.progress.gradient_norm,
+                "epoch": epochs,
+                "learning_rate": self.learner.learning_rate,
+            }
+            log.log_metrics(metrics, step)
+
+        # Validation, which also empties the losses: a resumed training does not repeat it.
+        if losses and (done or (epoch_ends and epochs % s.validate_every == 0)):
             self.validate(log)
-        if s.preview_every and (done or (within == 0 and epochs % s.preview_every == 0)):
-            self.preview(log)
-            self.look_for_interrupt()  # the first process may have left its preview for it
+
+        # Preview, at the same steps in all processes, though rank 0 alone draws it.
+        if s.preview_every and (done or (epoch_ends and epochs % s.preview_every == 0)):
+            if preview:
+                self.log_preview(log, preview)
+            self.check_interrupt()  # rank 0 may have left its preview because of a signal
+
         self.progress.reported = step
 
-    def validate(self, log: TrainingLogger) -> None:
-        """Log the validation loss, and add a row to the curve."""
-        step, losses = self.learner.step, self.progress.losses
-        measured = self.validation.measure(self.learner, self.look_for_interrupt)
-        log.log_metrics(measured, step)
+    def validate(self, log: "TrainingLogger") -> None:
+        """Log the validation losses and add a row to the curve."""
+        step = self.learner.step
+        losses = self.progress.losses
+        validation_losses = self.validation.measure(self.learner, self.check_interrupt)
+        log.log_metrics(validation_losses, step)
         epoch = step / self.training.steps_per_epoch
-        self.progress.curve.append({"epoch": epoch, "loss": mean(losses)} | measured)
+        self.progress.curve.append({"epoch": epoch, "loss": mean(losses)} | validation_losses)
         losses.clear()
 
-    def preview(self, log: TrainingLogger) -> None:
-        """Log a sample grid, drawn by the first process."""
-        if self.world.is_main:
-            dataset = self.training.dataset
-            with suppress(Interrupted):
-                grid = preview_grid(
-                    self.learner, dataset.contract, dataset.classes, self.interrupt.check
-                )
-                log.log_image(grid, "preview", self.learner.step)
+    def log_preview(self, log: "TrainingLogger", preview: Preview) -> None:
+        """Log a preview; one that cannot be drawn costs a warning, never the training."""
+        step = self.learner.step
+        with suppress(Interrupted):  # `report` stops all processes together
+            try:
+                image = preview(self, self.interrupt.check)
+            except UserError as error:
+                logger.warning("no preview at step %d (%s); the training goes on", step, error)
+            else:
+                log.log_image(image, "preview", step)
 
     def save(self) -> None:
-        """Write a checkpoint and drop the older ones, in the first process."""
+        """Write a checkpoint and delete older ones, in rank 0."""
         if not self.world.is_main:
             return
-        self.progress.note_memory(self.learner.device)
-        tensors, facts = self.learner.state()
-        facts = {"learner": facts, "progress": asdict(self.progress)}
-        save_checkpoint(self.training.folder, self.learner.step, tensors, facts)
+        self.progress.update_peak_memory(self.learner.device)
+        tensors, learner_state = self.learner.state()
+        state = {"learner": learner_state, "progress": asdict(self.progress)}
+        save_checkpoint(self.training.folder, self.learner.step, tensors, state)
         while self.damaged:
             self.damaged.pop().unlink(missing_ok=True)
         prune_checkpoints(self.training.folder, self.learner.step, KEPT_CHECKPOINTS)
         self.saved_at = time.monotonic()
 
     def summary(self, folder: object) -> str:
-        """The closing line."""
-        loss, seconds = self.progress.curve[-1]["validation_loss"], self.progress.seconds
+        """Return the closing line of the stage."""
+        loss = self.progress.curve[-1]["validation_loss"]
+        seconds = self.progress.seconds
         return (
             f"train: {self.learner.step} steps in {seconds:.0f} s, validation loss {loss:.4f}, "
             f"model in {folder}"

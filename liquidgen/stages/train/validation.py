@@ -16,9 +16,9 @@ MOST_SAMPLES = 4096  # of the holdout; more would only cost time
 class Validation:
     """Loss on held-out latents with fixed noise and stratified t, also in bins of t."""
 
-    def __init__(self, holdout: LatentDataset, learner: Learner) -> None:
+    def __init__(self, holdout: LatentDataset) -> None:
         count = min(len(holdout), MOST_SAMPLES)
-        generator = generator_for(0, 0)  # all experiments are asked the same questions
+        generator = generator_for(0, 0)  # same noise and times for every experiment
         latents, self.labels = holdout.batch(range(count))
         self.latents = holdout.contract.normalize(latents)
         self.noise = torch.randn(latents.shape, generator=generator)
@@ -26,19 +26,24 @@ class Validation:
         self.t = strata[torch.randperm(count, generator=generator)]
 
     def measure(self, learner: Learner, check: Callable[[], None]) -> dict[str, float]:
-        """Mean loss of the averaged weights, over all t and in each bin of t.
+        """Measure the mean loss of the averaged weights, over all t and in each bin of t.
 
-        `check` is called before each batch, as often in each process, and may raise to leave.
+        Args:
+            learner: Its averaged weights are measured.
+            check: Called before each batch, equally often in each process; may raise to stop.
+
+        Returns:
+            Losses by name, as they are logged.
         """
         own = map(learner.world.shard, (self.latents, self.labels, self.noise, self.t))
         batches = math.ceil(len(self.t) / learner.settings.batch_size)
-        found = []
+        own_losses = []
         with learner.averaged():
             for part in zip(*(tensor.tensor_split(batches) for tensor in own), strict=True):
                 check()
-                found.append(learner.losses(*part))
+                own_losses.append(learner.losses(*part))
         losses = torch.zeros(len(self.t))
-        learner.world.shard(losses).copy_(torch.cat(found))
+        learner.world.shard(losses).copy_(torch.cat(own_losses))
         losses = learner.world.sum(losses)
         return {"validation_loss": losses.mean().item(), **self._in_bins(losses)}
 

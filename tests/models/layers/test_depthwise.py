@@ -25,14 +25,14 @@ def test_gradients_are_those_of_autograd(side, kernel_size, memory_format):
     )
 
 
-def test_nothing_changes_without_gradients():
+def test_forward_is_equal_without_gradients():
     convolution, x = DepthwiseConv2d(6, 5), torch.randn(3, 6, 8, 8)
     with torch.no_grad():
         expected = convolution(x)
     assert torch.equal(convolution(x), expected)
 
 
-def test_gradients_of_autocast_are_near_those_of_full_precision():
+def test_autocast_gradients_are_close_to_fp32():
     torch.manual_seed(0)
     convolution, x, target = DepthwiseConv2d(6, 5), *torch.randn(2, 3, 6, 8, 8)
     gradients = []
@@ -48,7 +48,7 @@ def test_gradients_of_autocast_are_near_those_of_full_precision():
         torch.testing.assert_close(half, full, rtol=0.05, atol=0.02)
 
 
-def test_frozen_weights_still_pass_gradients_on():
+def test_frozen_weights_pass_gradients_on():
     convolution = DepthwiseConv2d(6, 5).requires_grad_(False)
     x = torch.randn(3, 6, 8, 8, requires_grad=True)
     convolution(x).sum().backward()

@@ -39,32 +39,32 @@ def touched(module, height, width, place):
 
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
-def test_the_order_visits_every_position_once(height, width):
+def test_order_visits_every_position_once(height, width):
     order = serpentine_order(height, width, CPU)
     assert order.sort().values.tolist() == list(range(height * width))
 
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
-def test_neighbors_in_the_order_are_neighbors_in_the_image(height, width):
+def test_order_steps_to_image_neighbors(height, width):
     order = serpentine_order(height, width, CPU)
     places = torch.stack([order // width, order % width])
     assert (places.diff(dim=1).abs().sum(0) == 1).all()
 
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
-def test_the_order_is_its_own_inverse(height, width):
+def test_order_is_its_own_inverse(height, width):
     order = serpentine_order(height, width, CPU)
     assert order[order].tolist() == list(range(height * width))
 
 
-def test_a_small_order_is_known():
+def test_order_of_a_small_grid():
     assert serpentine_order(3, 3, CPU).tolist() == [0, 1, 2, 5, 4, 3, 6, 7, 8]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kernel_size", KERNELS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 5), (8, 2)])
-def test_the_scan_is_a_plain_convolution_along_the_serpentine(height, width, kernel_size, layout):
+def test_scan_is_a_convolution_along_the_serpentine(height, width, kernel_size, layout):
     scan = bare_scan(6, kernel_size)
     x = torch.randn(2, 6, height, width).contiguous(memory_format=layout)
     places = path(height, width)
@@ -76,7 +76,7 @@ def test_the_scan_is_a_plain_convolution_along_the_serpentine(height, width, ker
         torch.testing.assert_close(result[:, :, row, column], expected[:, :, i])
 
 
-def test_the_scan_mixes_channels_at_each_position():
+def test_scan_mixes_channels_at_each_position():
     torch.manual_seed(0)
     scan = ZigzagScan1D(6, 3)
     bare = bare_scan(6, 3)
@@ -87,7 +87,7 @@ def test_the_scan_mixes_channels_at_each_position():
 
 
 @pytest.mark.parametrize("kernel_size", KERNELS)
-def test_a_position_sees_exactly_its_neighbors_on_the_serpentine(kernel_size):
+def test_scan_window_is_exact(kernel_size):
     places = path(6, 7)
     reach = kernel_size // 2
     for i, place in enumerate(places):
@@ -95,12 +95,12 @@ def test_a_position_sees_exactly_its_neighbors_on_the_serpentine(kernel_size):
         assert touched(bare_scan(2, kernel_size), 6, 7, place) == expected
 
 
-def test_the_end_of_a_row_continues_below_and_not_at_the_other_side():
+def test_scan_continues_below_at_the_end_of_a_row():
     assert touched(bare_scan(2, 3), 4, 5, (0, 4)) == {(0, 3), (0, 4), (1, 4)}
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_the_local_stimulus_sees_exactly_its_window(kernel_size):
+def test_local_stimulus_window_is_exact(kernel_size):
     reach = kernel_size // 2
     window = {(r, c) for r in range(9) for c in range(9) if max(abs(r - 4), abs(c - 4)) <= reach}
     assert touched(GatedDepthwiseStimulusConv(2, kernel_size), 9, 9, (4, 4)) == window

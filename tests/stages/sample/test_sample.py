@@ -1,4 +1,4 @@
-"""The stage sample: images from numbered noise, whole folders only, damage refused in one line."""
+"""The stage sample: images from numbered noise, whole folders only, damaged models refused."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.small_model import CLASSES, IMAGE_SIZE, facts, network
+from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -33,7 +33,7 @@ def settings(**changes):
 
 
 def drawn(model, folder, **changes):
-    """Images and labels of a new folder of samples."""
+    """Run the stage; returns its images and labels."""
     sample(model, folder, settings=settings(**changes), device=CPU)
     records = list(RawDataset(folder).records("samples"))
     images = [np.asarray(Image.open(io.BytesIO(record.data))) for record in records]
@@ -50,7 +50,7 @@ def some(model, tmp_path_factory):
     return folder, *drawn(model, folder)
 
 
-def test_samples_are_a_whole_raw_dataset_of_the_models_classes(model, some):
+def test_samples_are_a_raw_dataset(model, some):
     folder, images, _ = some
     dataset = RawDataset(folder)
     dataset.verify()
@@ -72,7 +72,7 @@ def test_labels_cycle_over_the_classes(some):
     assert some[2] == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_the_first_images_lie_beside_as_single_files(some):
+def test_first_images_are_also_single_files(some):
     folder, images, _ = some
     names = sorted(path.name for path in folder.glob("0*.png"))
     assert names == [f"{number:06d}.png" for number in range(SINGLES)]
@@ -80,11 +80,12 @@ def test_the_first_images_lie_beside_as_single_files(some):
         assert np.array_equal(np.asarray(Image.open(folder / name)), image)
 
 
-def test_the_grid_has_classes_as_rows(model, some, tmp_path):
+def test_grid_has_classes_as_rows(model, some, tmp_path):
     grid = sample(model, tmp_path / "samples", settings=settings(), device=CPU)
     step = (grid.height - IMAGE_SIZE) // 2
     for number, image in enumerate(some[1][:6]):
-        row, column = number % 3, number // 3
+        row = number % 3
+        column = number // 3
         left = grid.width - IMAGE_SIZE - (1 - column) * step
         box = (left, row * step, left + IMAGE_SIZE, row * step + IMAGE_SIZE)
         assert np.array_equal(np.asarray(grid.crop(box)), image)
@@ -92,13 +93,13 @@ def test_the_grid_has_classes_as_rows(model, some, tmp_path):
         assert written.tobytes() == grid.tobytes()
 
 
-def test_the_same_settings_give_the_same_bytes(model, some, tmp_path):
+def test_same_settings_give_the_same_bytes(model, some, tmp_path):
     drawn(model, tmp_path / "again")
     assert content(tmp_path / "again") == content(some[0])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
-def test_an_image_is_the_same_at_any_batch_size(model, some, tmp_path, batch_size):
+def test_image_does_not_depend_on_batch_size(model, some, tmp_path, batch_size):
     images, labels = drawn(model, tmp_path / "other", batch_size=batch_size)
     assert labels == some[2]
     # products of other sizes may round otherwise, which moves a pixel by a level at most
@@ -106,7 +107,7 @@ def test_an_image_is_the_same_at_any_batch_size(model, some, tmp_path, batch_siz
     assert (images != some[1]).mean() < 0.001
 
 
-def test_more_images_leave_the_first_ones_as_they_were(model, some, tmp_path):
+def test_more_images_keep_the_first_ones(model, some, tmp_path):
     images, _ = drawn(model, tmp_path / "more", num_images=9)
     assert abs(images[:7] - some[1]).max() <= 1
 
@@ -123,7 +124,7 @@ def test_every_solver_draws(model, tmp_path, solver):
     assert images.std() > 1
 
 
-def test_noise_belongs_to_seed_and_number_alone():
+def test_noise_depends_on_seed_and_number_alone():
     seeds = [*((3, n) for n in range(4)), *((4, n) for n in range(4)), (2**40, 0)]
     noise = noise_of(seeds, (16, 8, 8))
     assert torch.equal(noise_of([(3, 2)], (16, 8, 8)), noise[2:3])
@@ -140,7 +141,7 @@ def test_fewer_images_than_classes_make_fewer_rows(model, tmp_path):
         assert IMAGE_SIZE * 2 < grid.height < IMAGE_SIZE * 3
 
 
-def test_a_model_without_classes_draws_without_guidance(unconditional, tmp_path):
+def test_unconditional_model_draws_without_guidance(unconditional, tmp_path):
     images, labels = drawn(unconditional, tmp_path / "samples")
     plain, _ = drawn(unconditional, tmp_path / "plain", guidance_scale=1.0)
     info = RawDataset(tmp_path / "samples").info
@@ -150,9 +151,9 @@ def test_a_model_without_classes_draws_without_guidance(unconditional, tmp_path)
     assert np.array_equal(images, plain)
 
 
-def test_a_model_comes_back_as_it_was_saved(model):
+def test_load_model_returns_what_was_saved(model):
     loaded, found = load_model(model)
-    assert facts(CLASSES).model_dump().items() <= found.model_dump().items()
+    assert metadata(CLASSES).model_dump().items() <= found.model_dump().items()
     assert not loaded.training
     for name, parameter in network(len(CLASSES)).named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter)
@@ -187,11 +188,11 @@ def without_network(model):
     shutil.rmtree(model / NETWORK)
 
 
-def without_facts(model):
+def without_metadata(model):
     (model / MODEL).unlink()
 
 
-def cut_facts(model):
+def cut_metadata(model):
     (model / MODEL).write_bytes((model / MODEL).read_bytes()[:-20])
 
 
@@ -228,8 +229,8 @@ DAMAGES = {
     "one bit flipped": (flipped, "damaged, its sha256"),
     "no weights": (without_weights, r"safetensors: missing"),
     "no network": (without_network, r"liquidnet/config\.json: missing"),
-    "no facts": (without_facts, r"model\.json: missing"),
-    "cut facts": (cut_facts, r"model\.json: content: .*JSON"),
+    "no metadata": (without_metadata, r"model\.json: missing"),
+    "cut metadata": (cut_metadata, r"model\.json: content: .*JSON"),
     "cut config": (cut_config, "unreadable weights .*not a valid JSON"),
     "wider": (configured(width=48), "unreadable weights .*size mismatch"),
     "no width": (configured(width=None), "unreadable weights .*'width'"),
@@ -247,9 +248,8 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_model_is_refused_in_one_line_and_earlier_samples_stay(
-    model, some, tmp_path, capfd, damage
-):
+def test_damaged_model_is_refused(model, some, tmp_path, capfd, damage):
+    """Earlier samples stay."""
     change, rule = DAMAGES[damage]
     shutil.copytree(model, tmp_path / "model")
     shutil.copytree(some[0], tmp_path / "samples")
@@ -263,8 +263,8 @@ def test_a_damaged_model_is_refused_in_one_line_and_earlier_samples_stay(
     assert {path.name for path in tmp_path.iterdir()} == {"model", "samples"}
 
 
-def test_another_autoencoder_than_that_of_the_latents_is_refused(some, tmp_path):
-    other = facts(CLASSES, autoencoder_digest="f" * 64)
+def test_other_autoencoder_is_refused(some, tmp_path):
+    other = metadata(CLASSES, autoencoder_digest="f" * 64)
     save_model(tmp_path / "model", network(len(CLASSES)), other, "run")
     shutil.copytree(some[0], tmp_path / "samples")
     with pytest.raises(UserError, match="the latents were made with ffffffffffff; run"):
@@ -272,8 +272,8 @@ def test_another_autoencoder_than_that_of_the_latents_is_refused(some, tmp_path)
     assert content(tmp_path / "samples") == content(some[0])
 
 
-def test_guidance_of_a_model_that_knows_no_null_label_is_refused(some, tmp_path):
-    untrained = facts(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
+def test_guidance_without_null_labels_is_refused(some, tmp_path):
+    untrained = metadata(CLASSES).model_copy(update={"recipe": {"label_dropout": 0.0}})
     save_model(tmp_path / "model", network(len(CLASSES)), untrained, "run")
     shutil.copytree(some[0], tmp_path / "samples")
     with pytest.raises(UserError, match=r"guidance_scale: 2\.0, .*; set it to 1"):
@@ -283,9 +283,10 @@ def test_guidance_of_a_model_that_knows_no_null_label_is_refused(some, tmp_path)
     assert len(images) == 7
 
 
-def test_samples_that_are_interrupted_leave_the_earlier_ones(model, some, tmp_path, monkeypatch):
+def test_interrupted_sampling_keeps_earlier_samples(model, some, tmp_path, monkeypatch):
     shutil.copytree(some[0], tmp_path / "samples")
-    decode, calls = Autoencoder.decode, []
+    decode = Autoencoder.decode
+    calls = []
 
     def interrupted(self, latents):
         calls.append(1)
@@ -300,7 +301,7 @@ def test_samples_that_are_interrupted_leave_the_earlier_ones(model, some, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["samples"]
 
 
-def test_new_samples_replace_the_earlier_ones(model, some, tmp_path):
+def test_new_samples_replace_earlier_ones(model, some, tmp_path):
     shutil.copytree(some[0], tmp_path / "samples")
     images, _ = drawn(model, tmp_path / "samples", num_images=2)
     assert len(images) == 2

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: exact, found by step, and passed over when damaged."""
+"""Checkpoints on disk: exact, found by step, and skipped when damaged."""
 
 import errno
 import logging
@@ -17,7 +17,7 @@ from liquidgen.stages.train.checkpoint import (
     save_checkpoint,
 )
 
-FACTS = {"learner": {"step": 3, "scaler": {}}, "losses": [0.1, 2.5]}
+STATE = {"learner": {"step": 3, "scaler": {}}, "losses": [0.1, 2.5]}
 
 
 def tensors(seed):
@@ -27,29 +27,29 @@ def tensors(seed):
 
 
 def save(folder, *steps):
-    return [save_checkpoint(folder, step, tensors(step), FACTS | {"at": step}) for step in steps]
+    return [save_checkpoint(folder, step, tensors(step), STATE | {"at": step}) for step in steps]
 
 
 def steps(folder):
     return [step for step, _ in checkpoints(folder)]
 
 
-def test_what_was_saved_is_loaded(tmp_path):
+def test_save_then_load_is_exact(tmp_path):
     save(tmp_path, 3)
-    found, facts = load_checkpoint(tmp_path, last_step=3)
-    assert facts == FACTS | {"at": 3}
+    found, state = load_checkpoint(tmp_path, last_step=3)
+    assert state == STATE | {"at": 3}
     assert found.keys() == tensors(3).keys()
     for name, value in tensors(3).items():
         assert torch.equal(found[name], value)
         assert found[name].dtype == value.dtype
 
 
-def test_an_empty_folder_has_no_checkpoint(tmp_path):
+def test_empty_folder_has_no_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path, last_step=10) is None
 
 
 @pytest.mark.parametrize(("last_step", "found"), [(5, 5), (7, 5), (999, 40), (4, None)])
-def test_the_newest_one_up_to_the_last_step_is_loaded(tmp_path, last_step, found):
+def test_load_newest_up_to_last_step(tmp_path, last_step, found):
     save(tmp_path, 40, 5)
     loaded = load_checkpoint(tmp_path, last_step)
     assert (loaded and loaded[1]["at"]) == found
@@ -65,25 +65,25 @@ def flip(data):
     [flip, lambda data: data[:-1], lambda data: data[:20], lambda data: b""],
     ids=["a flipped bit", "one byte short", "cut", "empty"],
 )
-def test_a_damaged_one_falls_back_to_the_one_before_with_a_warning(tmp_path, caplog, damage):
+def test_damaged_checkpoint_falls_back_with_warning(tmp_path, caplog, damage):
     *_, newest = save(tmp_path, 10, 20, 30)
     newest.write_bytes(damage(bytearray(newest.read_bytes())))
     with caplog.at_level(logging.WARNING):
-        found, facts = load_checkpoint(tmp_path, last_step=99)
-    assert facts["at"] == 20
+        found, state = load_checkpoint(tmp_path, last_step=99)
+    assert state["at"] == 20
     assert torch.equal(found["model.w"], tensors(20)["model.w"])
     [record] = caplog.records
     assert record.getMessage() == f"{newest}: damaged checkpoint, going back to step 20"
 
 
-def test_a_step_has_one_checkpoint(tmp_path):
+def test_step_has_one_checkpoint(tmp_path):
     first, second = save(tmp_path, 1, 2)
-    again = save_checkpoint(tmp_path, 2, tensors(3), FACTS)
+    again = save_checkpoint(tmp_path, 2, tensors(3), STATE)
     assert checkpoints(tmp_path) == [(1, first), (2, again)]
     assert again != second
 
 
-def test_nothing_is_loaded_when_all_are_damaged(tmp_path, caplog):
+def test_load_is_none_when_all_are_damaged(tmp_path, caplog):
     for path in save(tmp_path, 1, 2):
         path.write_bytes(b"x")
     assert load_checkpoint(tmp_path, last_step=99) is None
@@ -91,7 +91,7 @@ def test_nothing_is_loaded_when_all_are_damaged(tmp_path, caplog):
     assert ends == ["step 1", "step 0"]
 
 
-def test_other_files_are_no_checkpoints(tmp_path):
+def test_other_files_are_ignored(tmp_path):
     save(tmp_path, 1)
     for name in ("step-1.safetensors", "step-000000009-xyz.safetensors", "lock", "run.json"):
         (tmp_path / name).write_bytes(b"x")
@@ -108,7 +108,7 @@ checkpoint.save_checkpoint(Path(sys.argv[1]), 2, {"w": torch.zeros(9)}, {})
 """
 
 
-def test_what_a_killed_writer_left_is_neither_loaded_nor_kept(tmp_path):
+def test_killed_writer_leftover_is_ignored_and_pruned(tmp_path):
     [kept] = save(tmp_path, 1)
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
     assert done.returncode == -signal.SIGKILL
@@ -118,7 +118,7 @@ def test_what_a_killed_writer_left_is_neither_loaded_nor_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_a_full_disk_is_an_os_error_and_leaves_the_earlier_ones(tmp_path):
+def test_full_disk_is_os_error_and_keeps_earlier(tmp_path):
     [kept] = save(tmp_path, 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
@@ -131,14 +131,14 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_earlier_ones(tmp_path):
     assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_a_write_that_fails_leaves_the_earlier_ones(tmp_path):
+def test_failed_write_keeps_earlier(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path, 2, tensors(2), {"not for JSON": object()})
     assert load_checkpoint(tmp_path, last_step=99)[1]["at"] == 1
 
 
-def test_pruning_keeps_the_newest_and_those_of_a_longer_training(tmp_path):
+def test_pruning_keeps_newest_and_longer_training(tmp_path):
     save(tmp_path, 1, 2, 3, 4, 50)
     prune_checkpoints(tmp_path, step=4, keep=2)
     assert steps(tmp_path) == [3, 4, 50]

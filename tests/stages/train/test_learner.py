@@ -1,4 +1,4 @@
-"""One training step, and everything that the next one depends on."""
+"""One training step, and the state that the next one depends on."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import torch
 from liquidgen.config.params import load_params
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.train.checkpoint import load_checkpoint, save_checkpoint
-from liquidgen.stages.train.learner import Learner, resolve_precision
+from liquidgen.stages.train.learner import Learner
 from liquidgen.utils.errors import UserError
 
 PARAMS = load_params(Path("params.yaml"))
@@ -21,7 +21,7 @@ CLASSES = 3
 
 
 def learner(patch_size=1, **changes):
-    """A small learner with the settings of params.yaml but for `changes`."""
+    """Return a small learner with the settings of params.yaml but for `changes`."""
     torch.manual_seed(0)
     network = LiquidNet(
         in_channels=4,
@@ -62,16 +62,16 @@ def snapshot(one):
 
 
 def assert_equal(one, other):
-    """Bitwise equality of all tensors."""
+    """Assert bitwise equality of all tensors."""
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-def test_the_same_steps_give_the_same_bits():
+def test_equal_steps_are_bitwise_equal():
     assert_equal(snapshot(trained(4)), snapshot(trained(4)))
 
 
-def test_other_seeds_give_other_noise():
+def test_seeds_give_different_noise():
     losses = {
         learner(seed=seed).train_step(*batches(1)[0])[0] for seed in (0, 1, 2, 2**31, 2**32 - 1)
     }
@@ -81,7 +81,7 @@ def test_other_seeds_give_other_noise():
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("patch_size", [1, 2])
 @pytest.mark.parametrize("steps", [0, 1, 5])
-def test_a_restored_learner_continues_bitwise(tmp_path, channels_last, patch_size, steps):
+def test_restored_learner_continues_bitwise(tmp_path, channels_last, patch_size, steps):
     shape = {"channels_last": channels_last, "patch_size": patch_size}
     straight, first, second = (learner(**shape) for _ in range(3))
     data = batches(8)
@@ -97,8 +97,9 @@ def test_a_restored_learner_continues_bitwise(tmp_path, channels_last, patch_siz
     assert second.state()[1] == straight.state()[1]
 
 
-def test_a_restored_learner_keeps_the_memory_layout():
-    first, second = trained(2, patch_size=2), learner(patch_size=2)
+def test_restored_learner_keeps_memory_layout():
+    first = trained(2, patch_size=2)
+    second = learner(patch_size=2)
     second.load_state(*first.state())
     for (name, one), (_, other) in zip(
         first.model.named_parameters(), second.model.named_parameters(), strict=True
@@ -110,9 +111,10 @@ def test_a_restored_learner_keeps_the_memory_layout():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_step_that_is_not_finite_changes_nothing(value):
+def test_nonfinite_loss_changes_nothing(value):
     one = trained(3)
-    before, (bad, labels) = snapshot(one), batches(1, seed=1)[0]
+    before = snapshot(one)
+    bad, labels = batches(1, seed=1)[0]
     bad[0, 0, 0, 0] = value
     loss, _ = one.train_step(bad, labels)
     assert not torch.isfinite(torch.tensor(loss))
@@ -123,7 +125,8 @@ def test_a_step_that_is_not_finite_changes_nothing(value):
     assert not torch.equal(one.state()[0]["ema.out_mix.weight"], before["ema.out_mix.weight"])
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing_though_the_loss_is():
+def test_nonfinite_gradient_changes_nothing():
+    """Although the loss is finite."""
     one = trained(3)
     before = snapshot(one)
     one.model.out_mix.bias.register_hook(lambda gradient: gradient * torch.inf)
@@ -133,10 +136,11 @@ def test_a_gradient_that_is_not_finite_changes_nothing_though_the_loss_is():
     assert_equal(snapshot(one), before)
 
 
-def test_loss_scaling_skips_until_the_scale_fits():
+def test_loss_scaling_skips_until_scale_fits():
     one = learner()
     one.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # the loss overflows at first
-    before, data = snapshot(one), [(300 * latents, labels) for latents, labels in batches(16)]
+    before = snapshot(one)
+    data = [(300 * latents, labels) for latents, labels in batches(16)]
     while not torch.isfinite(torch.tensor(one.train_step(*data[one.step])[1])):
         assert_equal(snapshot(one), before)
     skipped = one.step - 1
@@ -147,23 +151,26 @@ def test_loss_scaling_skips_until_the_scale_fits():
 
 
 def half(init_scale):
-    """A learner in fp16 with loss scaling, as on a card without bf16; a CPU can do it, too."""
+    """Return a learner in fp16 with loss scaling, as on a GPU without bf16."""
     one = learner()
-    one.dtype, one.scaler = torch.float16, torch.amp.GradScaler("cpu", init_scale=init_scale)
+    one.dtype = torch.float16
+    one.scaler = torch.amp.GradScaler("cpu", init_scale=init_scale)
     return one
 
 
 def test_fp16_stays_close_to_fp32():
-    exact, rounded = learner(), half(2.0**16)
+    exact = learner()
+    rounded = half(2.0**16)
     losses = [(exact.train_step(*b)[0], rounded.train_step(*b)[0]) for b in batches(10)]
     assert all(one == pytest.approx(other, rel=0.003) for one, other in losses)
     assert losses[-1][0] != losses[-1][1]
     assert {value.dtype for value in rounded.state()[0].values()} == {torch.float32}
 
 
-def test_fp16_recovers_from_an_overflow_of_its_gradients():
+def test_fp16_recovers_from_gradient_overflow():
     one = half(2.0**30)  # fp16 ends at 2**16
-    before, data = snapshot(one), batches(16)
+    before = snapshot(one)
+    data = batches(16)
     while not torch.isfinite(torch.tensor(one.train_step(*data[one.step])[1])):
         assert_equal(snapshot(one), before)
     assert one.step > 1
@@ -172,12 +179,14 @@ def test_fp16_recovers_from_an_overflow_of_its_gradients():
     assert rest[-3:].isfinite().all()  # it may overflow once more as the first weights leave zero
 
 
-def test_a_restored_learner_continues_bitwise_in_fp16(tmp_path):
-    straight, first = half(2.0**30), half(2.0**30)
-    second, data = half(2.0**16), batches(12)
+def test_restored_fp16_learner_continues_bitwise(tmp_path):
+    straight = half(2.0**30)
+    first = half(2.0**30)
+    second = half(2.0**16)
+    data = batches(12)
     for batch in data:
         straight.train_step(*batch)
-    for batch in data[:4]:  # which the scale still makes overflow
+    for batch in data[:4]:  # these still overflow because of the scale
         first.train_step(*batch)
     save_checkpoint(tmp_path, first.step, *first.state())
     second.load_state(*load_checkpoint(tmp_path, last_step=12))
@@ -189,15 +198,16 @@ def test_a_restored_learner_continues_bitwise_in_fp16(tmp_path):
 
 
 @pytest.mark.parametrize("scaled_first", [True, False])
-def test_a_training_may_move_to_a_device_with_another_precision(scaled_first):
-    first, second = trained(2), learner()
+def test_state_moves_between_precisions(scaled_first):
+    first = trained(2)
+    second = learner()
     (first if scaled_first else second).scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     second.load_state(*first.state())
     second.train_step(*batches(1)[0])
     assert second.step == 3
 
 
-def test_gradients_are_clipped_to_the_largest_norm():
+def test_gradients_are_clipped_to_largest_norm():
     one = learner(grad_clip=1e-3)
     _, norm = one.train_step(*batches(1)[0])
     assert norm > 0.1  # as it was before clipping
@@ -207,40 +217,44 @@ def test_gradients_are_clipped_to_the_largest_norm():
     assert length / (1 - beta) == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_small_gradients_are_left_alone():
-    one, other = learner(grad_clip=1e3), learner(grad_clip=1e6)
+def test_small_gradients_are_not_clipped():
+    one = learner(grad_clip=1e3)
+    other = learner(grad_clip=1e6)
     assert one.train_step(*batches(1)[0]) == other.train_step(*batches(1)[0])
     assert_equal(snapshot(one), snapshot(other))
 
 
-def test_the_average_warms_up_from_zero_to_its_decay():
-    decay, one = 0.6, learner(ema_decay=0.6)
+def test_ema_warms_up_to_its_decay():
+    decay = 0.6
+    one = learner(ema_decay=decay)
     name = "condition.time.linear_1.weight"
     expected = snapshot(one)[f"model.{name}"]
     for n, batch in enumerate(batches(20), start=1):
         one.train_step(*batch)
-        weights, now = one.model.get_parameter(name).detach(), one.state()[0][f"ema.{name}"]
+        weights = one.model.get_parameter(name).detach()
+        average = one.state()[0][f"ema.{name}"]
         rate = min(decay, n / (n + 9)) if n > 1 else 0.0
         expected = rate * expected + (1 - rate) * weights
-        torch.testing.assert_close(now, expected)
+        torch.testing.assert_close(average, expected)
     assert decay < 20 / 29  # the cap was reached
 
 
-def test_the_learning_rate_rises_linearly_and_stays():
-    one, rates = learner(warmup_steps=4, learning_rate=1e-3), []
+def test_learning_rate_warms_up_linearly():
+    one = learner(warmup_steps=4, learning_rate=1e-3)
+    rates = []
     for batch in batches(6):
         one.train_step(*batch)
         rates += {group["lr"] for group in one.optimizer.param_groups}
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
 
 
-def test_without_warm_up_the_first_step_has_the_full_rate():
+def test_learning_rate_without_warm_up_is_full():
     one = trained(1, warmup_steps=0, learning_rate=1e-3)
     assert one.optimizer.param_groups[0]["lr"] == 1e-3
 
 
 @pytest.mark.parametrize(("rate", "untouched"), [(1.0, range(CLASSES)), (0.0, [CLASSES])])
-def test_label_dropout_uses_all_or_none_of_the_null_label(rate, untouched):
+def test_label_dropout_extremes_use_all_or_no_null_label(rate, untouched):
     one = learner(label_dropout=rate)
     before = one.model.condition.label.weight.detach().clone()
     for batch in batches(3, size=16):
@@ -249,7 +263,7 @@ def test_label_dropout_uses_all_or_none_of_the_null_label(rate, untouched):
     assert unchanged.nonzero().flatten().tolist() == list(untouched)
 
 
-def test_weight_decay_is_on_matrices_and_convolutions_only():
+def test_weight_decay_only_on_matrices_and_convolutions():
     after = {}
     for decay in (0.0, 0.5):
         one = learner(weight_decay=decay)
@@ -265,29 +279,27 @@ def test_weight_decay_is_on_matrices_and_convolutions_only():
 
 
 def test_bf16_stays_close_to_fp32():
-    exact, rounded = learner(), learner(precision="bf16")
+    exact = learner()
+    rounded = learner(precision="bf16")
     losses = [(exact.train_step(*b)[0], rounded.train_step(*b)[0]) for b in batches(10)]
     assert all(one == pytest.approx(other, rel=0.03) for one, other in losses)
     assert losses[-1][0] != losses[-1][1]
     assert {value.dtype for value in rounded.state()[0].values()} == {torch.float32}
 
 
-def test_auto_is_fp32_on_a_cpu():
-    assert resolve_precision("auto", CPU) == torch.float32
-
-
-def test_fp16_on_a_cpu_is_refused_in_one_line():
+def test_fp16_on_cpu_is_refused():
     with pytest.raises(UserError, match=r"train\.precision: fp16 needs a CUDA device") as error:
         learner(precision="fp16")
     assert "\n" not in str(error.value)
 
 
-def test_gradient_checkpointing_gives_the_same_steps():
+def test_gradient_checkpointing_steps_are_equal():
     assert_equal(snapshot(trained(3)), snapshot(trained(3, gradient_checkpointing=True)))
 
 
-def test_both_memory_layouts_learn_the_same():
-    plain, last = trained(3, channels_last=False), trained(3, channels_last=True)
+def test_memory_layouts_learn_the_same():
+    plain = trained(3, channels_last=False)
+    last = trained(3, channels_last=True)
     for name, value in plain.state()[0].items():
         torch.testing.assert_close(last.state()[0][name], value, rtol=1e-3, atol=2e-5)
 
@@ -304,19 +316,20 @@ def assert_learns_the_same(compiled):
 
 
 @pytest.mark.parametrize("parts", [2, 3, 8])
-def test_parts_of_a_batch_give_the_steps_of_the_whole(parts):
-    whole, divided = trained(3), trained(3, accumulation_steps=parts)
+def test_accumulation_steps_match_whole_batch(parts):
+    whole = trained(3)
+    divided = trained(3, accumulation_steps=parts)
     for name, value in whole.state()[0].items():
         torch.testing.assert_close(divided.state()[0][name], value, rtol=1e-3, atol=2e-5)
 
 
-def test_more_parts_than_samples_are_refused():
+def test_more_accumulation_steps_than_samples_refused():
     with pytest.raises(UserError, match=r"accumulation_steps: 9.*batch"):
         learner(batch_size=8, accumulation_steps=9)
 
 
-def test_a_network_traced_as_one_graph_learns_the_same(monkeypatch):
-    # torch.compile but for its last part, which writes C++ and takes minutes
+def test_traced_network_learns_the_same(monkeypatch):
+    # torch.compile without its last part, which compiles C++ and takes minutes
     traced = partial(torch.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch, "compile", traced)
     assert_learns_the_same(learner(compile=True))
@@ -325,11 +338,11 @@ def test_a_network_traced_as_one_graph_learns_the_same(monkeypatch):
 @pytest.mark.skipif("TEST_COMPILE" not in os.environ, reason="takes minutes; set TEST_COMPILE=1")
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # in torch
-def test_a_compiled_network_learns_the_same():
+def test_compiled_network_learns_the_same():
     assert_learns_the_same(learner(compile=True))
 
 
-def test_averaged_weights_are_in_use_only_within_their_context():
+def test_averaged_weights_only_within_context():
     one = trained(5)
     before = snapshot(one)
     with pytest.raises(KeyError), one.averaged() as model:  # noqa: PT012
@@ -341,8 +354,9 @@ def test_averaged_weights_are_in_use_only_within_their_context():
     assert one.model.training
 
 
-def test_losses_fall_on_a_fixed_batch():
-    one, (latents, labels) = learner(), batches(1)[0]
+def test_losses_fall_on_fixed_batch():
+    one = learner()
+    latents, labels = batches(1)[0]
     losses = [one.train_step(latents, labels)[0] for _ in range(60)]
     thirds = [sum(losses[i : i + 20]) for i in (0, 20, 40)]
     assert all(later < earlier for earlier, later in pairwise(thirds))

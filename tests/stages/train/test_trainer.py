@@ -3,66 +3,35 @@
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-import weakref
 from functools import partial
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from helpers.checkout import encoded
 from helpers.training import (
-    CLASSES,
     CPU,
-    MODEL,
-    PARAMS,
-    SIDE,
-    SMALL,
-    Points,
+    MemoryLog,
     assert_same_end,
     prepare,
+    preview,
     stop,
     train,
+    with_values,
 )
 
-from liquidgen.config.settings import ProceduralSettings, TrainSettings
-from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
-from liquidgen.latents.manifest import Split, read_manifest, write_manifest
-from liquidgen.latents.shards import LatentDataset, write_shard
 from liquidgen.models.model_folder import load_model
-from liquidgen.runtime.signals import Interrupted
-from liquidgen.stages.download.download import download
 from liquidgen.stages.train.callbacks import CallbackLogger
 from liquidgen.stages.train.checkpoint import checkpoints
 from liquidgen.stages.train.export import export, train_scores
-from liquidgen.stages.train.preview import COLUMNS, preview_grid
 from liquidgen.stages.train.trainer import Trainer
-from liquidgen.tracking.run_file import RUN, read_run
 from liquidgen.utils.errors import UserError
 
-TRAINING_LATENTS, STEPS = 143, 8  # of which an epoch has so many steps
-COSMETIC = {"num_epochs", "checkpoint_every", "log_every", "validate_every", "preview_every"}
-
-
-@pytest.fixture(scope="module")
-def latents(tmp_path_factory):
-    """Procedural paintings through the builtin autoencoder: 143 latents and 17 held out."""
-    folder = tmp_path_factory.mktemp("latents")
-    dataset = ProceduralSettings(
-        kind="procedural", num_images=160, render_size=SIDE, seed=0, holdout_fraction=0.1
-    )
-    download(dataset, PARAMS.download, folder / "raw", num_workers=0)
-    encoded(folder / "raw", folder / "latents", SIDE)
-    return folder / "latents"
-
-
-def never():
-    """Not interrupted."""
+TRAINING_LATENTS = 143
+STEPS = 8  # of an epoch
 
 
 class Broken:
@@ -75,11 +44,13 @@ class Broken:
         raise RuntimeError("no display")
 
 
-def test_an_onlooker_that_fails_is_warned_of_once_and_stops_nothing(tmp_path, latents, caplog):
-    training, log, other = prepare(tmp_path, latents, num_epochs=1), Points(), Points()
-    watched = CallbackLogger(log, [Broken(), other, Broken()])
-    trainer = train(training, watched)
-    watched.log_image("picture", "preview", STEPS)
+def test_failing_callback_warns_once(tmp_path, latents, caplog):
+    training = prepare(tmp_path, latents, num_epochs=1)
+    log = MemoryLog()
+    other = MemoryLog()
+    logs = CallbackLogger(log, [Broken(), other, Broken()])
+    trainer = train(training, logs)
+    logs.log_image("picture", "preview", STEPS)
     assert trainer.learner.step == STEPS
     assert checkpoints(training.folder)[-1][0] == STEPS
     assert log.metrics == other.metrics
@@ -90,52 +61,12 @@ def test_an_onlooker_that_fails_is_warned_of_once_and_stops_nothing(tmp_path, la
     ]
 
 
-def test_what_fails_in_the_record_itself_is_no_onlookers_fault():
+def test_failing_log_raises():
     with pytest.raises(OSError, match="full"):
-        CallbackLogger(Broken(), [Points()]).log_metrics({}, 1)
+        CallbackLogger(Broken(), [MemoryLog()]).log_metrics({}, 1)
 
 
-def test_a_training_notes_its_run_before_it_begins_and_remembers_the_stores_name(latents, tmp_path):
-    training = prepare(tmp_path, latents)
-    training.tracking_folder.mkdir(parents=True)  # as far as a full disk lets it come
-    assert training.run_id() == prepare(tmp_path, latents).run_id()
-    assert training.run_id() != prepare(tmp_path, latents, num_epochs=1).run_id()
-    training.remember_run("abc")
-    assert training.run_id() == "abc"
-
-
-DAMAGED = [b"", b'{"run_id": "0123', b'{"run": "abc"}', b'{"run_id": 5}', b"[]", b"\xff"]
-
-
-@pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_note_of_the_run_is_one_line(latents, tmp_path, caplog, content):
-    training = prepare(tmp_path, latents)
-    training.tracking_folder.mkdir(parents=True)
-    note = training.tracking_folder / RUN
-    note.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{note}: damaged; .*dvc repro"):  # as sample reads it
-        read_run(note.parent)
-    run_id = training.run_id()
-    assert run_id == training.run_id()
-    assert [f"{note}: damaged" in message for message in caplog.messages] == [True]
-
-
-def with_values(folder, source, change):
-    """A copy of a folder of latents whose training latents `change` alters."""
-    shutil.copytree(source, folder)
-    manifest, dataset = read_manifest(source), LatentDataset(source, "train")
-    values = dataset.batch(range(len(dataset)))[0].numpy().astype(np.float16)
-    change(values)
-    old = manifest.splits["train"]
-    [name] = [shard.name for shard in old.shards]
-    shard = write_shard(folder / name, values, dataset.labels)
-    train_split = Split(**old.model_dump(exclude={"shards"}), shards=(shard,))
-    splits = manifest.splits | {"train": train_split}
-    write_manifest(folder, manifest.model_copy(update={"splits": splits}))
-    return folder
-
-
-def test_the_loss_falls_on_real_latents(tmp_path, latents):
+def test_loss_falls_on_real_latents(tmp_path, latents):
     trainer = train(prepare(tmp_path, latents, num_epochs=12))
     losses = [row["validation_loss"] for row in trainer.progress.curve]
     assert len(losses) == 12
@@ -144,7 +75,7 @@ def test_the_loss_falls_on_real_latents(tmp_path, latents):
 
 
 @pytest.mark.parametrize("at", [1, STEPS - 1, STEPS, STEPS + 4])
-def test_an_interrupted_training_ends_bitwise_as_an_uninterrupted_one(tmp_path, latents, at):
+def test_interrupted_training_ends_bitwise_equal(tmp_path, latents, at):
     straight = train(prepare(tmp_path / "straight", latents))
     training = prepare(tmp_path / "interrupted", latents)
     order = [batch.tolist() for batch in Trainer(training, CPU).remaining_batches()]
@@ -156,15 +87,17 @@ def test_an_interrupted_training_ends_bitwise_as_an_uninterrupted_one(tmp_path, 
 
 @pytest.mark.parametrize("at", [STEPS, 2 * STEPS])
 @pytest.mark.parametrize("left", ["validation", "preview"])
-def test_a_stop_leaves_a_validation_and_a_preview_for_the_next_start(tmp_path, latents, at, left):
-    class Stopping(Points):
+def test_stop_postpones_validation_and_preview(tmp_path, latents, at, left):
+    class Stopping(MemoryLog):
         def log_metrics(self, metrics, step):
             self.stop_at = at if left == "validation" or "validation_loss" in metrics else None
             super().log_metrics(metrics, step)
 
-    training, log, rest = prepare(tmp_path, latents, preview_every=1), Stopping(), Points()
+    training = prepare(tmp_path, latents, preview_every=1)
+    log = Stopping()
+    rest = MemoryLog()
     with pytest.raises(KeyboardInterrupt, match=f"stopped at step {at},"), training.locked():
-        Trainer(training, CPU).run(log)
+        Trainer(training, CPU).run(log, preview)
     assert (at in log.steps_of("validation_loss")) == (left == "preview")
     assert at not in [step for step, _, _ in log.images]
     trainer = train(training, rest)
@@ -175,7 +108,7 @@ def test_a_stop_leaves_a_validation_and_a_preview_for_the_next_start(tmp_path, l
     assert_same_end(trainer, straight)
 
 
-def test_an_epoch_visits_every_sample_at_most_once(tmp_path, latents):
+def test_epoch_visits_samples_at_most_once(tmp_path, latents):
     training = prepare(tmp_path, latents, batch_size=25, num_epochs=3)
     seen = [batch.tolist() for batch in Trainer(training, CPU).remaining_batches()]
     assert training.last_step == len(seen) == 3 * (TRAINING_LATENTS // 25)
@@ -185,7 +118,7 @@ def test_an_epoch_visits_every_sample_at_most_once(tmp_path, latents):
     assert seen[:5] != seen[5:10]
 
 
-def test_signals_are_the_callers_again_after_training(tmp_path, latents):
+def test_signal_handlers_are_restored(tmp_path, latents):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     training = prepare(tmp_path, latents)
     stop(training, at=1)
@@ -195,39 +128,40 @@ def test_signals_are_the_callers_again_after_training(tmp_path, latents):
 
 def test_more_epochs_continue(tmp_path, latents):
     train(prepare(tmp_path, latents, num_epochs=1))
-    log = Points()
+    log = MemoryLog()
     longer = train(prepare(tmp_path, latents, num_epochs=3), log)
     assert log.steps_of("loss") == list(range(STEPS + 1, 3 * STEPS + 1))
     assert_same_end(longer, train(prepare(tmp_path / "other", latents, num_epochs=3)))
 
 
-def test_fewer_epochs_take_the_earlier_checkpoint_and_keep_the_later_one(tmp_path, latents):
+def test_fewer_epochs_use_earlier_checkpoint(tmp_path, latents):
+    """The later checkpoint is kept."""
     short = train(prepare(tmp_path, latents, num_epochs=1))
     train(prepare(tmp_path, latents, num_epochs=2))
-    log = Points()
+    log = MemoryLog()
     assert_same_end(train(prepare(tmp_path, latents, num_epochs=1), log), short)
     assert log.metrics == []
     assert [step for step, _ in checkpoints(short.training.folder)] == [STEPS, 2 * STEPS]
 
 
-def test_fewer_epochs_may_end_where_a_longer_training_was_stopped(tmp_path, latents):
+def test_fewer_epochs_end_where_longer_was_stopped(tmp_path, latents):
     stop(prepare(tmp_path, latents, num_epochs=3, validate_every=3), at=STEPS)
     trainer = train(prepare(tmp_path, latents, num_epochs=1, validate_every=3))
     assert [row["epoch"] for row in trainer.progress.curve] == [1]
     assert train_scores(trainer)["num_steps"] == STEPS
 
 
-def test_a_finished_training_reports_the_same_figures_again(tmp_path, latents):
+def test_finished_training_has_the_same_scores_again(tmp_path, latents):
     training = prepare(tmp_path, latents)
     first = train_scores(train(training))
-    log = Points()
+    log = MemoryLog()
     assert train_scores(train(training, log)) == first
     assert log.metrics == log.images == []
     assert first["num_images"] == 2 * STEPS * 16
     assert first["images_per_second"] == first["num_images"] / first["seconds"]
 
 
-def test_time_counts_over_an_interruption(tmp_path, latents):
+def test_seconds_add_up_over_interruptions(tmp_path, latents):
     training = prepare(tmp_path, latents)
     stop(training, at=5)
     before = Trainer(training, CPU).progress.seconds
@@ -235,84 +169,11 @@ def test_time_counts_over_an_interruption(tmp_path, latents):
     assert 0 < before < after
 
 
-def other(name, value):
-    """Another allowed value of a setting."""
-    match value:
-        case bool():
-            return not value
-        case int():
-            return value + 1
-        case float():
-            return value / 2
-        case list():
-            return [0.5, 0.5]
-    allowed = get_args(TrainSettings.model_fields[name].annotation)
-    return next(choice for choice in allowed if choice != value)
-
-
-@pytest.mark.parametrize("name", TrainSettings.model_fields)
-def test_settings_that_matter_have_another_folder(tmp_path, latents, name):
-    settings = PARAMS.train.model_copy(update=SMALL)
-    before = prepare(tmp_path, latents).folder
-    after = prepare(tmp_path, latents, **{name: other(name, getattr(settings, name))}).folder
-    assert (before == after) == (name in COSMETIC)
-
-
-def test_another_network_or_other_latents_have_another_folder(tmp_path, latents):
-    changed = with_values(tmp_path / "latents", latents, lambda values: values.sort(axis=0))
-    folders = {
-        prepare(tmp_path, latents).folder,
-        prepare(tmp_path, latents, model=MODEL.model_copy(update={"width": 48})).folder,
-        prepare(tmp_path, latents, block={"kernel_size": 3}).folder,
-        prepare(tmp_path, changed).folder,
-    }
-    assert len(folders) == 4
-    assert {folder.parent for folder in folders} == {tmp_path}
-
-
-KEYS = """
-import sys
-from pathlib import Path
-sys.path.insert(0, "tests")
-from helpers.training import prepare
-import liquidgen
-root, latents = Path(liquidgen.__file__).parent, Path(sys.argv[1])
-def edit(name, old, new):
-    text = (root / name).read_text()
-    assert old in text, (name, old)
-    (root / name).write_text(text.replace(old, new, 1))
-key = lambda: prepare(Path("keys"), latents).folder.name
-print(key())
-edit("stages/train/learner.py", "Trains a network", "A new docstring for a network")
-edit("flow/matching.py", "import torch", "import torch  # with a comment")
-(root / "models/blocks/another.py").write_text("a_block_that_is_not_selected = 1")
-print(key())
-edit("flow/matching.py", "return uniforms", "return uniforms.square()")
-print(key())
-edit("models/blocks/liquid.py", "self.mlp(h)", "2 * self.mlp(h)")
-print(key())
-"""
-
-
-def test_only_code_that_computes_changes_the_folder(tmp_path, latents):
-    for name in ("liquidgen", "tests"):
-        shutil.copytree(name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy("params.yaml", tmp_path)
-    command = [sys.executable, "-c", KEYS, str(latents)]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env=environment(tmp_path)
-    )
-    assert done.returncode == 0, done.stderr
-    start, comment, flow, block = done.stdout.split()
-    assert start == comment
-    assert len({start, flow, block}) == 3
-
-
 def environment(root):
     return os.environ | {"PYTHONPATH": str(root)}
 
 
-def test_a_damaged_newest_checkpoint_costs_a_warning_and_its_steps(tmp_path, latents, caplog):
+def test_damaged_newest_checkpoint_costs_its_steps(tmp_path, latents, caplog):
     straight = train(prepare(tmp_path / "straight", latents))
     training = prepare(tmp_path, latents)
     stop(training, at=4)
@@ -327,24 +188,20 @@ def test_a_damaged_newest_checkpoint_costs_a_warning_and_its_steps(tmp_path, lat
     assert f"{newest}: damaged checkpoint" in caplog.text
 
 
-def test_a_second_trainer_is_refused_in_one_line(tmp_path, latents, monkeypatch):
-    monkeypatch.setattr("liquidgen.stages.train.run_state.PATIENCE", 0.5)
-    training = prepare(tmp_path, latents)
-    with training.locked():
-        with pytest.raises(UserError, match="another process trains here") as error:
-            train(prepare(tmp_path, latents))
-        assert str(error.value).startswith(str(training.folder))
-        assert "\n" not in str(error.value)
-    train(training)  # the lock is free again
+LOCKING = """
+import sys, time
+from pathlib import Path
+from liquidgen.utils.files import locked
+with locked(Path(sys.argv[1]), "trains here"):
+    print(flush=True)
+    time.sleep(2)
+"""
 
 
-def test_a_trainer_waits_for_one_that_is_about_to_stop(tmp_path, latents):
+def test_trainer_waits_for_one_about_to_stop(tmp_path, latents):
     training = prepare(tmp_path, latents, num_epochs=1)
-    command = "import sys, time, pathlib, liquidgen.utils.files\n"
-    command += "with liquidgen.utils.files.locked(pathlib.Path(sys.argv[1]), 'trains'):\n    "
-    command += "print(flush=True)\n    time.sleep(2)"
     with subprocess.Popen(
-        [sys.executable, "-c", command, str(training.folder)], stdout=subprocess.PIPE
+        [sys.executable, "-c", LOCKING, str(training.folder)], stdout=subprocess.PIPE
     ) as other:
         other.stdout.readline()
         train(training)
@@ -354,11 +211,11 @@ PROCESS = """
 import json, sys
 sys.path.insert(0, "tests")
 from pathlib import Path
-from helpers.training import CPU, Points, Trainer, prepare
+from helpers.training import CPU, MemoryLog, Trainer, prepare
 folder, latents, changes = sys.argv[1:]
 training = prepare(Path(folder), Path(latents), **json.loads(changes))
 with training.locked():
-    Trainer(training, CPU).run(Points())
+    Trainer(training, CPU).run(MemoryLog())
 """
 
 
@@ -378,7 +235,7 @@ def is_free(training):
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "death of the parent"])
-def test_a_process_that_is_told_to_stop_saves_and_exits(tmp_path, latents, how):
+def test_stopped_process_saves_and_exits(tmp_path, latents, how):
     changes = {"num_epochs": 100_000, "checkpoint_every": 0.2}
     training = prepare(tmp_path, latents, **changes)
     trainer = [sys.executable, "-c", PROCESS, str(tmp_path), str(latents), json.dumps(changes)]
@@ -402,7 +259,7 @@ def test_a_process_that_is_told_to_stop_saves_and_exits(tmp_path, latents, how):
         assert process.returncode == 1
 
 
-def test_a_batch_that_is_not_finite_is_skipped_and_counted(tmp_path, latents):
+def test_nonfinite_batch_is_skipped_and_counted(tmp_path, latents):
     def spoil(values):
         values[5, 0, 0, 0] = np.inf
 
@@ -412,15 +269,14 @@ def test_a_batch_that_is_not_finite_is_skipped_and_counted(tmp_path, latents):
     assert scores["skipped_steps"] == 3  # the batch with sample 5, each epoch
     assert scores["num_steps"] == 3 * STEPS
     assert all(np.isfinite(value) for value in scores.values())
-    tensors, facts = trainer.learner.state()
+    tensors, state = trainer.learner.state()
     assert all(value.isfinite().all() for value in tensors.values())
-    assert facts["ema_step"] == 3 * STEPS - 3
+    assert state["ema_step"] == 3 * STEPS - 3
 
 
 @pytest.mark.parametrize(("num_epochs", "batch_size", "steps"), [(2, 16, 10), (1, 47, 3)])
-def test_ten_broken_steps_in_a_row_or_nothing_else_stop(
-    tmp_path, latents, num_epochs, batch_size, steps
-):
+def test_nonfinite_steps_in_a_row_stop(tmp_path, latents, num_epochs, batch_size, steps):
+    """After ten in a row, or when there are no others."""
     broken = with_values(tmp_path / "latents", latents, lambda values: values.fill(np.nan))
     training = prepare(tmp_path, broken, num_epochs=num_epochs, batch_size=batch_size)
     order = [batch.tolist() for batch in Trainer(training, CPU).remaining_batches()]
@@ -439,7 +295,7 @@ def test_ten_broken_steps_in_a_row_or_nothing_else_stop(
 def test_checkpoints_are_written_while_training(tmp_path, latents):
     training = prepare(tmp_path, latents, checkpoint_every=1e-9, num_epochs=1)
 
-    class Watching(Points):
+    class Watching(MemoryLog):
         def log_metrics(self, metrics, step):
             self.metrics.append([found for found, _ in checkpoints(training.folder)])
 
@@ -448,106 +304,15 @@ def test_checkpoints_are_written_while_training(tmp_path, latents):
     assert log.metrics[:4] == [[1], [1, 2], [2, 3], [3, 4]]
 
 
-def test_losses_are_logged_as_often_as_asked_and_at_the_end(tmp_path, latents):
-    log = Points()
+def test_losses_are_logged_at_intervals_and_end(tmp_path, latents):
+    log = MemoryLog()
     train(prepare(tmp_path, latents, num_epochs=3, log_every=5, validate_every=2), log)
     assert log.steps_of("loss") == [5, 10, 15, 20, 24]
     assert log.steps_of("validation_loss") == [2 * STEPS, 3 * STEPS]
     assert log.images == []
 
 
-def test_a_preview_has_a_row_a_class(tmp_path, latents):
-    log = Points()
-    train(prepare(tmp_path, latents, num_epochs=1, preview_every=1), log)
-    [(step, key, image)] = log.images
-    assert (step, key) == (STEPS, "preview")
-    assert image.height == CLASSES * (SIDE + 2) - 2
-    assert image.width > COLUMNS * (SIDE + 2)  # the names are at the left
-    grid = image.crop((image.width - COLUMNS * (SIDE + 2) + 2, 0, image.width, image.height))
-    assert len(np.unique(np.asarray(grid).reshape(-1, 3), axis=0)) > 1000
-
-
-def test_a_preview_gives_the_memory_of_its_autoencoder_back(tmp_path, latents, monkeypatch):
-    def load(*arguments):
-        autoencoder = load_autoencoder(*arguments)
-        loaded.append(weakref.ref(autoencoder.model))
-        return autoencoder
-
-    loaded, given_back = [], []
-    monkeypatch.setattr("liquidgen.latents.autoencoder.load_autoencoder", load)
-    monkeypatch.setattr(
-        "liquidgen.stages.train.preview.empty_cache",
-        lambda device: given_back.append((device, loaded[-1]())),
-    )
-    trainer = Trainer(prepare(tmp_path, latents), CPU)
-    preview_grid(trainer.learner, trainer.training.dataset.contract, None, never)
-    assert given_back == [(CPU, None)]
-
-
-def test_a_stop_waits_for_a_row_of_a_preview_to_be_decoded_not_for_all(
-    tmp_path, latents, monkeypatch
-):
-    def noted(autoencoder, latents):
-        decoded.append(len(latents))
-        return decode(autoencoder, latents)
-
-    def check():
-        if decoded:
-            raise Interrupted
-
-    decoded, decode = [], Autoencoder.decode
-    monkeypatch.setattr(Autoencoder, "decode", noted)
-    trainer = Trainer(prepare(tmp_path, latents), CPU)
-    dataset = trainer.training.dataset
-    with pytest.raises(Interrupted):
-        preview_grid(trainer.learner, dataset.contract, dataset.classes, check)
-    assert decoded == [COLUMNS]
-
-
-def test_a_preview_leaves_the_training_as_it_was(tmp_path, latents):
-    seen = train(prepare(tmp_path / "seen", latents, num_epochs=1, preview_every=1))
-    assert_same_end(seen, train(prepare(tmp_path, latents, num_epochs=1)))
-
-
-def test_a_preview_without_classes_is_a_square(tmp_path, latents):
-    trainer = Trainer(prepare(tmp_path, latents), CPU)
-    image = preview_grid(trainer.learner, trainer.training.dataset.contract, None, never)
-    assert image.size == (COLUMNS * (SIDE + 2) - 2,) * 2
-
-
-def other_contract(folder, source):
-    """A copy of a folder of latents that names other autoencoder weights."""
-    shutil.copytree(source, folder)
-    manifest = read_manifest(source)
-    contract = manifest.contract.model_copy(update={"autoencoder_digest": "f" * 64})
-    write_manifest(folder, manifest.model_copy(update={"contract": contract}))
-    return folder
-
-
-def test_another_autoencoder_is_refused_before_training(tmp_path, latents):
-    with pytest.raises(UserError, match="latents were made with ffffffffffff") as error:
-        prepare(tmp_path, other_contract(tmp_path / "latents", latents))
-    assert "\n" not in str(error.value)
-
-
-def test_another_autoencoder_is_refused_by_a_preview(tmp_path, latents):
-    trainer = Trainer(prepare(tmp_path, latents), CPU)
-    contract = read_manifest(other_contract(tmp_path / "latents", latents)).contract
-    with pytest.raises(UserError, match="latents were made with ffffffffffff"):
-        preview_grid(trainer.learner, contract, None, never)
-
-
-def test_damaged_latents_are_refused_before_training(tmp_path, latents):
-    folder = shutil.copytree(latents, tmp_path / "latents")
-    path = folder / "train-00000.tar"
-    data = bytearray(path.read_bytes())
-    data[3000] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=r"train-00000\.tar: damaged"):
-        prepare(tmp_path, folder)
-
-
-def test_a_network_that_torch_cannot_compile_is_one_line(tmp_path, latents, monkeypatch):
+def test_failed_compilation_is_one_line(tmp_path, latents, monkeypatch):
     def without_compiler(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
@@ -560,25 +325,30 @@ def test_a_network_that_torch_cannot_compile_is_one_line(tmp_path, latents, monk
     assert "\n" not in message
 
 
-def test_fewer_latents_than_a_batch_are_refused(tmp_path, latents):
-    with pytest.raises(UserError, match=r"train\.batch_size: 144, but there are only 143"):
-        prepare(tmp_path, latents, batch_size=144)
-
-
-def test_the_averaged_weights_and_the_curve_are_exported(tmp_path, latents):
+def test_export_writes_averaged_weights_and_curve(tmp_path, latents):
     trainer = train(prepare(tmp_path, latents))
-    folder, metrics = tmp_path / "model", tmp_path / "metrics"
+    folder = tmp_path / "model"
+    metrics = tmp_path / "metrics"
     export(trainer, folder, metrics, name="a-name", run_id="a-run")
-    model, facts = load_model(folder)
+    model, metadata = load_model(folder)
     averages = trainer.learner.ema.shadow_params
     for (name, value), average in zip(model.named_parameters(), averages, strict=True):
         assert torch.equal(value, average), name
-    assert (facts.name, facts.num_epochs, facts.num_steps) == ("a-name", 2, 2 * STEPS)
-    assert facts.parameters == sum(value.numel() for value in model.parameters())
+    assert (metadata.name, metadata.num_epochs, metadata.num_steps) == ("a-name", 2, 2 * STEPS)
+    assert metadata.parameters == sum(value.numel() for value in model.parameters())
     assert json.loads((metrics / "train.json").read_bytes()) == train_scores(trainer)
     header, *rows = (metrics / "train.csv").read_text().splitlines()
     assert header.startswith("epoch,loss,validation_loss,validation_loss_t0.00-0.25,")
     assert [row.split(",")[0] for row in rows] == ["1.0", "2.0"]
+
+
+def test_interrupt_is_usable_before_run(tmp_path, latents):
+    """Public methods of a trainer work before `run`, such as those that check for a stop."""
+    trainer = Trainer(prepare(tmp_path, latents), CPU)
+    log = MemoryLog()
+    trainer.check_interrupt()
+    trainer.log_preview(log, preview)
+    assert [key for _, key, _ in log.images] == ["preview"]
 
 
 IMPORTED = """
@@ -588,13 +358,13 @@ print(*sorted(sys.modules))
 """
 
 
-def test_training_imports_neither_samplers_nor_metrics_nor_mlflow():
+def test_stage_imports_no_other_stage_and_no_mlflow():
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED], capture_output=True, text=True, env=environment(".")
     )
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
-    never = {"samplers", "sample", "pipeline", "features", "metrics", "evaluate", "encode"}
-    assert not loaded & {f"liquidgen.{name}" for name in never}
+    stages = {f"liquidgen.stages.{name}" for name in ("download", "encode", "sample", "evaluate")}
+    assert not loaded & (stages | {"liquidgen.pipeline"})
     assert not loaded & {"mlflow", "sklearn", "torchmetrics", "webdataset", "datasets", "pyarrow"}
     assert "liquidgen.stages.train.trainer" in loaded

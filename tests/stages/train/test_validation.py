@@ -1,4 +1,4 @@
-"""Validation loss: the same question at every measurement."""
+"""Validation loss: the same noise and times at every measurement."""
 
 import math
 from pathlib import Path
@@ -60,48 +60,50 @@ def train(one, holdout, steps):
         one.train_step(holdout.contract.normalize(latents), labels)
 
 
-def test_a_network_that_knows_nothing_has_the_loss_of_a_zero_velocity(holdout):
+def test_untrained_network_has_loss_of_zero_velocity(holdout):
     one = learner(holdout)
-    measured = Validation(holdout, one).measure(one, never)
+    measured = Validation(holdout).measure(one, never)
     # of normalized latents and noise, each with variance one; few latents vary around it
     assert measured["validation_loss"] == pytest.approx(2, abs=0.2)
 
 
-def test_the_same_weights_have_the_same_loss_at_any_time(holdout):
+def test_same_weights_have_the_same_loss(holdout):
     one = learner(holdout)
-    validation = Validation(holdout, one)
+    validation = Validation(holdout)
     first = validation.measure(one, never)
     train(one, holdout, 3)
     later = validation.measure(one, never)
     assert later != first
     assert validation.measure(one, never) == later
-    assert Validation(holdout, one).measure(one, never) == later  # as after an interruption
+    assert Validation(holdout).measure(one, never) == later  # as after an interruption
 
 
-def test_the_batch_size_does_not_matter(holdout):
+def test_batch_size_does_not_change_the_loss(holdout):
     losses = [
-        Validation(holdout, one).measure(one, never)["validation_loss"]
+        Validation(holdout).measure(one, never)["validation_loss"]
         for one in (learner(holdout, batch_size=size) for size in (1, 16, 1000))
     ]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
 
 
 class Apart(World):
-    """A process of several, without the others: what it has is not yet summed."""
+    """One of several processes, without the others: sums are its own part."""
 
     def sum(self, tensor):
         return tensor
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(7, 7), (8, 16), (61, 61)])
-def test_processes_with_unequal_shares_exchange_as_often_and_have_the_loss_of_one(
-    holdout, size, batch_size
-):
+def test_unequal_shards_have_the_loss_of_one_process(holdout, size, batch_size):
+    """All processes exchange equally often."""
     one = learner(holdout, batch_size=batch_size)
-    validation, losses, exchanges = Validation(holdout, one), [], set()
+    validation = Validation(holdout)
+    losses = []
+    exchanges = set()
     whole = validation.measure(one, never)["validation_loss"]
     for rank in range(size):
-        one.world, check = Apart(rank, size), Mock()
+        one.world = Apart(rank, size)
+        check = Mock()
         losses.append(validation.measure(one, check)["validation_loss"])
         exchanges.add(check.call_count)
     assert len(holdout) % size
@@ -110,10 +112,10 @@ def test_processes_with_unequal_shares_exchange_as_often_and_have_the_loss_of_on
 
 
 @pytest.mark.parametrize("time_sampling", TIME_SAMPLINGS)
-def test_the_bins_average_to_the_whole(holdout, time_sampling):
+def test_bins_average_to_the_whole(holdout, time_sampling):
     one = learner(holdout, time_sampling=time_sampling)
     train(one, holdout, 3)
-    validation = Validation(holdout, one)
+    validation = Validation(holdout)
     measured = validation.measure(one, never)
     counts = torch.histc(validation.t, TIME_BINS, 0, 1).tolist()
     bins = [measured[f"validation_loss_t{i / 4:.2f}-{(i + 1) / 4:.2f}"] for i in range(TIME_BINS)]
@@ -123,18 +125,18 @@ def test_the_bins_average_to_the_whole(holdout, time_sampling):
 
 
 def test_times_are_stratified(holdout):
-    validation = Validation(holdout, learner(holdout, time_sampling="uniform"))
+    validation = Validation(holdout)
     count = len(holdout)
     expected = (torch.arange(count) + 0.5) / count
     torch.testing.assert_close(validation.t.sort().values, expected)
     assert not torch.equal(validation.t, expected)  # but not in the order of the latents
 
 
-def test_validation_is_of_the_averaged_weights_and_changes_none(holdout):
+def test_validation_uses_averaged_weights(holdout):
     one = learner(holdout)
     train(one, holdout, 5)
-    validation, before = Validation(holdout, one), one.state()[0]
-    before = {name: value.clone() for name, value in before.items()}
+    validation = Validation(holdout)
+    before = {name: value.clone() for name, value in one.state()[0].items()}
     averaged = validation.measure(one, never)
     assert all(torch.equal(value, before[name]) for name, value in one.state()[0].items())
     assert one.model.training

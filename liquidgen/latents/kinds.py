@@ -13,11 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """What differs between the classes."""
+    """A class of autoencoders.
 
-    class_name: str  # in diffusers, and in config.json
-    stages: str  # key of the widths of the encoder's stages: each but the first halves the side
-    latents_of: Callable[[Any], "torch.Tensor"]  # what `encode` returned -> raw latents
+    Attributes:
+        class_name: Its name in diffusers, and in config.json.
+        stages: Key in config.json of the widths of the encoder's stages; each stage but the first
+            halves the side.
+        latents_of: Function from the output of `encode` to raw latents.
+    """
+
+    class_name: str
+    stages: str
+    latents_of: Callable[[Any], "torch.Tensor"]
 
 
 KINDS = {

@@ -12,7 +12,7 @@ help:
 	@echo "make bench   set up and measure speed and memory; close other programs first"
 	@echo "make repair  clear away files that a killed DVC left, if 'dvc repro' stops at them"
 	@echo "make ui      browse the runs in MLflow"
-	@echo "make check   lint and check the formatting"
+	@echo "make check   lint, check the formatting, types and spelling"
 	@echo "make clean   remove caches and build leftovers"
 
 demo: $(STAMP)
@@ -43,6 +43,8 @@ ui: $(STAMP)
 check: $(STAMP)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/codespell $$(git ls-files)
 
 # Never touches data/, metrics/, mlflow.db, mlruns/, work/, .dvc/cache or .venv.
 clean:

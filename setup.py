@@ -1,4 +1,4 @@
-"""Puts params.yaml into the wheel: it lies in the checkout's root, where DVC reads it."""
+"""Adds params.yaml to the wheel: it is in the root of the checkout, where DVC reads it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ PARAMS = "params.yaml"
 
 
 class BuildWithParams(build_py):
-    """Copies params.yaml beside the modules; an editable install finds it where it is."""
+    """Copies params.yaml beside the modules; an editable install reads it from the root."""
 
     def run(self) -> None:
         super().run()

@@ -2,16 +2,16 @@
 
 from importlib import import_module
 
-# Loaded when asked for: importing LiquidGen must not take the seconds that torch takes.
-_HOMES = {
+# Loaded on first use: importing LiquidGen must not take the seconds that torch takes.
+_MODULES = {
     "LiquidGenPipeline": "pipeline.pipeline",
     "TrainConfig": "api",
     "train": "api",
 }
-__all__ = [*_HOMES]
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 def euler() -> "SchedulerMixin":
-    """Euler's method, first order, one model call a step."""
+    """Euler's method, first order, one model call per step."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     return FlowMatchEulerDiscreteScheduler()
 
 
 def heun() -> "SchedulerMixin":
-    """Heun's method, second order, two model calls a step but the last (Karras et al. 2022)."""
+    """Heun's method, second order, two model calls per step but the last (Karras et al. 2022)."""
     from diffusers import FlowMatchHeunDiscreteScheduler
 
     return FlowMatchHeunDiscreteScheduler()
 
 
 def dpm() -> "SchedulerMixin":
-    """DPM-Solver++ 2M, second order, one model call a step (Lu et al. 2022)."""
+    """DPM-Solver++ 2M, second order, one model call per step (Lu et al. 2022)."""
     from diffusers import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
@@ -35,7 +35,7 @@ def dpm() -> "SchedulerMixin":
 
 
 def unipc() -> "SchedulerMixin":
-    """UniPC, second order, one model call a step (Zhao et al. 2023)."""
+    """UniPC, second order, one model call per step (Zhao et al. 2023)."""
     from diffusers import UniPCMultistepScheduler
 
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)

@@ -17,7 +17,7 @@ def uniform(uniforms: "Tensor") -> "Tensor":
 
 
 def logit_normal(uniforms: "Tensor") -> "Tensor":
-    """t = sigmoid(n), n ~ N(0, 1): more weight to the middle (Esser et al. 2024, sec. 3.1)."""
+    """t = sigmoid(n), n ~ N(0, 1): more weight on the middle (Esser et al. 2024, sec. 3.1)."""
     import torch
 
     # the inverse of the normal distribution turns stratified uniforms into stratified t

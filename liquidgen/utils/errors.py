@@ -1,8 +1,8 @@
-"""The one exception that means: the user's input is at fault."""
+"""The exception for mistakes in the user's input."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one line with what, where, the rule and the remedy.
+    """An error that the user can fix; the message is one line with what, where and what to do.
 
-    Stages print the message alone, without a stack trace, and exit with 1.
+    Stages and commands print the message alone, without a stack trace, and exit with 1.
     """

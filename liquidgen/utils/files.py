@@ -1,4 +1,4 @@
-"""Whole files or nothing: atomic writes, replaced folders, digests, JSON."""
+"""Atomic writes of files and folders, locks, digests and JSON."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ Content = TypeVar("Content", bound=BaseModel)
 
 
 class StoredFile(BaseModel):
-    """A file as a list of contents records it."""
+    """Name, size and digest of a file, as manifests record them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,18 +29,18 @@ class StoredFile(BaseModel):
 
     @classmethod
     def of(cls, path: Path, count: int) -> "StoredFile":
-        """Record a file that is there."""
+        """Record an existing file."""
         return cls(name=path.name, count=count, bytes=path.stat().st_size, sha256=file_sha256(path))
 
     def verify(self, folder: Path, remedy: str) -> None:
-        """Refuse a file that is missing, cut or altered, by name."""
+        """Raise UserError for a file that is missing, truncated or altered."""
         path = folder / self.name
         self.verify_size(folder, remedy)
         if file_sha256(path) != self.sha256:
             raise UserError(f"{path}: damaged, its sha256 is not the recorded one; {remedy}")
 
     def verify_size(self, folder: Path, remedy: str) -> None:
-        """Refuse a file that is missing or of another size, by name."""
+        """Raise UserError for a file that is missing or of another size."""
         path = folder / self.name
         if not path.is_file():
             raise UserError(f"{path}: missing; {remedy}")
@@ -50,7 +50,7 @@ class StoredFile(BaseModel):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file for writing that appears under its name only once it is whole."""
+    """Open a binary file for writing; it gets its name once it is complete and on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -65,11 +65,15 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def locked(folder: Path, doing: str, patience: float = 0) -> Iterator[None]:
-    """Keep other processes out of a folder, by a lock that is beside it meanwhile.
+    """Hold a lock on a folder, as a file beside it that is removed at the end.
+
+    Args:
+        folder: The folder, which need not exist.
+        doing: What another process that holds the lock does, for the message.
+        patience: Seconds to wait for the lock.
 
     Raises:
-        UserError: another process is in it, and still is after `patience` seconds; `doing` says
-            what it does there.
+        UserError: Another process holds the lock.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=patience)
@@ -87,17 +91,17 @@ def locked(folder: Path, doing: str, patience: float = 0) -> Iterator[None]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Fill a temporary folder beside `folder`, which replaces `folder` only at a clean end.
+    """Yield a temporary folder, which replaces `folder` unless an exception is raised.
 
-    What was written into it by any means is on the disk before it gets its name.
+    All files in it are on the disk before it gets its name.
 
     Raises:
-        UserError: another process fills the same folder.
+        UserError: Another process fills the same folder.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     retired = folder.with_name(f".{folder.name}.old")
     with locked(folder, "fills this folder"):
-        _restore(retired, folder)  # a killed process may have left it so
+        _restore(retired, folder)  # after a kill between the two renames below
         _remove(temporary, retired)
         temporary.mkdir()
         try:
@@ -114,15 +118,20 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one way that a value is written as JSON, so that equal values have equal bytes."""
+    """Encode a value as JSON; equal values have equal bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_json(path: Path, kind: type[Content], remedy: str) -> Content:
-    """The content of a JSON file.
+    """Read and validate a JSON file.
+
+    Args:
+        path: The file.
+        kind: Model of its content.
+        remedy: What to do about a missing or invalid file, for the message.
 
     Raises:
-        UserError: it is missing, or is not of this kind.
+        UserError: It is missing or does not fit the model.
     """
     try:
         return kind.model_validate_json(path.read_bytes())
@@ -141,18 +150,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal digest of bytes."""
+    """Return the hexadecimal SHA-256 digest of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's content."""
+    """Return the hexadecimal SHA-256 digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
-    """Let a file's content, or the names in a folder, outlast a power cut."""
+    """Flush a file's content, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -161,7 +170,7 @@ def _sync(path: Path) -> None:
 
 
 def _restore(retired: Path, folder: Path) -> None:
-    """Put an earlier folder back where no new one took its place."""
+    """Rename an earlier folder back if no new one has its name."""
     if retired.exists() and not folder.exists():
         os.replace(retired, folder)
 

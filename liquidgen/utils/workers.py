@@ -1,4 +1,4 @@
-"""Worker processes and threads that keep the order of their work."""
+"""Pools of processes or threads whose results keep the order of the items."""
 
 import os
 import signal
@@ -21,27 +21,32 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """A context of workers; without an executor the work is done in the calling thread."""
+    """Context manager of a pool; without an executor the caller's thread does the work."""
 
     def __init__(self, num_workers: int, executor: Executor | None) -> None:
-        self._ahead, self._executor = 2 * num_workers + 1, executor
+        self._max_pending = 2 * num_workers + 1
+        self._executor = executor
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results in the order of the items, computed at most a few items ahead."""
+        """Yield results in the order of the items; only a few items are taken ahead.
+
+        Raises:
+            UserError: A worker process was killed.
+        """
         if self._executor is None:
             yield from map(function, items)
             return
         submitted = (self._executor.submit(function, item) for item in items)
         try:
-            pending = deque(islice(submitted, self._ahead))
+            pending = deque(islice(submitted, self._max_pending))
             while pending:
                 result = pending.popleft().result()
                 pending.extend(islice(submitted, 1))
                 yield result
         except BrokenProcessPool:
             raise UserError(
-                "machine.num_workers: a worker process was killed, perhaps for want of "
-                "memory; lower it, 0 works without processes"
+                "machine.num_workers: a worker process was killed, perhaps because memory ran "
+                "out; lower it, 0 works without processes"
             ) from None
 
     def __enter__(self) -> "Workers":
@@ -53,28 +58,36 @@ class Workers:
 
 
 class Processes(Workers):
-    """Workers that are `num_workers` processes; with 0 there are none.
+    """Pool of processes.
 
-    `warm` is called once in each process while the parent prepares other things; functions must
-    come from modules that import fast, because each process imports them anew.
+    Functions must come from modules that import quickly, because each process imports them again.
+
+    Args:
+        num_workers: Number of processes; 0: the caller's thread does the work.
+        warm: Called once in each process, while the parent goes on.
     """
 
     def __init__(self, num_workers: int, warm: Callable[[], None]) -> None:
         executor = None
         if num_workers > 0:
-            # spawn: a fork would inherit the locks of other threads, and their state of CUDA
+            # spawn: a fork would inherit the locks of other threads, and CUDA's state
             context = get_context("spawn")
             executor = ProcessPoolExecutor(num_workers, context, _start_worker, (warm,))
-            # a terminal interrupts the whole group: workers inherit that they ignore it, because
-            # the parent answers for all
-            with _deaf_to_interruptions(), _main_module_unseen():
-                for _ in range(num_workers):  # each starts a process now, while none is idle
+            # Ctrl-C in a terminal signals the whole group: workers inherit that they ignore it,
+            # because the parent stops them
+            with _ignored_sigint(), _hidden_main_module():
+                for _ in range(num_workers):  # each call starts a process, as none is idle yet
                     executor.submit(os.getpid)
         super().__init__(num_workers, executor)
 
 
 class Threads(Workers):
-    """Workers that are `num_workers` threads, each of which calls `begin` first; 0: none."""
+    """Pool of threads.
+
+    Args:
+        num_workers: Number of threads; 0: the caller's thread does the work.
+        begin: Called once in each thread before its work.
+    """
 
     def __init__(self, num_workers: int, begin: Callable[[], None] | None = None) -> None:
         executor = ThreadPoolExecutor(num_workers, initializer=begin) if num_workers else None
@@ -82,8 +95,8 @@ class Threads(Workers):
 
 
 @contextmanager
-def _deaf_to_interruptions() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other do it
+def _ignored_sigint() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,8 +107,8 @@ def _deaf_to_interruptions() -> Iterator[None]:
 
 
 @contextmanager
-def _main_module_unseen() -> Iterator[None]:
-    """Let new processes not import the main module, which may be a script that started us."""
+def _hidden_main_module() -> Iterator[None]:
+    """Keep new processes from importing the main module, which may be a script without a guard."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -110,6 +123,8 @@ def _start_worker(warm: Callable[[], None]) -> None:
 
 
 def _end_with_parent() -> None:
-    # a killed parent cannot tell its workers to stop, and they would wait for ever
-    parent_process().join()
+    # a killed parent cannot stop its workers, and they would wait forever
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
     os._exit(1)

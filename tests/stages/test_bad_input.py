@@ -1,4 +1,4 @@
-"""What the user sees of bad input: one clear line from the stage, and earlier outputs untouched."""
+"""Bad input of stages: one line for the user, and earlier outputs are untouched."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def bomb() -> bytes:
 
 
 def fill(checkout: Checkout, counts: dict[str, int], side: int = 64) -> Path:
-    """Own images, some in each class."""
+    """Write images of some classes into the folder of own images."""
     own = checkout.root / "images"
     own.mkdir()
     for name, count in counts.items():
@@ -55,14 +55,14 @@ def fill(checkout: Checkout, counts: dict[str, int], side: int = 64) -> Path:
 
 
 def outputs(checkout: Checkout) -> dict[str, bytes]:
-    """Everything that stages have made so far, unfinished leftovers included."""
+    """Content of all output files by path, unfinished ones included."""
     folders = [checkout.root / "data", checkout.root / "metrics"]
     paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path): path.read_bytes() for path in paths}
 
 
 def refusal(checkout: Checkout, stage: str, **options: object) -> str:
-    """The one line with which a stage refuses to work, after a check that nothing else changed."""
+    """Run a stage that must fail, check that no output changed; returns its line of error."""
     before = outputs(checkout)
     done = checkout.stage(stage, **options)
     assert done.returncode == 1
@@ -76,7 +76,7 @@ def refusal(checkout: Checkout, stage: str, **options: object) -> str:
 
 
 @pytest.mark.parametrize("stage", ["download", "train"])
-def test_a_stage_refuses_a_misspelt_key(stage: str, checkout: Checkout):
+def test_misspelt_key(stage: str, checkout: Checkout):
     params = checkout.params
     params["train"]["lerning_rate"] = params["train"].pop("learning_rate")
     checkout.write_params(params)
@@ -85,7 +85,7 @@ def test_a_stage_refuses_a_misspelt_key(stage: str, checkout: Checkout):
 
 
 @pytest.mark.parametrize("path", ["data/raw/own_folder", "./images/../data"])
-def test_own_images_below_data(path: str, checkout: Checkout):
+def test_own_images_inside_data(path: str, checkout: Checkout):
     below_data = OWN | {"datasets.own_folder.path": path}
     checkout.write_params(changed(checkout.params, below_data))
     message = refusal(checkout, "download")
@@ -93,20 +93,20 @@ def test_own_images_below_data(path: str, checkout: Checkout):
     assert message.endswith("such as to images/, and set that path")
 
 
-def test_own_images_in_a_missing_folder(checkout: Checkout):
+def test_missing_folder_of_own_images(checkout: Checkout):
     checkout.write_params(changed(checkout.params, OWN))
     message = refusal(checkout, "download")
     assert message.startswith("images: no such folder")
     assert message.endswith("set `path` of the dataset's block")
 
 
-def test_an_empty_folder_of_own_images(checkout: Checkout):
+def test_empty_folder_of_own_images(checkout: Checkout):
     fill(checkout, {"cat": 0})
     checkout.write_params(changed(checkout.params, OWN))
     assert refusal(checkout, "download").startswith("images: no usable image (nothing there)")
 
 
-def test_a_class_with_one_image(checkout: Checkout):
+def test_class_with_one_image(checkout: Checkout):
     fill(checkout, {"cat": 3, "dog": 1})
     checkout.write_params(changed(checkout.params, OWN))
     message = refusal(checkout, "download")
@@ -114,7 +114,7 @@ def test_a_class_with_one_image(checkout: Checkout):
     assert message.endswith("add images, or remove the class")
 
 
-def test_unusable_images_are_skipped_and_counted_and_the_run_goes_on(checkout: Checkout):
+def test_unusable_images_are_skipped_and_counted(checkout: Checkout):
     own = fill(checkout, {"cat": 12, "dog": 12})
     bad = {
         "empty.png": b"",
@@ -146,7 +146,7 @@ def test_images_that_are_all_too_small(checkout: Checkout):
     assert "too_small); lower image_size" in message
 
 
-def test_a_size_that_is_no_multiple_of_16(checkout: Checkout):
+def test_size_that_is_no_multiple_of_16(checkout: Checkout):
     checkout.change(image_size=72)
     assert refusal(checkout, "download") == "image_size: 72 is not a multiple of 16; use 64 or 80"
 
@@ -175,7 +175,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize(("changes", "line"), IMPOSSIBLE, ids=[str(c) for c, _ in IMPOSSIBLE])
-def test_a_training_that_cannot_be(changes: dict[str, Any], line: str, pipeline: Checkout):
+def test_impossible_training_settings(changes: dict[str, Any], line: str, pipeline: Checkout):
     with pipeline.edited(changed(pipeline.params, changes)):
         assert refusal(pipeline, "train") == line
 
@@ -208,7 +208,7 @@ def replace(path: Path, data: bytes) -> None:
         (double, "train-00001.tar: not in the manifest"),
     ],
 )
-def test_a_damaged_shard_is_named_before_training(
+def test_damaged_shard_is_named_before_training(
     damage: Callable[[Path], None], rule: str, checkout: Checkout
 ):
     (folder,) = (checkout.root / "data/latents").iterdir()
@@ -219,9 +219,7 @@ def test_a_damaged_shard_is_named_before_training(
 
 
 @pytest.mark.parametrize("stage", ["sample", "evaluate"])
-def test_other_weights_of_the_autoencoder_than_those_that_made_the_latents(
-    stage: str, checkout: Checkout
-):
+def test_other_autoencoder_weights_than_of_the_latents(stage: str, checkout: Checkout):
     weights = checkout.root / "liquidgen/latents/builtin/diffusion_pytorch_model.safetensors"
     flip_a_bit(weights)
     message = refusal(checkout, stage)
@@ -229,7 +227,7 @@ def test_other_weights_of_the_autoencoder_than_those_that_made_the_latents(
     assert "but the latents were made with" in message
 
 
-def test_cut_weights_of_the_model(checkout: Checkout):
+def test_truncated_weights_of_the_model(checkout: Checkout):
     (weights,) = (checkout.root / "data/models").rglob("*.safetensors")
     replace(weights, weights.read_bytes()[:-1000])
     message = refusal(checkout, "sample")
@@ -239,7 +237,7 @@ def test_cut_weights_of_the_model(checkout: Checkout):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_full_disk_costs_nothing_that_was_there(stage: str, checkout: Checkout):
+def test_full_disk_leaves_earlier_outputs(stage: str, checkout: Checkout):
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
     message = refusal(checkout, stage, preexec_fn=limit)
     assert message.startswith("no space left on the disk")
@@ -256,7 +254,7 @@ def test_a_full_disk_costs_nothing_that_was_there(stage: str, checkout: Checkout
         ("encode", signal.SIGTERM),
     ],
 )
-def test_an_interruption_is_one_line_also_with_workers(
+def test_interruption_is_one_line_with_workers(
     stage: str, number: signal.Signals, checkout: Checkout
 ):
     much = {

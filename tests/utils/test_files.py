@@ -1,4 +1,4 @@
-"""A folder that is made anew: the earlier one or the whole new one, and one process at a time."""
+"""Replacement of a folder: the earlier or the whole new one, and one process at a time."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_new_folder_replaces_the_earlier_one_and_leaves_nothing_else(folder: Path):
+def test_new_folder_replaces_the_earlier_one(folder: Path):
     with new_folder(folder) as temporary:
         (temporary / "new").touch()
         assert names(folder) == ["earlier"]
@@ -44,7 +44,7 @@ def test_a_new_folder_replaces_the_earlier_one_and_leaves_nothing_else(folder: P
     assert names(folder.parent) == ["out"]
 
 
-def test_a_folder_may_be_the_first_below_new_parents(tmp_path: Path):
+def test_new_folder_creates_its_parents(tmp_path: Path):
     with new_folder(tmp_path / "a" / "b" / "out") as temporary:
         (temporary / "new").touch()
     assert names(tmp_path / "a" / "b") == ["out"]
@@ -52,7 +52,7 @@ def test_a_folder_may_be_the_first_below_new_parents(tmp_path: Path):
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_failed_replacement_leaves_the_earlier_folder(
+def test_failed_replacement_leaves_the_earlier_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: type[BaseException]
 ):
     replace, calls = os.replace, []
@@ -70,7 +70,7 @@ def test_a_failed_replacement_leaves_the_earlier_folder(
     assert names(folder.parent) == ["out"]
 
 
-def test_what_a_kill_between_the_replacements_left_is_put_back(folder: Path):
+def test_kill_between_the_renames_is_undone(folder: Path):
     folder.rename(folder.with_name(".out.old"))
     folder.with_name(".out.tmp").mkdir()
     folder.with_name(".out.lock").touch()
@@ -81,7 +81,7 @@ def test_what_a_kill_between_the_replacements_left_is_put_back(folder: Path):
     assert names(folder.parent) == ["out"]
 
 
-def test_two_processes_do_not_fill_the_same_folder(folder: Path):
+def test_concurrent_process_is_refused(folder: Path):
     command = [sys.executable, "-c", HOLD, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
@@ -97,13 +97,13 @@ def test_two_processes_do_not_fill_the_same_folder(folder: Path):
     assert names(folder.parent) == ["out"]
 
 
-def test_a_lock_lets_errors_of_the_work_through(tmp_path: Path):
+def test_locked_passes_on_errors_of_its_body(tmp_path: Path):
     with pytest.raises(Timeout, match="another"), locked(tmp_path / "out", "works here"):
         raise Timeout("another")
     assert names(tmp_path) == []
 
 
-def test_content_and_then_the_name_reach_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_content_is_flushed_before_the_rename(folder: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
 

@@ -1,4 +1,4 @@
-"""Workers: they keep the order, and they end quietly with their parent."""
+"""Pools of workers: they keep the order, and end quietly with their parent."""
 
 import operator
 import os
@@ -44,11 +44,11 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
         yield found
 
 
-def test_results_keep_the_order_of_the_work(workers: Workers):
+def test_results_keep_the_order_of_the_items(workers: Workers):
     assert list(workers.map(str, range(50))) == [str(i) for i in range(50)]
 
 
-def test_only_a_few_items_are_taken_ahead(workers: Workers):
+def test_map_takes_only_a_few_items_ahead(workers: Workers):
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -60,14 +60,14 @@ def test_only_a_few_items_are_taken_ahead(workers: Workers):
     assert len(taken) <= 6
 
 
-def test_threads_end_with_their_context_also_when_the_work_fails():
+def test_threads_end_when_the_work_fails():
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError), Threads(2) as workers:
         list(workers.map(lambda item: 1 / item, [1, 0, *range(1, 50)]))
     assert threading.active_count() == before
 
 
-def test_a_killed_worker_is_one_line_with_the_remedy():
+def test_killed_worker_is_one_line_with_the_remedy():
     with (
         Processes(2, warm) as workers,
         pytest.raises(UserError, match=r"machine.num_workers: .* lower it, 0 works without"),
@@ -75,7 +75,7 @@ def test_a_killed_worker_is_one_line_with_the_remedy():
         list(workers.map(os._exit, [1]))
 
 
-def test_a_worker_that_is_killed_later_is_told_of_too():
+def test_worker_that_is_killed_later_is_reported():
     # of modules that a worker can always import, which tests are not
     calls = [os.getppid] * 20 + [partial(os._exit, 1)] + [os.getppid] * 79
     with Processes(2, warm) as workers:
@@ -85,7 +85,7 @@ def test_a_worker_that_is_killed_later_is_told_of_too():
             list(results)
 
 
-def test_idle_workers_leave_an_interruption_to_their_parent():
+def test_idle_workers_leave_ctrl_c_to_their_parent():
     command = [sys.executable, "-c", INTERRUPTED]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
@@ -105,7 +105,7 @@ with Processes(2, warm) as workers:
 """
 
 
-def test_a_script_without_a_guard_is_not_run_by_its_workers(tmp_path: Path):
+def test_script_without_a_guard_is_not_run_by_workers(tmp_path: Path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py")]
     done = subprocess.run(command, capture_output=True, text=True)

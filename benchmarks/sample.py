@@ -22,9 +22,9 @@ from benchmarks.preparation import make_latents, prepare
 from liquidgen.compute.device import resolve_device
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import SampleSettings
+from liquidgen.generator.model_folder import ModelMetadata, load_model, save_model
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import ModelMetadata, load_model, save_model
 
 
 class TimedAutoencoder:

@@ -149,6 +149,8 @@ ROOMS = {
     "liquidgen/figures/grid.py": ["sample", "evaluate"],
     "liquidgen/flow/matching.py": ["train", "sample"],
     "liquidgen/flow/solvers.py": ["sample"],
+    "liquidgen/generator/draw.py": ["sample"],
+    "liquidgen/generator/model_folder.py": ["train", "sample"],
     "liquidgen/hub/errors.py": [],
     "liquidgen/images/decode.py": ["download", "encode", "sample", "evaluate"],
     "liquidgen/latents/shards.py": ["encode", "train", "sample", "evaluate"],

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from liquidgen.flow.draw import Seed
+from liquidgen.generator.draw import Seed
 from liquidgen.utils.errors import UserError
 
 Class = str | int  # name or id

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from liquidgen.models.model_folder import ModelMetadata
+from liquidgen.generator.model_folder import ModelMetadata
 
 SCORES = Path("metrics/evaluate.json")
 # identifiers that the hub knows; any other license is given by its name

@@ -9,11 +9,11 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, Schedu
 from diffusers.configuration_utils import FrozenDict
 
 from liquidgen.compute.precision import autoencoder_dtype
-from liquidgen.flow.draw import Seed, draw, usable_guidance
 from liquidgen.flow.solvers import scheduler_of, set_timesteps
+from liquidgen.generator.draw import Seed, draw, usable_guidance
+from liquidgen.generator.model_folder import MODEL, ModelMetadata, load_model
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import MODEL, ModelMetadata, load_model
 from liquidgen.pipeline.arguments import (
     Class,
     check_at_least_one,

@@ -6,10 +6,10 @@ import torch
 
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import AutoencoderSettings
+from liquidgen.generator.model_folder import ModelMetadata, save_model
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.contract import LatentContract
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import ModelMetadata, save_model
 
 CLASSES = ("hills", "marble", "dots")
 IMAGE_SIZE = 32

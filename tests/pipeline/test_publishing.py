@@ -23,8 +23,8 @@ from liquidgen import LiquidGenPipeline
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import SampleSettings
 from liquidgen.flow.solvers import SOLVERS
+from liquidgen.generator.model_folder import load_model, save_model
 from liquidgen.images.raw import RawDataset
-from liquidgen.models.model_folder import load_model, save_model
 from liquidgen.pipeline import hub_io, pipeline
 from liquidgen.pipeline.card import model_card, read_scores
 from liquidgen.stages.sample.sample import sample

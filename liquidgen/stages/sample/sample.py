@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
 from liquidgen.figures.grid import class_grid
-from liquidgen.flow.draw import cycled_labels, draw, usable_guidance
 from liquidgen.flow.solvers import scheduler_of
+from liquidgen.generator.draw import cycled_labels, draw, usable_guidance
+from liquidgen.generator.model_folder import SavedModel, load_model
 from liquidgen.images.raw import RawWriter, Record
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import SavedModel, load_model
 from liquidgen.utils.files import new_folder
 
 GRID = "grid.png"

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from liquidgen.models.model_folder import ModelMetadata, save_model
+from liquidgen.generator.model_folder import ModelMetadata, save_model
 from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.files import atomic, write_json

@@ -8,10 +8,10 @@ from PIL import Image
 from liquidgen.compute.device import empty_cache
 from liquidgen.config.settings import SampleSettings
 from liquidgen.figures.grid import class_grid, to_images
-from liquidgen.flow.draw import cycled_labels, draw_latents, usable_guidance
 from liquidgen.flow.solvers import scheduler_of
+from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidance
+from liquidgen.generator.model_folder import ModelMetadata
 from liquidgen.latents.autoencoder import load_autoencoder
-from liquidgen.models.model_folder import ModelMetadata
 from liquidgen.stages.train.learner import Learner
 
 ROWS = 16  # largest number of classes

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from liquidgen.config.settings import SampleSettings
-from liquidgen.flow.draw import noise_of
 from liquidgen.flow.solvers import SOLVERS
+from liquidgen.generator.draw import noise_of
+from liquidgen.generator.model_folder import MODEL, NETWORK, load_model, save_model
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.autoencoder import Autoencoder
-from liquidgen.models.model_folder import MODEL, NETWORK, load_model, save_model
 from liquidgen.stages.sample.sample import GRID, SINGLES, sample
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import StoredFile

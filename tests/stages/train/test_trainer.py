@@ -23,7 +23,7 @@ from helpers.training import (
     with_values,
 )
 
-from liquidgen.models.model_folder import load_model
+from liquidgen.generator.model_folder import load_model
 from liquidgen.stages.train.callbacks import CallbackLogger
 from liquidgen.stages.train.checkpoint import checkpoints
 from liquidgen.stages.train.export import export, train_scores

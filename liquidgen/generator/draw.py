@@ -10,9 +10,9 @@ from torch import Tensor
 from liquidgen.figures.grid import to_images
 from liquidgen.flow.matching import guided
 from liquidgen.flow.solvers import solve
+from liquidgen.generator.model_folder import REMEDY, ModelMetadata
 from liquidgen.latents.autoencoder import Autoencoder
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.models.model_folder import REMEDY, ModelMetadata
 from liquidgen.utils.errors import UserError
 
 Seed = tuple[int, int]  # of one image: (seed of the whole set, number of the image in it)

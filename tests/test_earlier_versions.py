@@ -1,8 +1,10 @@
 """Models and trainings from before the code moved into packages still load, draw and continue."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from helpers.checkout import PROJECT
 from PIL import Image
@@ -10,7 +12,11 @@ from PIL import Image
 from liquidgen import LiquidGenPipeline
 from liquidgen.config.params import load_params
 from liquidgen.images.raw_info import read_info
+from liquidgen.runtime.earlier_code import EARLIER_CODE
 from liquidgen.stages.sample.sample import sample
+from liquidgen.stages.train.checkpoint import checkpoints
+from liquidgen.stages.train.run_state import Training, prepare_training, trainer_code
+from liquidgen.stages.train.trainer import Trainer
 
 EARLIER = PROJECT / "tests/fixtures/flat_layout"
 CHANGES = {
@@ -22,6 +28,7 @@ CHANGES = {
 }
 PARAMS = load_params(PROJECT / "params.yaml", CHANGES)
 CPU = torch.device("cpu")
+STEPS = 8  # of the two epochs
 MOST_LEVELS = 2  # of 255, by which a color may differ on another processor
 
 
@@ -46,3 +53,35 @@ def test_earlier_model_loads_as_a_pipeline():
     pipe = LiquidGenPipeline.from_pretrained(EARLIER / "model")
     (image,) = pipe("marble", num_images=1, seed=0, num_steps=1).images
     assert image.size == (32, 32)
+
+
+def earlier_training(root: Path, **changes: object) -> Training:
+    return prepare_training(
+        EARLIER / "latents",
+        root / "train",
+        model=PARAMS.model,
+        block=PARAMS.selectors.block,
+        block_settings=dict(sorted(PARAMS.block.items())),  # the order in which they stood then
+        settings=PARAMS.train.model_copy(update=changes),
+    )
+
+
+def test_earlier_training_continues(tmp_path: Path):
+    if trainer_code(PARAMS.selectors.block) not in EARLIER_CODE:
+        pytest.skip("the training's mathematics changed since: such trainings start again")
+    shutil.copytree(EARLIER / "train", tmp_path / "train")
+    (_, before), *_ = checkpoints(next((tmp_path / "train").iterdir()))
+    training = earlier_training(tmp_path, num_epochs=3)
+    assert [path for _, path in checkpoints(training.folder)] == [training.folder / before.name]
+    trainer = Trainer(training, CPU)
+    assert trainer.learner.step == STEPS
+    assert [row["epoch"] for row in trainer.progress.curve] == [1, 2]
+
+
+def test_earlier_training_of_other_settings_is_left(tmp_path: Path):
+    shutil.copytree(EARLIER / "train", tmp_path / "train")
+    (kept,) = (tmp_path / "train").iterdir()
+    training = earlier_training(tmp_path, learning_rate=1e-5)
+    assert training.folder != kept
+    assert not training.folder.exists()
+    assert checkpoints(kept)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from liquidgen.config.settings import ModelSettings, TrainSettings
 from liquidgen.latents.shards import LatentDataset, verify
+from liquidgen.runtime.earlier_code import EARLIER_CODE
 from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.tracking.run_file import RUN, read_run, write_run
 from liquidgen.utils.errors import UserError
@@ -133,12 +134,26 @@ def prepare_training(
         "block": block,
         "block_settings": block_settings,
     }
+    code = trainer_code(block)
     identity = {
         "version": STATE_VERSION,
         "latents": manifest.digest,
         "network": network,
         "settings": settings.model_dump(exclude=NOT_IN_IDENTITY),
-        "code": fingerprint(TRAINER, f"liquidgen.models.blocks.{block}"),
+        "code": code,
     }
-    folder = work_folder / sha256(canonical_json(identity))[:16]
+    folder = work_folder / _name(identity)
+    if code in EARLIER_CODE:
+        earlier = work_folder / _name(identity | {"code": EARLIER_CODE[code]})
+        if earlier.exists() and not folder.exists():
+            earlier.rename(folder)
     return Training(dataset, LatentDataset(latents_folder, "holdout"), network, settings, folder)
+
+
+def trainer_code(block: str) -> str:
+    """Return the fingerprint of the code that makes the steps, of a block type's file among it."""
+    return fingerprint(TRAINER, f"liquidgen.models.blocks.{block}")
+
+
+def _name(identity: dict) -> str:
+    return sha256(canonical_json(identity))[:16]

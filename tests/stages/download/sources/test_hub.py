@@ -334,8 +334,9 @@ def test_failed_transfer_costs_one_file(effect: dict, rule: str, hub: StandInHub
     hub.requests.clear()
     assert len(downloaded(block, tmp_path / "raw")[1]) == 189
     fetched = {request.path.removeprefix("/cdn/") for request in hub.asked("GET", "/cdn/")}
-    assert fetched == {digests["validation"], digests["train"]}  # of the latter, the schema
-    assert sum(request.bytes for request in hub.asked("GET", digests["train"])) < 400_000
+    assert fetched == {digests["validation"], digests["train"]}
+    # of the latter the schema alone
+    assert all(request.range for request in hub.asked("GET", digests["train"]))
 
 
 def test_slow_file_arrives(hub: StandInHub, tmp_path: Path):

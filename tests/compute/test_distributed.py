@@ -121,9 +121,13 @@ def runs_of(checkout: Checkout, stage: str) -> int:
 
 
 def duplicates(checkout: Checkout) -> list[tuple]:
-    """Return metrics that MLflow has more than once per run and step."""
+    """Return points that a run has more than once, except scores copied from its children."""
+    query = """
+        select run_uuid, metrics.key, step from metrics join tags using (run_uuid)
+        where tags.key = 'stage' and metrics.key like tags.value || '/%'
+        group by 1, 2, 3 having count(*) > 1
+    """
     with closing(sqlite3.connect(checkout.root / "mlflow.db")) as database:
-        query = "select run_uuid, key, step from metrics group by 1, 2, 3 having count(*) > 1"
         return database.execute(query).fetchall()
 
 

@@ -1,4 +1,4 @@
-"""LiquidNet: shapes, sizes, start, storage, and that it attends to nothing."""
+"""LiquidNet: shapes, sizes, initialization, storage, and that it has no attention."""
 
 import math
 import re
@@ -25,7 +25,7 @@ ATTENTION = re.compile("attention|attn|softmax|bmm|baddbmm|einsum", re.IGNORECAS
 
 
 def network(**changes):
-    """A small network as it starts."""
+    """Return a small network as initialized."""
     small = {"in_channels": 4, "sample_size": 8, "num_classes": 3, "width": 32, "depth": 4}
     small |= {"cond_dim": 24, "patch_size": 1, "block": "liquid", "block_settings": LIQUID}
     torch.manual_seed(0)
@@ -33,7 +33,7 @@ def network(**changes):
 
 
 def moved(**changes):
-    """A small network away from its start, where gates and velocity are zero."""
+    """Return a small network away from its initialization, where gates and velocity are 0."""
     model = network(**changes)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -95,7 +95,8 @@ def test_new_model_predicts_zero_velocity():
 @pytest.mark.parametrize("alpha", [0.5, 0.9, 0.98])
 def test_new_block_is_pure_decay_of_its_state(alpha):
     model = network(block_settings=LIQUID | {"alpha_init": alpha})
-    x, cond = torch.randn(2, 32, 8, 8), torch.randn(2, 24)
+    x = torch.randn(2, 32, 8, 8)
+    cond = torch.randn(2, 24)
     for block in model.blocks:
         torch.testing.assert_close(block(x, cond), alpha**2 * x)
 
@@ -103,7 +104,8 @@ def test_new_block_is_pure_decay_of_its_state(alpha):
 @pytest.mark.parametrize("block", BLOCKS)
 def test_model_starts_near_identity(block):
     model = network(block=block, block_settings=BLOCKS[block])
-    x, cond = torch.randn(2, 32, 8, 8), torch.randn(2, 24)
+    x = torch.randn(2, 32, 8, 8)
+    cond = torch.randn(2, 24)
     for layer in model.blocks:
         assert F.cosine_similarity(layer(x, cond).flatten(1), x.flatten(1)).min() > 0.99
 
@@ -124,7 +126,8 @@ def test_liquid_step_is_the_closed_form():
         step.rho.copy_(torch.tensor([-3.0, -1, 0, 1, 3]))
     alpha = torch.tensor([math.exp(-math.log1p(math.exp(rho))) for rho in (-3, -1, 0, 1, 3)])
     assert alpha[2].item() == pytest.approx(0.5)
-    state, stimulus = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    state = torch.randn(2, 5, 3, 4)
+    stimulus = torch.randn(2, 5, 3, 4)
     gate = torch.randn(2, 5, 1, 1)
     share = alpha[:, None, None]
     expected = share * state + (1 - share) * gate * stimulus
@@ -132,7 +135,8 @@ def test_liquid_step_is_the_closed_form():
 
 
 def test_skips_are_added_in_reverse_order():
-    model, seen = moved(depth=6), []
+    model = moved(depth=6)
+    seen = []
     for block in model.blocks:
         block.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
     model(*inputs())
@@ -153,7 +157,8 @@ def test_null_label_depends_on_no_class():
     model = moved()
     x_t, t, labels = inputs()
     nulls = torch.full_like(labels, model.null_label)
-    null, conditional = model(x_t, t, nulls), model(x_t, t, labels)
+    null = model(x_t, t, nulls)
+    conditional = model(x_t, t, labels)
     assert not torch.allclose(null, conditional, atol=1e-3)
     with torch.no_grad():
         model.condition.label.weight[: model.null_label] = 0
@@ -171,7 +176,8 @@ def test_unconditional_model_accepts_only_null_label():
 
 
 def test_sample_does_not_depend_on_its_batch():
-    model, (x_t, t, labels) = moved(), inputs(4)
+    model = moved()
+    x_t, t, labels = inputs(4)
     together = model(x_t, t, labels)
     for i in range(4):
         one = slice(i, i + 1)
@@ -179,7 +185,8 @@ def test_sample_does_not_depend_on_its_batch():
 
 
 def test_time_changes_the_velocity():
-    model, (x_t, t, labels) = moved(), inputs()
+    model = moved()
+    x_t, t, labels = inputs()
     assert not torch.allclose(model(x_t, t, labels), model(x_t, t / 2, labels), atol=1e-3)
 
 
@@ -195,7 +202,8 @@ def test_saved_model_is_loaded_exactly(tmp_path, block):
 
 def test_gradient_checkpointing_keeps_gradients():
     """Blocks run twice."""
-    model, runs = moved(), []
+    model = moved()
+    runs = []
     model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
     arguments = inputs()
     plain = gradients(model, *arguments)
@@ -219,7 +227,8 @@ def test_channels_last_is_kept_inside(patch_size):
 
 
 def test_bfloat16_stays_close_to_fp32():
-    model, arguments = moved(), inputs()
+    model = moved()
+    arguments = inputs()
     expected = model(*arguments)
     with torch.autocast("cpu", torch.bfloat16):
         velocity = model(*arguments)
@@ -228,13 +237,14 @@ def test_bfloat16_stays_close_to_fp32():
 
 
 def test_compiled_model_is_one_graph():
-    model, arguments = moved(depth=2), inputs()
+    model = moved(depth=2)
+    arguments = inputs()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(*arguments), model(*arguments))
 
 
 def operations(model, *arguments):
-    """Names of the modules of a model, and of the operators that a forward pass runs."""
+    """Return names of the modules of a model, and of the operators that a forward pass runs."""
     with profile() as record:
         model(*arguments)
     names = {type(module).__name__ for module in model.modules()}

@@ -26,7 +26,8 @@ def test_gradients_are_those_of_autograd(side, kernel_size, memory_format):
 
 
 def test_forward_is_equal_without_gradients():
-    convolution, x = DepthwiseConv2d(6, 5), torch.randn(3, 6, 8, 8)
+    convolution = DepthwiseConv2d(6, 5)
+    x = torch.randn(3, 6, 8, 8)
     with torch.no_grad():
         expected = convolution(x)
     assert torch.equal(convolution(x), expected)
@@ -34,7 +35,8 @@ def test_forward_is_equal_without_gradients():
 
 def test_autocast_gradients_are_close_to_fp32():
     torch.manual_seed(0)
-    convolution, x, target = DepthwiseConv2d(6, 5), *torch.randn(2, 3, 6, 8, 8)
+    convolution = DepthwiseConv2d(6, 5)
+    x, target = torch.randn(2, 3, 6, 8, 8)
     gradients = []
     for enabled in (False, True):
         convolution.zero_grad()

@@ -13,7 +13,7 @@ KERNELS = [1, 3, 7, 31]
 
 
 def path(height, width):
-    """The serpentine told in another way: as (row, column), by going there."""
+    """Return the serpentine as (row, column), computed in another way."""
     rows = []
     for row in range(height):
         columns = range(width) if row % 2 == 0 else reversed(range(width))
@@ -22,7 +22,7 @@ def path(height, width):
 
 
 def bare_scan(width, kernel_size):
-    """A scan without its mixing of channels."""
+    """Return a scan that does not mix channels."""
     torch.manual_seed(0)
     scan = ZigzagScan1D(width, kernel_size)
     with torch.no_grad():
@@ -32,7 +32,7 @@ def bare_scan(width, kernel_size):
 
 
 def touched(module, height, width, place):
-    """Positions of the input that the output at `place` depends on."""
+    """Return the positions of the input that the output at `place` depends on."""
     x = torch.randn(1, 2, height, width, requires_grad=True)
     module(x)[0, :, *place].sum().backward()
     return {tuple(position) for position in x.grad[0].abs().sum(0).nonzero().tolist()}

@@ -1,4 +1,4 @@
-"""Training on real encoded latents: it learns, stops, resumes, and refuses."""
+"""Training on real encoded latents: it learns, stops and resumes."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ STEPS = 8  # of an epoch
 
 
 class Broken:
-    """A callback that fails at everything."""
+    """A callback that always fails."""
 
     def log_metrics(self, metrics, step):
         raise OSError("the drive is full")
@@ -67,9 +67,10 @@ def test_failing_log_raises():
 
 
 def test_loss_falls_on_real_latents(tmp_path, latents):
-    trainer = train(prepare(tmp_path, latents, num_epochs=12))
+    # 12 epochs end at 0.9000 of the first loss, above or below depending on the processor
+    trainer = train(prepare(tmp_path, latents, num_epochs=20))
     losses = [row["validation_loss"] for row in trainer.progress.curve]
-    assert len(losses) == 12
+    assert len(losses) == 20
     assert losses[-1] < 0.9 * losses[0]
     assert trainer.progress.curve[-1]["loss"] < 0.9 * trainer.progress.curve[0]["loss"]
 

@@ -15,9 +15,12 @@ from ruamel.yaml import YAML
 
 from liquidgen.config.params import BLOCKS, load_params
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-OTHER_PAGES = [
+PAGES = [
+    PROJECT / "README.md",
+    *sorted((PROJECT / "docs").glob("*.md")),
     PROJECT / "CONTRIBUTING.md",
+]
+OTHER_PAGES = [
     PROJECT / "CHANGELOG.md",
     PROJECT / "data/README.md",
     PROJECT / "benchmarks/README.md",

@@ -1,17 +1,17 @@
-"""How near encode comes to the bare autoencoder: images/s of both, in turns, in one run.
+"""Throughput of encode against the bare autoencoder: images/s of both, in turns, in one run.
 
     python -m benchmarks.encode --images 4096 --size 64 --workers 2
     python -m benchmarks.encode --autoencoder taef1 --images 256 --size 256
 
-An autoencoder of the hub has its real shape here, and random weights.
+Autoencoders of the hub have their real shape here, and random weights.
 
-The bare autoencoder gets ready batches of 64 and all of torch's threads; encode reads, decodes,
-encodes, and writes shards. Both are timed from the first batch to the end of the work, since
-loading torch is neither's. On a CPU decoding takes its share of the cores that the autoencoder
-needs: with d and a seconds of one core an image for the two, a/(a + d) is the most that encode
-reaches of a bare loop that keeps all cores busy. With the builtin autoencoder at 64 px that is
-about 0.9, so that 0.95 is out of reach unless torch's threads waste some of the bare loop's time.
-d, a and this limit are printed, too.
+The bare autoencoder gets ready batches of 64 and all of torch's threads. Encode reads, decodes,
+encodes, and writes shards. Both are timed from the first batch to the end of the work, without
+loading torch. On a CPU, decoding takes its share of the cores: with d and a seconds of one core per
+image for decoding and the autoencoder, encode reaches at most a / (a + d) of a bare loop that keeps
+all cores busy. With the builtin autoencoder at 64 px that is about 0.9, so that 0.95 is out of
+reach unless torch's threads waste some of the bare loop's time. d, a and this limit are printed,
+too.
 """
 
 import argparse
@@ -34,14 +34,15 @@ from liquidgen.latents.autoencoder import images_per_call
 from liquidgen.stages.download.download import download
 from liquidgen.stages.encode.encode import encode
 
-LONG = 60  # s, of which a rate is known well enough
+MAX_SECONDS = 60  # of a measurement of the bare autoencoder
 
 
 class FirstUse:
-    """An autoencoder that remembers when it was first used."""
+    """Wraps an autoencoder, and records the time of its first use."""
 
     def __init__(self, autoencoder: object) -> None:
-        self._autoencoder, self.time = autoencoder, None
+        self._autoencoder = autoencoder
+        self.time = None
 
     def __getattr__(self, name: str) -> object:
         if name == "encode" and self.time is None:
@@ -50,22 +51,23 @@ class FirstUse:
 
 
 def bare(autoencoder: object, batches: list[torch.Tensor], count: int) -> float:
-    """Images/s of the autoencoder alone, over at least so many images, or a minute's."""
-    start, done = time.perf_counter(), 0
+    """Return images/s of the autoencoder alone, over `count` images or a minute."""
+    start = time.perf_counter()
+    done = 0
     for batch in cycle(batches):
         autoencoder.encode(batch)
         done += len(batch)
         spent = time.perf_counter() - start
-        if done >= count or spent > LONG:
+        if done >= count or spent > MAX_SECONDS:
             return done / spent
     raise AssertionError("there are batches")
 
 
 def cost(work: Callable[[], object], count: int) -> float:
-    """Milliseconds of one core an image, for work on `count` images in one thread."""
+    """Return milliseconds of one core per image, for work on `count` images in one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    work()  # what only the first call pays for
+    work()  # warm up
     start = time.process_time()
     work()
     spent = time.process_time() - start
@@ -74,7 +76,7 @@ def cost(work: Callable[[], object], count: int) -> float:
 
 
 def main() -> None:
-    """Print one line a round, and the median of the ratios."""
+    """Print one line per round, and the median of the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--autoencoder", default="builtin", help="a block of params.yaml")
     parser.add_argument("--images", type=int, default=4096)
@@ -99,7 +101,7 @@ def main() -> None:
 
 
 def block_of(name: str, folder: Path) -> AutoencoderSettings:
-    """The block of an autoencoder that needs no hub."""
+    """Return the block of an autoencoder, with random weights in place of a download."""
     block = AutoencoderSettings(**load_params().raw["autoencoders"][name])
     if block.path is None:
         return block
@@ -111,7 +113,7 @@ def block_of(name: str, folder: Path) -> AutoencoderSettings:
 
 
 def one_round(folder: Path, block: AutoencoderSettings, options: argparse.Namespace) -> float:
-    """The ratio of encode to the mean of the bare autoencoder before and after it."""
+    """Return the rate of encode, divided by the mean rate of the bare autoencoder around it."""
     load = liquidgen.latents.autoencoder.load_autoencoder
     autoencoder = FirstUse(load(block, "cpu"))
     transform = ImageTransform.of(load_params().encode, options.size)

@@ -1,10 +1,10 @@
-"""Peak memory of each stage, run as a process of its own on little data.
+"""Peak memory of each stage, each a process of its own, on little data.
 
     python -m benchmarks.memory --model nano --images 1024 --epochs 1 --samples 100
 
-The figure is the largest resident set, in MB, of any one process of the stage: the kernel's, as
-`/usr/bin/time -v` reports it. It holds Python and torch (a bare `import torch` is printed for
-comparison), and file pages that are mapped. On Linux and macOS.
+The number is the largest resident set, in MB, of any one process of the stage, as the kernel and
+`/usr/bin/time -v` report it. It includes Python, torch (a bare `import torch` is printed for
+comparison) and mapped file pages. On Linux and macOS.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("download", "encode", "train", "sample", "evaluate")
-UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
 
 
 def peak_mb(arguments: list[str], folder: Path) -> float:
-    """Peak of a Python process in a folder; exits with its output if it fails."""
+    """Return the peak of a Python process in a folder; exit with its output if it fails."""
     environment = os.environ | {"PYTHONPATH": str(folder)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     with open(folder / "output.txt", "wb") as output:
@@ -38,21 +38,22 @@ def peak_mb(arguments: list[str], folder: Path) -> float:
 
 
 def copy_project(folder: Path, options: argparse.Namespace) -> None:
-    """Code and params.yaml, with little data and few epochs."""
+    """Copy the code and params.yaml, with little data and few epochs."""
     for name in ("liquidgen", "stages"):
         shutil.copytree(ROOT / name, folder / name)
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params["dataset"], params["model"] = "procedural", options.model
+    params["dataset"] = "procedural"
+    params["model"] = options.model
     params["datasets"]["procedural"]["num_images"] = options.images
     params["train"]["num_epochs"] = options.epochs
     params["sample"]["num_images"] = options.samples
-    params["evaluate"]["kid_subset_size"] = 10  # few images are held out; it takes no memory
+    params["evaluate"]["kid_subset_size"] = 10  # few images are held out; it needs no memory
     yaml.dump(params, folder / "params.yaml")
 
 
 def main() -> None:
-    """Print one line a stage."""
+    """Print one line per stage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="nano")
     parser.add_argument("--images", type=int, default=1024)

@@ -1,4 +1,4 @@
-"""What the benchmarks of training and sampling start from: settings, latents, a training."""
+"""Latents and a training for the benchmarks of training and sampling."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from liquidgen.stages.train.run_state import Training, prepare_training
 
 
 def make_latents(folder: Path, params: Params, images: int) -> Path:
-    """Latents of procedural paintings at params.yaml's size and autoencoder."""
+    """Encode procedural paintings with the size and autoencoder of params.yaml."""
     dataset = ProceduralSettings(
         kind="procedural",
         num_images=images,
@@ -24,7 +24,7 @@ def make_latents(folder: Path, params: Params, images: int) -> Path:
 
 
 def encode_raw(folder: Path, params: Params) -> Path:
-    """Latents of the raw images in `folder`, at params.yaml's size and autoencoder."""
+    """Encode the raw images in `folder` with the size and autoencoder of params.yaml."""
     encode(
         folder / "raw",
         folder / "latents",
@@ -39,7 +39,7 @@ def encode_raw(folder: Path, params: Params) -> Path:
 
 
 def prepare(folder: Path, latents: Path, params: Params, epochs: int) -> Training:
-    """A training of so many epochs without sample grids."""
+    """Prepare a training of this many epochs without validation and previews."""
     quiet = {"num_epochs": epochs, "validate_every": 10**9, "preview_every": 0}
     return prepare_training(
         latents,

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.resolution --limit 40
 
-CPU seconds of a forward pass on latents of 8x downscaled images, patch size 2, at nano's width; the
-smallest of a few calls. A network's larger sizes are skipped, and shown as such, when the time of
-the size before, grown with the square of the pixels, would exceed the limit. The exponents are
+CPU seconds of a forward pass on latents of 8x downscaled images, patch size 2, at nano's width: the
+minimum of a few calls. Larger sizes of a network are skipped, and marked as such, when the time of
+the previous size, grown with the square of the pixels, would exceed the limit. The exponents are
 least-squares slopes of log(cost) against log(pixels). Parameters are those at the smallest size:
 LiquidNet's position embedding grows with the pixels.
 """
@@ -16,19 +16,20 @@ import time
 import torch
 from torch import nn
 
-from benchmarks.rivals import batch, networks, parameters
+from benchmarks.baselines import batch, networks, parameters
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import ModelSettings
 
-DOWNSCALE = 8  # px a latent
+DOWNSCALE = 8  # px per latent, along one side
 PIXELS = (256, 512, 1024, 2048)  # sides
 RANGES = ((256, 1024), (256, 2048))  # of the fitted exponents
 CALLS = 3
 
 
 def cost(network: nn.Module, side: int) -> float:
-    """CPU seconds of one forward pass."""
-    arguments, times = batch(1, side), []
+    """Return CPU seconds of one forward pass."""
+    arguments = batch(1, side)
+    times = []
     with torch.inference_mode():
         for _ in range(CALLS):
             started = time.process_time()
@@ -38,7 +39,7 @@ def cost(network: nn.Module, side: int) -> float:
 
 
 def exponent(costs: dict[int, float], first: int, last: int) -> str:
-    """Slope of log(cost) against log(pixels), or a dash if a size was skipped."""
+    """Return the slope of log(cost) against log(pixels), or a dash if a size was skipped."""
     if last not in costs:
         return "-"
     known = [(2 * math.log(px), math.log(costs[px])) for px in costs if first <= px <= last]
@@ -48,16 +49,17 @@ def exponent(costs: dict[int, float], first: int, last: int) -> str:
 
 
 def main() -> None:
-    """Print one line a network."""
+    """Print one line per network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=float, default=40, help="CPU seconds of a forward pass")
     options = parser.parse_args()
     torch.set_num_threads(1)
     raw = load_params().raw
     model = ModelSettings(**raw["models"]["nano"] | {"patch_size": 2})
-    costs, counts = {}, {}
+    costs = {}
+    counts = {}
     for px in PIXELS:
-        # networks are made anew: a DiT's sinusoids and a U-Net's grid belong to one resolution
+        # new networks: a DiT's sinusoids and a U-Net's grid belong to one resolution
         for name, network in networks("nano", model, raw["blocks"], px // DOWNSCALE).items():
             own = costs.setdefault(name, {})
             counts.setdefault(name, parameters(network))

@@ -1,12 +1,13 @@
-"""How near sampling comes to bare forwards of the network: both in turns, in one run.
+"""Time of sampling against bare forward passes of the network: both in turns, in one run.
 
     python -m benchmarks.sample --model nano --images 400 --rounds 3
 
-Bare are the network's forwards on ready tensors: as many, and with as many samples each, as the
-sampling needs (guidance doubles them). Sampling is the stage's own function: noise, solver,
-guidance, pictures as PNG in Parquet files, the grid. The decoder's time is taken off it and listed
-by itself. Loading the model and the autoencoder is in neither. `--solver`, `--steps`, `--batch`
-replace settings of params.yaml; give euler, dpm or unipc, which need one forward a step.
+The bare forward passes run on ready tensors, with the same number of calls and batch sizes as
+sampling (guidance doubles the batches). Sampling is the function of the stage: noise, solver,
+guidance, PNG images in Parquet files, and the grid. The time of the decoder is subtracted and
+printed separately. Loading the model and the autoencoder is in neither. `--solver`, `--steps` and
+`--batch` replace settings of params.yaml; use euler, dpm or unipc, which call the network once per
+step.
 """
 
 import argparse
@@ -28,14 +29,16 @@ from liquidgen.models.liquidnet import LiquidNet
 
 
 class TimedAutoencoder:
-    """An autoencoder that remembers when it was made and how long it decoded."""
+    """Wraps an autoencoder, and records when it was made and how long it decoded."""
 
     def __init__(self, autoencoder: object) -> None:
-        self._autoencoder, self.digest = autoencoder, autoencoder.digest
-        self.made, self.seconds = time.perf_counter(), 0.0
+        self._autoencoder = autoencoder
+        self.digest = autoencoder.digest
+        self.made = time.perf_counter()
+        self.seconds = 0.0
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels, with the time taken."""
+        """Decode, and add the time to `seconds`."""
         _wait()
         started = time.perf_counter()
         pixels = self._autoencoder.decode(latents)
@@ -50,7 +53,7 @@ def _wait() -> None:
 
 
 def make_model(folder: Path, params: object) -> Path:
-    """A model folder with a network that has learnt nothing; it costs what a trained one does."""
+    """Save an untrained network, which costs as much as a trained one; return its folder."""
     training = prepare(folder, make_latents(folder, params, 200), params, 1)
     model = LiquidNet(**training.network)
     facts = ModelMetadata(
@@ -71,7 +74,7 @@ def make_model(folder: Path, params: object) -> Path:
 
 @torch.inference_mode()
 def bare(model_folder: Path, settings: SampleSettings, device: torch.device) -> float:
-    """Seconds of the forwards alone."""
+    """Return the seconds of the forward passes alone."""
     model, facts = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
     copies = 2 if settings.guidance_scale > 1 else 1
@@ -115,7 +118,7 @@ def staged(
 
 
 def main() -> None:
-    """Print one line a round, and the median of the ratios."""
+    """Print one line per round, and the median of the ratios."""
     defaults = load_params()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=defaults.selectors.model)

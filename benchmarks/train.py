@@ -1,12 +1,12 @@
-"""How near training comes to a bare loop: images/s of both, in turns, in one run.
+"""Throughput of training against a bare loop: images/s of both, in turns, in one run.
 
     python -m benchmarks.train --model nano --images 8192 --steps 240 --rounds 3
 
-The bare loop has a pool of ready batches (noisy latents, t, labels, velocity) on the device and
-does forward, loss, backward, clip, AdamW and average, nothing else. Training is the stage's own
-loop: batches from mapped shards, noise, loss scaling and checks, the progress bar, points that go
-to MLflow, checkpoints as often as params.yaml says. Validation, sample grids and the start-up are
-in neither. Also printed: what the reader of latents gives alone.
+The bare loop has a pool of ready batches (noisy latents, t, labels, velocity) on the device, and
+does forward, loss, backward, clip, AdamW and EMA, nothing else. Training is the loop of the stage:
+batches from mapped shards, noise, loss scaling and checks, the progress bar, metrics that go to
+MLflow, and checkpoints as often as params.yaml says. Validation, previews and the start are in
+neither. The rate of the reader of latents alone is printed, too.
 """
 
 import argparse
@@ -37,25 +37,27 @@ WARM_UP = 3  # steps of the bare loop that are not timed
 
 
 class Clock:
-    """Passes a training's points on, and remembers when they came."""
+    """Callback that passes metrics on, and records when they came."""
 
     def __init__(self, log: object) -> None:
-        self._log, self.times = log, {}
+        self._log = log
+        self.times = {}
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Note the time of a point of the loss curve."""
+        """Record the time of a point of the loss curve."""
         if "loss" in metrics:
             self.times[step] = time.perf_counter()
         self._log.log_metrics(metrics, step)
 
     def rate(self, batch_size: int) -> float:
-        """Images/s from the first point to the last."""
-        first, last = min(self.times), max(self.times)
+        """Return images/s from the first point to the last."""
+        first = min(self.times)
+        last = max(self.times)
         return (last - first) * batch_size / (self.times[last] - self.times[first])
 
 
 class Bare:
-    """Network, optimizer and average as the stage has them, fed with ready tensors."""
+    """Network, optimizer and EMA as in the stage, fed with ready tensors."""
 
     def __init__(self, training: Training, device: torch.device) -> None:
         s = self.settings = training.settings
@@ -73,12 +75,13 @@ class Bare:
         start = number * self.settings.batch_size % (len(training.dataset) // 2)
         latents, labels = training.dataset.batch(range(start, start + self.settings.batch_size))
         latents = training.dataset.contract.normalize(latents)
-        noise, t = torch.randn_like(latents), torch.rand(len(latents))
+        noise = torch.randn_like(latents)
+        t = torch.rand(len(latents))
         batch = (interpolate(latents, noise, t), t, labels, noise - latents)
         return tuple(tensor.to(self.device) for tensor in batch)
 
     def step(self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, target: torch.Tensor):
-        """One step of training."""
+        """Run a training step."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             loss = (self.velocity(x_t, t, labels).float() - target).square().mean()
         self.scaler.scale(loss).backward()
@@ -90,7 +93,7 @@ class Bare:
         self.ema.step(self.model.parameters())
 
     def rate(self, steps: int) -> float:
-        """Images/s of so many steps."""
+        """Return images/s over this many steps."""
         for i in range(WARM_UP):
             self.step(*self.pool[i])
         self._wait()
@@ -106,7 +109,7 @@ class Bare:
 
 
 def reader_rate(latents: Path, batch_size: int) -> float:
-    """Samples/s of the reader alone, over two epochs."""
+    """Return samples/s of the reader alone, over two epochs."""
     dataset = LatentDataset(latents, "train")
     batches = len(dataset) // batch_size
     started = time.perf_counter()
@@ -119,18 +122,18 @@ def reader_rate(latents: Path, batch_size: int) -> float:
 
 @contextmanager
 def tracked(folder: Path):
-    """A run in a store of its own."""
+    """Open a run in an MLflow store of its own."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     with open_run(folder, "benchmark", "train", name="benchmark", params={}) as run:
         yield run
 
 
 def main() -> None:
-    """Print one line a round, the median of the ratios, and the reader's rate."""
+    """Print one line per round, the median of the ratios, and the reader's rate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=load_params().selectors.model)
     parser.add_argument("--images", type=int, default=8192)
-    parser.add_argument("--steps", type=int, default=240, help="at least, a round")
+    parser.add_argument("--steps", type=int, default=240, help="per round, at least")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     params = load_params(changes={"model": options.model})
@@ -140,13 +143,16 @@ def main() -> None:
         latents = make_latents(folder, params, options.images)
         first = prepare(folder, latents, params, 1)
         epochs = -(-options.steps // first.steps_per_epoch)
-        bare, ratios = Bare(first, device), []
+        bare = Bare(first, device)
+        ratios = []
         for number in range(1, options.rounds + 1):  # each round continues the training
             training = prepare(folder, latents, params, number * epochs)
-            before, clock = bare.rate(options.steps), Clock(run)
+            before = bare.rate(options.steps)
+            clock = Clock(run)
             with training.locked():
                 Trainer(training, device).run(clock)
-            rate, after = clock.rate(params.train.batch_size), bare.rate(options.steps)
+            rate = clock.rate(params.train.batch_size)
+            after = bare.rate(options.steps)
             ratios.append(2 * rate / (before + after))
             print(
                 f"bare {before:.0f} and {after:.0f} images/s, training {rate:.0f}: "

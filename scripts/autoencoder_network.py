@@ -1,17 +1,17 @@
-"""The builtin autoencoder's network and what it learns from."""
+"""Network and loss of the builtin autoencoder."""
 
 import torch
 from diffusers import AutoencoderDC
 
 LATENT_CHANNELS = 16
-LATENT_STD = 0.6  # that the channels are pulled to
-LATENT_NOISE = 0.03  # added in training: a generator's latents are never exact
-LATENT_PULL = 0.1  # weight of the pull
-ERROR_FLOOR = 4e-4  # squared error in [-1, 1] (40 dB) below which an image is good enough
+LATENT_STD = 0.6  # target of each channel
+LATENT_NOISE = 0.03  # added in training, because the latents of a generator are inexact
+LATENT_WEIGHT = 0.1  # of the loss term that pulls mean and deviation to 0 and LATENT_STD
+ERROR_FLOOR = 4e-4  # squared error in [-1, 1] (40 dB) below which the loss hardly improves
 
 
 def network() -> AutoencoderDC:
-    """16 channels, 8x (Chen et al. 2024, without attention): wide only where pixels are few."""
+    """Create the network: 16 channels, 8x (Chen et al. 2024, without attention)."""
     return AutoencoderDC(
         latent_channels=LATENT_CHANNELS,
         encoder_block_out_channels=(32, 32, 64, 128),
@@ -24,18 +24,18 @@ def network() -> AutoencoderDC:
 
 
 def autoencoded(model: AutoencoderDC, pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels -> latents -> pixels, not clamped."""
+    """Encode and decode pixels, without clamping."""
     return model.decode(model.encode(pixels).latent).sample
 
 
 def loss_of(model: AutoencoderDC, pixels: torch.Tensor) -> torch.Tensor:
-    """Mean log squared error of the images, which is PSNR up to a factor, and tidy latents.
+    """Compute the mean log squared error of the images (PSNR up to a factor), and a latent term.
 
-    The logarithm keeps a few busy images of a batch from outweighing all the calm ones.
+    The logarithm keeps a few detailed images of a batch from outweighing the others.
     """
     latents = model.encode(pixels).latent
     noisy = latents + LATENT_NOISE * torch.randn_like(latents)
     errors = (model.decode(noisy).sample - pixels).square().mean(dim=(1, 2, 3))
     std, mean = torch.std_mean(latents, dim=(0, 2, 3))
     pull = mean.square().mean() + (std - LATENT_STD).square().mean()
-    return (errors + ERROR_FLOOR).log().mean() + LATENT_PULL * pull
+    return (errors + ERROR_FLOOR).log().mean() + LATENT_WEIGHT * pull

@@ -1,4 +1,4 @@
-"""Held-out quality of an autoencoder: PSNR, SSIM and edge sharpness, and a picture to look at."""
+"""Scores of an autoencoder on held-out images: PSNR, SSIM, edge sharpness, and a comparison."""
 
 from collections.abc import Callable
 
@@ -10,26 +10,26 @@ Reconstruct = Callable[[torch.Tensor], torch.Tensor]  # pixels -> pixels, both i
 
 
 def to_pixels(images: np.ndarray) -> torch.Tensor:
-    """uint8 (N, H, W, 3) -> float (N, 3, H, W) in [-1, 1], channels last in memory."""
+    """Convert uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1], channels last in memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.inference_mode()
 def reconstructed(reconstruct: Reconstruct, images: np.ndarray) -> np.ndarray:
-    """uint8 images seen through an autoencoder, rounded to uint8 like any saved picture."""
+    """Pass uint8 images through an autoencoder, and round to uint8 as a saved image is."""
     parts = [reconstruct(to_pixels(part)) for part in np.array_split(images, len(images) // 50 + 1)]
     pixels = torch.cat(parts).clamp(-1, 1).add(1).mul(127.5).round().byte()
     return pixels.permute(0, 2, 3, 1).numpy()
 
 
 def psnr(images: np.ndarray, others: np.ndarray) -> float:
-    """Mean over images of the peak signal-to-noise ratio, dB."""
+    """Compute the mean over images of the peak signal-to-noise ratio, dB."""
     errors = ((images / 255.0 - others / 255.0) ** 2).mean(axis=(1, 2, 3))
     return float(-10 * np.log10(errors.clip(1e-10)).mean())
 
 
 def ssim(images: np.ndarray, others: np.ndarray) -> float:
-    """Mean over images of the structural similarity, 1 is equal."""
+    """Compute the mean over images of the structural similarity; 1 is equal."""
     from skimage.metrics import structural_similarity
 
     pairs = zip(images, others, strict=True)
@@ -37,7 +37,7 @@ def ssim(images: np.ndarray, others: np.ndarray) -> float:
 
 
 def sharpness(images: np.ndarray, others: np.ndarray) -> float:
-    """Mean absolute difference of neighbouring pixels of `others` over that of `images`."""
+    """Compute the mean absolute difference of neighboring pixels, relative to `images`."""
     return float(_gradient(others) / _gradient(images))
 
 
@@ -46,19 +46,19 @@ def _gradient(images: np.ndarray) -> float:
     return sum(np.abs(np.diff(signed, axis=axis)).mean() for axis in (1, 2))
 
 
-def table(rivals: dict[str, Reconstruct], judged: dict[str, np.ndarray]) -> str:
-    """PSNR, SSIM and sharpness of each rival on each set, as a Markdown table."""
-    lines = [f"| | {' | '.join(f'{name} ({len(x)})' for name, x in judged.items())} |"]
-    lines.append("|---" * (len(judged) + 1) + "|")
-    for name, reconstruct in rivals.items():
-        seen = [(images, reconstructed(reconstruct, images)) for images in judged.values()]
-        cells = [f"{psnr(*x):.2f} / {ssim(*x):.3f} / {sharpness(*x):.2f}" for x in seen]
+def table(autoencoders: dict[str, Reconstruct], image_sets: dict[str, np.ndarray]) -> str:
+    """Format PSNR, SSIM and sharpness of each autoencoder on each set as a Markdown table."""
+    lines = [f"| | {' | '.join(f'{name} ({len(x)})' for name, x in image_sets.items())} |"]
+    lines.append("|---" * (len(image_sets) + 1) + "|")
+    for name, reconstruct in autoencoders.items():
+        pairs = [(images, reconstructed(reconstruct, images)) for images in image_sets.values()]
+        cells = [f"{psnr(*x):.2f} / {ssim(*x):.3f} / {sharpness(*x):.2f}" for x in pairs]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def patch_pca(images: np.ndarray, patch: int = 8, channels: int = 16) -> Reconstruct:
-    """The best linear autoencoder of the same compression, fitted to uint8 images."""
+    """Fit the best linear autoencoder of the same compression to uint8 images."""
     unfold = torch.nn.Unfold(patch, stride=patch)
     patches = unfold(to_pixels(images)).transpose(1, 2).flatten(0, 1)
     mean = patches.mean(0)
@@ -73,7 +73,7 @@ def patch_pca(images: np.ndarray, patch: int = 8, channels: int = 16) -> Reconst
 
 
 def comparison(reconstruct: Reconstruct, images: np.ndarray, enlarge: int = 3) -> Image.Image:
-    """Originals above, reconstructions below."""
+    """Draw the originals above their reconstructions."""
     rows = [np.concatenate(list(row), 1) for row in (images, reconstructed(reconstruct, images))]
     sheet = Image.fromarray(np.concatenate(rows))
     size = (sheet.width * enlarge, sheet.height * enlarge)

@@ -1,7 +1,7 @@
-"""What the feature network is taught: damages of known strength, and targets read off a picture.
+"""Tasks of the feature network: damages of known strength, and targets computed from an image.
 
-All functions take pixels (B, 3, S, S) in [-1, 1], a strength in [0, 1] for each picture, (B,), and
-a generator; strength 0 leaves a picture as it is.
+All functions take pixels (B, 3, S, S) in [-1, 1], a strength in [0, 1] per image, (B,), and a
+generator. Strength 0 leaves an image as it is.
 """
 
 import math
@@ -15,7 +15,7 @@ CODEC = 0.25  # step of the coefficients at strength 1
 
 
 def crop(pixels, smallest, generator):
-    """A random window of at least `smallest` of the side, mirrored half of the time."""
+    """Crop a random window of at least `smallest` of the side, mirrored half of the time."""
     count = len(pixels)
     side = 1 - (1 - smallest) * torch.rand(count, generator=generator)
     mirror = (torch.rand(count, generator=generator) < 0.5).float() * 2 - 1
@@ -26,8 +26,8 @@ def crop(pixels, smallest, generator):
     return grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
-def recolour(pixels, generator):
-    """Contrast and level of each channel changed; every fifth picture has its channels swapped."""
+def recolor(pixels, generator):
+    """Change contrast and level of each channel; permute the channels of every fifth image."""
     count = len(pixels)
     gain = 0.75 + 0.4 * torch.rand(count, 3, 1, 1, generator=generator)
     level = 0.3 * (torch.rand(count, 3, 1, 1, generator=generator) - 0.5)
@@ -39,13 +39,13 @@ def recolour(pixels, generator):
 
 
 def ghost(pixels, strength, generator):
-    """Another picture of the batch shines through."""
+    """Blend in another image of the batch."""
     share = GHOST * strength[:, None, None, None]
     return pixels * (1 - share) + pixels.roll(1, 0) * share
 
 
 def warp(pixels, strength, generator):
-    """Forms melt along a smooth random field of displacements."""
+    """Warp along a smooth random field of displacements."""
     count, side = len(pixels), pixels.shape[-1]
     coarse = torch.randn(count, 2, 6, 6, generator=generator) * strength[:, None, None, None]
     field = interpolate(coarse, (side, side), mode="bicubic").permute(0, 2, 3, 1)
@@ -55,7 +55,7 @@ def warp(pixels, strength, generator):
 
 
 def blur(pixels, strength, generator):
-    """A Gaussian blur."""
+    """Apply a Gaussian blur."""
     width = (BLUR * strength).clamp(min=0.05)
     offsets = torch.arange(-6, 7)
     kernels = torch.exp(-0.5 * (offsets / width[:, None]) ** 2)
@@ -66,7 +66,7 @@ def blur(pixels, strength, generator):
 
 
 def codec(pixels, strength, generator):
-    """The cosine coefficients of 8 x 8 blocks, disturbed and rounded, fine ones more coarsely."""
+    """Disturb and round the cosine coefficients of 8 x 8 blocks, fine ones more coarsely."""
     k = torch.arange(8)
     basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
     basis[0] /= math.sqrt(2)
@@ -81,7 +81,7 @@ def codec(pixels, strength, generator):
 
 
 def noise(pixels, strength, generator):
-    """White noise."""
+    """Add white noise."""
     white = torch.randn(pixels.shape, generator=generator)
     return pixels + NOISE * strength[:, None, None, None] * white
 
@@ -90,7 +90,7 @@ DAMAGES = {"ghost": ghost, "warp": warp, "blur": blur, "codec": codec, "noise": 
 
 
 def scramble(pixels, side, generator):
-    """Every picture's blocks of `side` px in a random order, on a grid at a random place."""
+    """Shuffle the blocks of `side` px of every image, on a grid at a random offset."""
     count, channels, size, _ = pixels.shape
     shift = torch.randint(side, (2,), generator=generator).tolist()
     blocks = pixels.roll(shift, (2, 3)).unfold(2, side, side).unfold(3, side, side)
@@ -103,7 +103,7 @@ def scramble(pixels, side, generator):
 
 
 def appearance(pixels):
-    """Targets (B, 272) read off the picture: its thumbnail, and energies of edges by place."""
+    """Compute targets (B, 272): the thumbnail of an image, and its edge energies per place."""
     gray = pixels.mean(1, keepdim=True)
     thumbnail = avg_pool2d(pixels, pixels.shape[-1] // 8)
     across, down = gray[..., 1:, 1:] - gray[..., 1:, :-1], gray[..., 1:, 1:] - gray[..., :-1, 1:]

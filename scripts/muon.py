@@ -1,4 +1,4 @@
-"""Muon for convolutions: momentum whose matrices are orthogonalised (Jordan et al. 2024).
+"""Muon for convolutions: momentum whose matrices are orthogonalized (Jordan et al. 2024).
 
 torch.optim.Muon takes matrices only and iterates in bf16, which is 15 times slower than fp32 on
 CPUs without native bf16.
@@ -11,8 +11,8 @@ STEPS = 5
 BLOCK_ROWS = 128  # taller matrices are split: the cost of a block grows with rows cubed
 
 
-def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
-    """U V^T of a wide matrix U S V^T, roughly: singular values end between 0.7 and 1.2.
+def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
+    """Approximate U V^T of a wide matrix U S V^T: singular values end between 0.7 and 1.2.
 
     The iteration runs on the small Gram matrix, X_k = P_k X_0, instead of on the wide matrix.
     """
@@ -28,7 +28,7 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised in blocks of rows, scaled to the RMS of an AdamW step."""
+    """Nesterov momentum, orthogonalized in blocks of rows, scaled to the RMS of an AdamW step."""
 
     def __init__(self, params, lr: float, momentum: float):
         super().__init__(params, {"lr": lr, "momentum": momentum})
@@ -43,6 +43,6 @@ class Muon(torch.optim.Optimizer):
         buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
         buffer.lerp_(weight.grad, 1 - momentum)
         direction = weight.grad.lerp(buffer, momentum).flatten(1)
-        blocks = [orthogonalised(block) for block in direction.split(BLOCK_ROWS)]
+        blocks = [orthogonalized(block) for block in direction.split(BLOCK_ROWS)]
         scale = 0.2 * max(blocks[0].shape) ** 0.5
         weight.add_(torch.cat(blocks).view_as(weight), alpha=-lr * scale)

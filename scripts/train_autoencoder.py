@@ -1,4 +1,4 @@
-"""Train the builtin autoencoder, or judge it with --evaluate; its card has commands and scores."""
+"""Train the builtin autoencoder, or score it with --evaluate; its card has commands and scores."""
 
 import argparse
 import math
@@ -22,16 +22,17 @@ MOMENTUM = 0.95
 BETAS = (0.9, 0.99)
 WARMUP_STEPS = 100
 EMA_DECAY = 0.998
-MATRIX_ROWS = 16  # convolutions with more inputs and outputs than this are Muon's
+MATRIX_ROWS = 16  # Muon optimizes convolutions with more inputs and outputs than this
 LOG_EVERY = 250  # steps between scores and saved weights
-LOG_IMAGES = 64  # a set
+LOG_IMAGES = 64  # per set
 PCA_CROPS = 4000
-COMPARED = 12  # pictures a sheet
+COMPARED = 12  # images per comparison
 
 
 def optimizers_of(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the large convolutions, AdamW for the rest."""
-    matrices, rest = [], []
+    """Create Muon for the large convolutions and AdamW for the rest."""
+    matrices = []
+    rest = []
     for weight in model.parameters():
         large = weight.ndim == 4 and min(weight.shape[:2]) > MATRIX_ROWS
         (matrices if large else rest).append(weight)
@@ -42,13 +43,13 @@ def optimizers_of(model: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def rate(step: int, steps: int) -> float:
-    """Learning rate: linear warm-up, then a cosine to zero."""
+    """Return the learning rate: linear warm-up, then a cosine to zero."""
     warmup = min(1.0, (step + 1) / WARMUP_STEPS)
     return LEARNING_RATE * warmup * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def update(optimizers: list[torch.optim.Optimizer], learning_rate: float) -> None:
-    """One step of each optimizer."""
+    """Do one step of each optimizer."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
@@ -57,13 +58,13 @@ def update(optimizers: list[torch.optim.Optimizer], learning_rate: float) -> Non
 
 
 def update_ema(ema: nn.Module, model: nn.Module, step: int) -> None:
-    """Move the average towards the weights, faster at the start."""
+    """Update the EMA, faster at the start."""
     decay = min(EMA_DECAY, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def train(args: argparse.Namespace, judged: dict[str, np.ndarray]) -> None:
-    """Train from scratch; the averaged weights are saved with each line of scores."""
+def train(args: argparse.Namespace, image_sets: dict[str, np.ndarray]) -> None:
+    """Train from scratch, and save the averaged weights with each line of scores."""
     torch.manual_seed(args.seed)
     images = TrainingImages(args.font, args.seed)
     model = network()
@@ -79,26 +80,27 @@ def train(args: argparse.Namespace, judged: dict[str, np.ndarray]) -> None:
         if (step + 1) % LOG_EVERY == 0 or step + 1 == args.steps:
             minutes = (time.perf_counter() - start) / 60
             print(f"{step + 1:6d}  {minutes:5.1f} min  loss {loss.item():.3f}  ", end="")
-            print(progress(ema, judged), flush=True)
+            print(progress(ema, image_sets), flush=True)
             deepcopy(ema).half().save_pretrained(args.output)
 
 
-def progress(model: nn.Module, judged: dict[str, np.ndarray]) -> str:
-    """PSNR on the first images of each set."""
+def progress(model: nn.Module, image_sets: dict[str, np.ndarray]) -> str:
+    """Return PSNR on the first images of each set."""
     scores = []
-    for name, images in judged.items():
-        seen = reconstructed(lambda pixels: autoencoded(model, pixels), images[:LOG_IMAGES])
-        scores.append(f"{name} {psnr(images[:LOG_IMAGES], seen):.2f}")
+    for name, images in image_sets.items():
+        few = images[:LOG_IMAGES]
+        others = reconstructed(lambda pixels: autoencoded(model, pixels), few)
+        scores.append(f"{name} {psnr(few, others):.2f}")
     return "  ".join(scores)
 
 
 def load(kind: str, folder: Path):
-    """An autoencoder of the library as a function from pixels to pixels."""
+    """Load an autoencoder of diffusers as a function from pixels to pixels."""
     settings = AutoencoderSettings(
         kind=kind,
         path=str(folder),
         sha256=None,
-        license="not yet",
+        license="unknown",
         precision="fp32",
         channels=16,
         downscale=8,
@@ -109,22 +111,22 @@ def load(kind: str, folder: Path):
     return lambda pixels: autoencoder.decode(autoencoder.encode(pixels))
 
 
-def evaluate(args: argparse.Namespace, judged: dict[str, np.ndarray]) -> None:
-    """Print a table of scores, and save reconstructions beside their originals."""
-    rivals = {"builtin": load("dc", args.output)}
+def evaluate(args: argparse.Namespace, image_sets: dict[str, np.ndarray]) -> None:
+    """Print a table of scores, and save reconstructions below their originals."""
+    autoencoders = {"builtin": load("dc", args.output)}
     if args.taef1:
-        rivals["TAEF1"] = load("tiny", args.taef1)
-    rivals["patch PCA"] = patch_pca(TrainingImages(args.font, args.seed).batch(PCA_CROPS))
-    print(table(rivals, judged))
+        autoencoders["TAEF1"] = load("tiny", args.taef1)
+    autoencoders["patch PCA"] = patch_pca(TrainingImages(args.font, args.seed).batch(PCA_CROPS))
+    print(table(autoencoders, image_sets))
     if args.sheets:
         args.sheets.mkdir(parents=True, exist_ok=True)
-        for name, images in judged.items():
+        for name, images in image_sets.items():
             chosen = images[:: max(1, len(images) // COMPARED)][:COMPARED]
-            comparison(rivals["builtin"], chosen).save(args.sheets / f"{name}.png")
+            comparison(autoencoders["builtin"], chosen).save(args.sheets / f"{name}.png")
 
 
 def main() -> None:
-    """Read the command line."""
+    """Train or evaluate, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     option = parser.add_argument
     option("--font", type=Path, required=True, help="NotoColorEmoji.ttf, the bitmap version")
@@ -133,13 +135,13 @@ def main() -> None:
     option("--steps", type=int, default=4500)
     option("--batch-size", type=int, default=8)
     option("--seed", type=int, default=0)
-    option("--evaluate", action="store_true", help="judge the weights instead of training them")
+    option("--evaluate", action="store_true", help="score the weights instead of training them")
     option("--taef1", type=Path, help="with --evaluate: folder of TAEF1 to compare with")
-    option("--sheets", type=Path, help="with --evaluate: folder for pictures to look at")
+    option("--sheets", type=Path, help="with --evaluate: folder for comparisons to look at")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    judged = holdout(args.font) | {folder.name: parquet_images(folder) for folder in args.judge}
-    (evaluate if args.evaluate else train)(args, judged)
+    image_sets = holdout(args.font) | {folder.name: parquet_images(folder) for folder in args.judge}
+    (evaluate if args.evaluate else train)(args, image_sets)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import feature_tasks as tasks
 import numpy as np
 import torch
-from autoencoder_images import glyphs, on_colour, on_white, paintings, photographs, pyramid
+from autoencoder_images import glyphs, on_color, on_white, paintings, photographs, pyramid
 from safetensors.torch import save
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -28,24 +28,37 @@ CONFIG = {
     "num_features": 128,
 }
 SIDE = CONFIG["input_side"]
-SEED, TRAIN_SEED, HOLDOUT_SEED = 0, 3_000_000, 4_000_000
-PAINTINGS, CROPS, HOLDOUT = 5000, 60, 500
-STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 900, 64, 4e-3, 0.02
-PAINTED, PHOTOGRAPHED = 0.5, 0.3  # shares of a batch; the rest is emoji
-SCRAMBLED, DAMAGED, SMALLEST = 0.35, 0.3, 0.8  # chance of a picture; of each damage; of a crop
+SEED = 0  # of the training
+TRAIN_SEED = 3_000_000  # first seed of the paintings
+HOLDOUT_SEED = 4_000_000
+PAINTINGS = 5000
+CROPS = 60  # per photograph
+HOLDOUT = 500  # paintings
+STEPS = 900
+BATCH = 64
+LEARNING_RATE = 4e-3
+WEIGHT_DECAY = 0.02
+PAINTED = 0.5  # share of a batch
+PHOTOGRAPHED = 0.3  # share of a batch; the rest is emoji
+SCRAMBLED = 0.35  # probability per image
+DAMAGED = 0.3  # probability per image and damage
+SMALLEST = 0.8  # side of a crop, relative to the image
 WEIGHTS = {"source": 0.5, "scramble": 1, "damage": 16, "appearance": 4, "correlation": 0.05}
 
 
 class Bank:
-    """Pictures in memory, each with its source: a style of painting, a crop of a photograph or
-    a symbol (each a class of its own: Dosovitskiy et al. 2014)."""
+    """Images in memory, each with its source, a class.
+
+    A source is a style of painting, or one crop of a photograph or one glyph, each a class of its
+    own (Dosovitskiy et al. 2014).
+    """
 
     def __init__(self, font):
         self.rng = rng = np.random.default_rng(SEED)
         photos = list({photo.tobytes(): photo for photo in photographs()}.values())
         crops = [crop for photo in photos for crop in windows(list(pyramid(photo)), rng)]
         symbols = glyphs(font)
-        drawn = [view for g in symbols for view in (on_white(g), on_colour(g, rng))]
+        drawn = [view for g in symbols for view in (on_white(g), on_color(g, rng))]
         self.kinds = [paintings(PAINTINGS, TRAIN_SEED), np.stack(crops), np.stack(drawn)]
         first_symbol = len(STYLES) + len(crops)
         self.sources = [
@@ -56,7 +69,7 @@ class Bank:
         self.num_sources = first_symbol + len(symbols)
 
     def batch(self, count):
-        """Pixels (count, 3, S, S) in [-1, 1] and sources (count,)."""
+        """Return pixels (count, 3, S, S) in [-1, 1] and sources (count,)."""
         painted, photographed = int(PAINTED * count), int(PHOTOGRAPHED * count)
         counts = (painted, photographed, count - painted - photographed)
         rows = [self.rng.integers(len(k), size=n) for k, n in zip(self.kinds, counts, strict=True)]
@@ -67,7 +80,7 @@ class Bank:
 
 
 def windows(levels, rng):
-    """CROPS random squares of random levels of a photograph's pyramid."""
+    """Yield CROPS random squares of random levels of a photograph's pyramid."""
     for _ in range(CROPS):
         image = levels[rng.integers(len(levels))]
         top, left = (rng.integers(size - SIDE + 1) for size in image.shape[:2])
@@ -75,12 +88,14 @@ def windows(levels, rng):
 
 
 def to_pixels(images):
+    """Convert uint8 (N, H, W, 3) to float (N, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def spoil(pixels, generator):
-    """Damaged pictures, the scramble class (B,) and the damages' strengths (B, 5)."""
-    count, kinds = len(pixels), len(tasks.BLOCK_SIDES)
+    """Damage images; return them, the scramble class (B,) and the strengths (B, 5)."""
+    count = len(pixels)
+    kinds = len(tasks.BLOCK_SIDES)
     picked = torch.randint(1, kinds + 1, (count,), generator=generator)
     scrambled = picked * (torch.rand(count, generator=generator) < SCRAMBLED)
     for kind, side in enumerate(tasks.BLOCK_SIDES, start=1):
@@ -96,7 +111,7 @@ def spoil(pixels, generator):
 
 
 class Student(nn.Module):
-    """The feature network and one linear head a task, so that tasks are directions in features."""
+    """The feature network with one linear head per task: tasks are directions of the features."""
 
     def __init__(self, num_sources):
         super().__init__()
@@ -111,24 +126,26 @@ class Student(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     def losses(self, pixels, sources, generator):
-        """The loss of each task on a batch, damaged anew."""
-        clean = tasks.recolour(tasks.crop(pixels, SMALLEST, generator), generator)
+        """Return the loss of each task on a batch with new damages."""
+        clean = tasks.recolor(tasks.crop(pixels, SMALLEST, generator), generator)
         pixels, scrambled, strengths = spoil(clean, generator)
         features = self.network(pixels.contiguous(memory_format=torch.channels_last))
-        told = {name: head(features) for name, head in self.heads.items()}
+        outputs = {name: head(features) for name, head in self.heads.items()}
         intact = (scrambled == 0) & (strengths[:, :2].amax(1) < 0.5)
         correlation = features.T @ features / len(features)
         return {
-            "source": cross_entropy(told["source"][intact], sources[intact], label_smoothing=0.05),
-            "scramble": cross_entropy(told["scramble"], scrambled),
-            "damage": mse_loss(told["damage"], strengths),
-            "appearance": mse_loss(told["appearance"], tasks.appearance(pixels)),
+            "source": cross_entropy(
+                outputs["source"][intact], sources[intact], label_smoothing=0.05
+            ),
+            "scramble": cross_entropy(outputs["scramble"], scrambled),
+            "damage": mse_loss(outputs["damage"], strengths),
+            "appearance": mse_loss(outputs["appearance"], tasks.appearance(pixels)),
             "correlation": (correlation - torch.eye(len(correlation))).square().sum(1).mean(),
         }
 
 
 def train(bank, steps):
-    """A student trained on the bank."""
+    """Train a student on the bank."""
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     student = Student(bank.num_sources).to(memory_format=torch.channels_last)
@@ -153,23 +170,24 @@ def train(bank, steps):
 
 @torch.no_grad()
 def examine(student):
-    """Accuracies and shares of variance explained on paintings of unseen seeds."""
+    """Score on paintings of unseen seeds: accuracies, and shares of variance explained."""
     generator = torch.Generator().manual_seed(HOLDOUT_SEED)
     pixels = to_pixels(paintings(HOLDOUT, HOLDOUT_SEED))
     sources = torch.arange(HOLDOUT) % len(STYLES)
-    told = student.heads["source"](student.network(pixels)).argmax(1)
-    scores = {"source": (told == sources).float().mean()}
+    predicted = student.heads["source"](student.network(pixels)).argmax(1)
+    scores = {"source": (predicted == sources).float().mean()}
     pixels, scrambled, strengths = spoil(pixels, generator)
     features = student.network(pixels)
-    told = student.heads["scramble"](features).argmax(1)
-    scores["scramble"] = (told == scrambled).float().mean()
-    scores["scrambled or not"] = ((told > 0) == (scrambled > 0)).float().mean()
+    predicted = student.heads["scramble"](features).argmax(1)
+    scores["scramble"] = (predicted == scrambled).float().mean()
+    scores["scrambled or not"] = ((predicted > 0) == (scrambled > 0)).float().mean()
     errors = (student.heads["damage"](features) - strengths).var(0) / strengths.var(0)
     scores |= dict(zip(tasks.DAMAGES, 1 - errors, strict=True))
     return {name: round(score.item(), 3) for name, score in scores.items()}
 
 
 def main():
+    """Train, score and save the feature network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--font", type=Path, required=True, help="NotoColorEmoji.ttf (CBDT)")
     parser.add_argument("--output", type=Path, default=ASSETS)
@@ -178,7 +196,7 @@ def main():
     torch.set_num_threads(1)
     start = time.perf_counter()
     bank = Bank(arguments.font)
-    print(f"{sum(map(len, bank.kinds))} pictures in {time.perf_counter() - start:.0f} s")
+    print(f"{sum(map(len, bank.kinds))} images in {time.perf_counter() - start:.0f} s")
     student = train(bank, arguments.steps)
     print(f"{examine(student)}, {time.perf_counter() - start:.0f} s")
     state = student.network.state_dict().items()

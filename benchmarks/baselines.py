@@ -1,7 +1,7 @@
-"""The networks that benchmarks compare: LiquidNet and equal-parameter rivals of diffusers.
+"""Networks that benchmarks compare: LiquidNet, and baselines of diffusers of equal parameters.
 
-All take noisy latents, t and labels, are conditioned on classes, and see the same tokens. The
-rivals: a DiT (Peebles & Xie 2023) and a U-Net of convolutions without attention.
+All take noisy latents, t and labels, and have the same tokens. The baselines are a DiT (Peebles &
+Xie 2023) and a convolutional U-Net without attention.
 """
 
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 @dataclass(frozen=True)
-class Rivals:
+class Baseline:
     """Shapes whose parameters match a size of LiquidNet within 6%."""
 
-    heads: int  # of the DiT, with channels a head
-    head_dim: int
+    heads: int  # of the DiT
+    head_dim: int  # channels per head
     layers: int
-    unet: tuple[int, ...]  # channels a level of the U-Net
-    unet_layers: int  # residual blocks a level
+    unet: tuple[int, ...]  # channels per level of the U-Net
+    unet_layers: int  # residual blocks per level
 
 
-RIVALS = {
-    "nano": Rivals(heads=4, head_dim=32, layers=5, unet=(64, 96), unet_layers=1),
-    "tiny": Rivals(heads=4, head_dim=64, layers=7, unet=(96, 256), unet_layers=1),
-    "small": Rivals(heads=9, head_dim=64, layers=8, unet=(160, 320, 448), unet_layers=2),
+BASELINES = {
+    "nano": Baseline(heads=4, head_dim=32, layers=5, unet=(64, 96), unet_layers=1),
+    "tiny": Baseline(heads=4, head_dim=64, layers=7, unet=(96, 256), unet_layers=1),
+    "small": Baseline(heads=9, head_dim=64, layers=8, unet=(160, 320, 448), unet_layers=2),
 }
 
 
 class DiT(nn.Module):
-    """diffusers' DiT, called as LiquidNet is."""
+    """DiT of diffusers, with the interface of LiquidNet."""
 
-    def __init__(self, shape: Rivals, patch_size: int, side: int) -> None:
+    def __init__(self, shape: Baseline, patch_size: int, side: int) -> None:
         super().__init__()
         self.network = DiTTransformer2DModel(
             num_attention_heads=shape.heads,
@@ -56,14 +56,14 @@ class DiT(nn.Module):
         )
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """Velocity, (B, C, H, W)."""
+        """Return the velocity, (B, C, H, W)."""
         return self.network(x_t, t * TIME_SCALE, labels).sample
 
 
 class UNet(nn.Module):
-    """diffusers' U-Net without attention; patches are channels, so that tokens are the same."""
+    """U-Net of diffusers without attention; patches become channels, for equal tokens."""
 
-    def __init__(self, shape: Rivals, patch_size: int, side: int) -> None:
+    def __init__(self, shape: Baseline, patch_size: int, side: int) -> None:
         super().__init__()
         self.patch_size = patch_size
         levels = len(shape.unet)
@@ -81,38 +81,38 @@ class UNet(nn.Module):
         )
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """Velocity, (B, C, H, W)."""
+        """Return the velocity, (B, C, H, W)."""
         tokens = F.pixel_unshuffle(x_t, self.patch_size)
         velocity = self.network(tokens, t * TIME_SCALE, labels).sample
         return F.pixel_shuffle(velocity, self.patch_size)
 
 
 def networks(size: str, model: ModelSettings, blocks: dict, side: int) -> dict[str, nn.Module]:
-    """LiquidNet of a size for latents of a side, and its rivals."""
-    arguments = (RIVALS[size], model.patch_size, side)
+    """Create LiquidNet of a size, and its baselines, for latents of this side."""
+    arguments = (BASELINES[size], model.patch_size, side)
     liquid = liquidnet(model, blocks, side)
     return {"LiquidNet": liquid, "DiT": DiT(*arguments), "U-Net": UNet(*arguments)}
 
 
 def liquidnet(model: ModelSettings, blocks: dict, side: int) -> LiquidNet:
-    """LiquidNet for latents of a side."""
+    """Create a LiquidNet for latents of this side."""
     settings = model.model_dump() | {"block": "liquid", "block_settings": blocks["liquid"]}
     return LiquidNet(in_channels=CHANNELS, sample_size=side, num_classes=CLASSES, **settings)
 
 
 def batch(size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, t and labels."""
+    """Return random noisy latents, t and labels."""
     labels = torch.arange(size) % CLASSES
     return torch.randn(size, CHANNELS, side, side), torch.rand(size), labels
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of weights that learn."""
+    """Return the number of parameters."""
     return sum(weight.numel() for weight in network.parameters())
 
 
 def forward_flops(network: nn.Module, side: int) -> int:
-    """Floating-point operations of one image's forward pass, counted without computing it."""
+    """Count the floating-point operations of one image's forward pass, without computing it."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.to("meta")(*(tensor.to("meta") for tensor in batch(1, side)))
     return counter.get_total_flops()

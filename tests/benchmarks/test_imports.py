@@ -1,0 +1,28 @@
+"""Benchmarks and scripts fit the package: they import, and each benchmark is in the README."""
+
+from pathlib import Path
+
+import pytest
+from helpers.checkout import PROJECT, Checkout
+
+SHARED = {"baselines", "preparation"}  # modules without a command
+BENCHMARKS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - SHARED)
+SCRIPTS = sorted(path.stem for path in (PROJECT / "scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("modules", "folder"),
+    [
+        ([f"benchmarks.{name}" for name in BENCHMARKS], PROJECT),
+        (SCRIPTS, PROJECT / "scripts"),
+    ],
+    ids=["benchmarks", "scripts"],
+)
+def test_modules_import(modules: list[str], folder: Path):
+    done = Checkout(folder).run("python", "-c", f"import {', '.join(modules)}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmark_is_described(name: str):
+    assert f"python -m benchmarks.{name}" in (PROJECT / "benchmarks/README.md").read_text()

@@ -56,7 +56,7 @@ def make_model(folder: Path, params: object) -> Path:
     """Save an untrained network, which costs as much as a trained one; return its folder."""
     training = prepare(folder, make_latents(folder, params, 200), params, 1)
     model = LiquidNet(**training.network)
-    facts = ModelMetadata(
+    metadata = ModelMetadata(
         name="benchmark",
         classes=training.dataset.classes,
         contract=training.dataset.contract,
@@ -68,14 +68,14 @@ def make_model(folder: Path, params: object) -> Path:
         num_steps=0,
         parameters=model.num_parameters(),
     )
-    save_model(folder / "model", model, facts, "none")
+    save_model(folder / "model", model, metadata, "none")
     return folder / "model"
 
 
 @torch.inference_mode()
 def bare(model_folder: Path, settings: SampleSettings, device: torch.device) -> float:
     """Return the seconds of the forward passes alone."""
-    model, facts = load_model(model_folder)
+    model, metadata = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
     copies = 2 if settings.guidance_scale > 1 else 1
     sizes = [
@@ -84,7 +84,7 @@ def bare(model_folder: Path, settings: SampleSettings, device: torch.device) -> 
     ]
     ready = {
         size: (
-            torch.randn(size, *facts.contract.latent_shape, device=device),
+            torch.randn(size, *metadata.contract.latent_shape, device=device),
             torch.rand(size, device=device),
             torch.zeros(size, dtype=torch.int64, device=device),
         )

@@ -93,12 +93,15 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
         )
     require_extra("pipeline")
     for line in _run_stages(params, project_root(), callbacks):
-        print(line, flush=True)
+        if line is not None:
+            print(line, flush=True)
     return params.model_folder
 
 
-def _run_stages(params: Params, root: Path, callbacks: "Sequence[TrainingLogger]") -> Iterator[str]:
-    """Run the stages that must run, and yield one closing line per stage."""
+def _run_stages(
+    params: Params, root: Path, callbacks: "Sequence[TrainingLogger]"
+) -> Iterator[str | None]:
+    """Run the stages that must run, and yield what they return: a closing line per stage."""
     # not at the top of the file: torch takes seconds to import, and the settings may be wrong
     from liquidgen.stages.download import stage as download
     from liquidgen.stages.encode import stage as encode

@@ -1,6 +1,5 @@
 """The command `liquidgen`; each subcommand is the function `run` of one module of this package."""
 
-import argparse
 import sys
 
 import typer
@@ -16,14 +15,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("sample")(sample.run)
+app.command("presets")(presets.run)
 app.command("ui")(ui.run)
 app.command("doctor")(doctor.run)
 app.command("repair")(repair.run)
-
-
-@app.command("presets", help=presets.HELP)
-def _presets() -> None:
-    presets.run(argparse.Namespace())
 
 
 def main(arguments: list[str] | None = None) -> None:

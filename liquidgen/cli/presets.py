@@ -1,24 +1,16 @@
 """List the blocks that the selectors of params.yaml can name, with descriptions and licenses."""
 
-import argparse
-
 from liquidgen.api import params_file
 from liquidgen.config.params import BLOCKS, load_choices, load_params
 
-HELP = "list what params.yaml can choose from"
 HEADER = ("", "name", "license", "description")
 UNKNOWN = "-"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the command has no options."""
+def run() -> None:
+    """List what params.yaml can choose from.
 
-
-def run(options: argparse.Namespace) -> int:
-    """Print one table per selector; `*` marks the selected block.
-
-    Raises:
-        UserError: Mistakes in params.yaml; after the tables, unless blocks have some.
+    In each table `*` marks the selected block.
     """
     path = params_file()
     for selector, choice in load_choices(path).items():
@@ -34,7 +26,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"{selector}: (a block of `{BLOCKS[selector]}`)\n{_table(rows)}\n")
     print(f"from {path.resolve()}; `*` is selected there", flush=True)
     load_params(path)  # who mistyped a selector looks here for the right word
-    return 0
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> str:

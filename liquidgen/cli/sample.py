@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
@@ -57,7 +57,7 @@ def run(
         if path.exists():
             raise UserError(f"{path}: already exists; name another folder by --out")
     # the pipeline has its own defaults
-    options = {"guidance_scale": guidance, "num_steps": steps, "solver": solver}
+    options: dict[str, Any] = {"guidance_scale": guidance, "num_steps": steps, "solver": solver}
     given = {name: value for name, value in options.items() if value is not None}
     images = pipe(ids, count, seed=seed, **given).images
     out.mkdir(parents=True, exist_ok=True)

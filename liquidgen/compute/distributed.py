@@ -1,11 +1,11 @@
 """Helpers for torch.distributed: ranks, shards and collectives of one stage."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,7 +18,17 @@ from liquidgen.utils.errors import UserError
 # covers what rank 0 does alone (checkpoints, previews, scores) while the other ranks wait; a rank
 # that dies is noticed at once, by torchrun
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
-T = TypeVar("T", bound=Sequence)
+
+
+class Sliceable(Protocol):
+    """A sequence, array or tensor."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Self: ...
+
+
+T = TypeVar("T", bound=Sliceable)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from liquidgen.hub.errors import Unreachable, explained
+from liquidgen.hub.errors import Unreachable, explained, unreachable
 from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import bounded_requests, within
 
@@ -53,10 +53,13 @@ def look_up(place: HubRepo) -> Listing:
 def _ask(place: HubRepo) -> Listing:
     from huggingface_hub import HfApi
 
-    where = {"repo_id": place.repo, "repo_type": place.type, "revision": place.revision}
-    info = HfApi().repo_info(**where)
+    api = HfApi()
+    ask = api.dataset_info if place.type == "dataset" else api.model_info
+    info = ask(place.repo, revision=place.revision)
+    if info.sha is None or info.siblings is None:
+        raise unreachable("its answer lacks the commit or the names of the files")
     # notes in the cache which commit the revision is, for times without the hub
-    HfApi().resolve_revision(**where)
+    api.resolve_revision(place.repo, repo_type=place.type, revision=place.revision)
     return Listing(info.sha, tuple(sorted(file.rfilename for file in info.siblings)))
 
 

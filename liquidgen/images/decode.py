@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
+from typing import cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
@@ -165,8 +166,8 @@ def _square(image: Image.Image, transform: ImageTransform, index: tuple[int, ...
     size = transform.image_size
     if transform.crop == "letterbox":
         scale = size / max(image.size)
-        fitted = tuple(max(1, round(side * scale)) for side in image.size)
-        return image.resize(fitted, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     side = min(image.size)
     spare = (image.width - side, image.height - side)
     if transform.crop == "random":
@@ -188,12 +189,13 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bo
     colors = image.convert("RGB") if alpha else image
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        colors = ImageCms.profileToProfile(colors, source, _srgb(), outputMode="RGB")
+        converted = ImageCms.profileToProfile(colors, source, _srgb(), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image, False
+    converted = cast(Image.Image, converted)  # None only for a conversion in place
     if alpha:
-        colors.putalpha(alpha)
-    return colors, True
+        converted.putalpha(alpha)
+    return converted, True
 
 
 @cache

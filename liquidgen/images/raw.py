@@ -109,13 +109,17 @@ class _SplitWriter:
         self._max_bytes = max_bytes
         # the open file, and the images and bytes in it, with those of the unwritten group
         self._file: pq.ParquetWriter | None = None
-        self._path: Path | None = None
         self._images_in_file = 0
         self._bytes_in_file = 0
         self._group: list[Record] = []
         # finished files, and images per label
         self._files: list[StoredFile] = []
         self._counts: Counter = Counter()
+
+    @property
+    def _path(self) -> Path:
+        """Path of the open file, or of the next one."""
+        return self._folder / f"{self._split}-{len(self._files):05d}.parquet"
 
     def add(self, record: Record) -> None:
         """Append an image; start another file if this one would exceed the limit."""
@@ -161,7 +165,6 @@ class _SplitWriter:
         if not self._group:
             return
         if self._file is None:
-            self._path = self._folder / f"{self._split}-{len(self._files):05d}.parquet"
             self._stream = open(self._path, "wb")  # noqa: SIM115, closed by close()
             self._file = pq.ParquetWriter(
                 self._stream,
@@ -170,7 +173,9 @@ class _SplitWriter:
                 use_dictionary=False,
                 write_statistics=False,
             )
-        columns = {"image": [{"bytes": r.data, "path": r.path} for r in self._group]}
+        columns: dict[str, list] = {
+            "image": [{"bytes": r.data, "path": r.path} for r in self._group]
+        }
         if "label" in self._schema.names:
             columns["label"] = [r.label for r in self._group]
         self._file.write_table(pa.table(columns, schema=self._schema))

@@ -61,7 +61,7 @@ class RawInfo(BaseModel):
 
     def metrics(self) -> dict[str, float]:
         """Return the counts to log: images per split, and refused files by reason."""
-        counts = {name: split.count for name, split in self.splits.items()}
+        counts: dict[str, float] = {name: split.count for name, split in self.splits.items()}
         return counts | {f"refused/{reason}": n for reason, n in self.refused.items()}
 
     def summary(self) -> str:

@@ -1,11 +1,16 @@
 """One interface to three autoencoder classes of diffusers: pixels to latents and back."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from liquidgen.compute.precision import autoencoder_dtype
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.latents.weights import KINDS, checked_folder, read_weights
 from liquidgen.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 MAX_PIXELS_PER_CALL = 2**19  # px: 8 images of 256 px, 128 of 64 px
 MAX_PIXELS_PER_CALL_ON_CPU = 2**16  # px: activations that fit into the caches are up to 25% faster
@@ -26,14 +31,14 @@ class Autoencoder:
         digest: SHA-256 of its weights file.
     """
 
-    def __init__(self, model: torch.nn.Module, settings: AutoencoderSettings, digest: str):
+    def __init__(self, model: "ModelMixin", settings: AutoencoderSettings, digest: str):
         self._model = model
         self._settings = settings
         self._digest = digest
         self._kind = KINDS[settings.kind]
 
     @property
-    def model(self) -> torch.nn.Module:
+    def model(self) -> "ModelMixin":
         """The autoencoder of diffusers."""
         return self._model
 

@@ -82,8 +82,8 @@ class Manifest(Frozen):
     def summary(self) -> str:
         """Return the counts and the license of the autoencoder as one line."""
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
-        skipped = Counter()
-        noted = Counter()
+        skipped: Counter[str] = Counter()
+        noted: Counter[str] = Counter()
         for split in self.splits.values():
             skipped.update(split.skipped)
             noted.update(split.notes)

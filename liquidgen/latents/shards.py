@@ -54,7 +54,7 @@ def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> StoredFi
         records[member]["checksum"] = [b"%06o\0 " % value for value in sums]
 
     with atomic(path) as file:
-        file.write(records)
+        file.write(records.data)
         file.write(bytes(2 * BLOCK))  # end of the tar
         file.write(bytes(-file.tell() % RECORDSIZE))  # padding
     return StoredFile.of(path, count)
@@ -112,7 +112,7 @@ class LatentDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Sequence[int]) -> "tuple[Tensor, Tensor]":
+    def batch(self, indices: Sequence[int] | np.ndarray) -> "tuple[Tensor, Tensor]":
         """Read samples.
 
         Args:
@@ -123,9 +123,9 @@ class LatentDataset:
         """
         import torch
 
-        indices = np.asarray(indices, dtype=np.int64)
-        latents = gather(self._latents, indices)
-        return torch.from_numpy(latents).float(), torch.from_numpy(self.labels[indices])
+        chosen = np.asarray(indices, dtype=np.int64)
+        latents = gather(self._latents, chosen)
+        return torch.from_numpy(latents).float(), torch.from_numpy(self.labels[chosen])
 
 
 def gather(arrays: Sequence[np.ndarray], indices: np.ndarray) -> np.ndarray:

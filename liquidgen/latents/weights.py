@@ -16,6 +16,7 @@ from liquidgen.utils.files import file_sha256
 
 if TYPE_CHECKING:
     import torch
+    from diffusers import ModelMixin
 
 log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "builtin"
@@ -138,7 +139,7 @@ def _read_config(path: Path) -> dict:
         raise _Damaged(f"{path}: not valid JSON ({error}); download it again") from None
 
 
-def read_weights(folder: Path, class_name: str) -> "torch.nn.Module":
+def read_weights(folder: Path, class_name: str) -> "ModelMixin":
     """Load the network of a folder in fp32.
 
     Args:

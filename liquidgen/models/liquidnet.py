@@ -63,8 +63,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
             )
         kind = block_type(block)
         settings = validate(kind.Settings, block_settings, f"blocks.{block}")
-        patch = {"kernel_size": patch_size, "stride": patch_size}
-        self.patch_embedding = nn.Conv2d(in_channels, width, **patch)
+        self.patch_embedding = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         self.position = PositionEmbedding(width, sample_size // patch_size)
         self.condition = ConditionEmbedding(num_classes, cond_dim)
         self.project_depthwise = DepthwiseConv2d(width, 3)
@@ -72,10 +71,10 @@ class LiquidNet(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(kind.Block(width, cond_dim, settings) for _ in range(depth))
         self.out_norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)
         self.out_mix = PointwiseConv(width, width)
-        self.unpatchify = nn.ConvTranspose2d(width, in_channels, **patch)
+        self.unpatchify = nn.ConvTranspose2d(width, in_channels, patch_size, stride=patch_size)
         # without training, zero is the best guess of the velocity
-        nn.init.zeros_(self.unpatchify.weight)
-        nn.init.zeros_(self.unpatchify.bias)
+        for parameter in self.unpatchify.parameters():
+            nn.init.zeros_(parameter)
         self.checkpoint_blocks = False
 
     @property

@@ -26,10 +26,10 @@ def resolve_labels(
     Raises:
         UserError: a class is unknown, or there are no images to draw.
     """
-    if classes is None and requested is not None:
-        raise UserError(f"classes: {requested!r}, but the model has no classes; leave them out")
     if requested is None:
         labels = list(range(len(classes))) if classes else [null_label]
+    elif classes is None:
+        raise UserError(f"classes: {requested!r}, but the model has no classes; leave them out")
     else:
         several = [requested] if isinstance(requested, Class) else requested
         labels = [_label(one, classes) for one in several]
@@ -60,7 +60,7 @@ def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[See
         UserError: the number of seeds is not that of the images, or a seed is negative.
     """
     given = [seed] if isinstance(seed, int) else seed
-    seeds = [(one, 0) if isinstance(one, int) else tuple(one) for one in given]
+    seeds = [(one, 0) if isinstance(one, int) else one for one in given]
     for one, parts in zip(given, seeds, strict=True):
         if min(parts) < 0:
             raise UserError(f"seed: {one}; must be at least 0")

@@ -1,6 +1,7 @@
 """Model card of a saved pipeline: training, scores and license."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -109,6 +110,6 @@ def _scores(scores: dict | None) -> str:
     )
 
 
-def _table(rows: dict[str, object]) -> str:
+def _table(rows: Mapping[str, object]) -> str:
     lines = [f"| {key} | {value} |" for key, value in rows.items()]
     return "\n".join(["| key | value |", "|---|---|", *lines])

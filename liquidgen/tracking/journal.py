@@ -64,6 +64,13 @@ class State(BaseModel):
     ended: bool = False
     keep: bool = True
 
+    @property
+    def opened_id(self) -> str:
+        """Id of the run in its store, in which it must have been opened."""
+        if self.mlflow_id is None:
+            raise RuntimeError("the run was opened in no store")
+        return self.mlflow_id
+
 
 def now() -> int:
     """Return the time in milliseconds since 1970."""

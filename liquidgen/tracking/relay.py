@@ -43,7 +43,7 @@ def send(store: Store, journal: Journal, state: State) -> None:
         if "end" not in events[0]:
             _write(store, journal, state, events)
         elif offset == journal.path.stat().st_size:  # not the end of an earlier part of the run
-            store.end(state.mlflow_id, events[0]["end"], events[0]["time"])
+            store.end(state.opened_id, events[0]["end"], events[0]["time"])
             state.ended = True
         state.offset = offset
         journal.save_state(state)
@@ -52,7 +52,7 @@ def send(store: Store, journal: Journal, state: State) -> None:
 def _write(store: Store, journal: Journal, state: State, events: list[Event]) -> None:
     """Write events, except those that MLflow rejects."""
     try:
-        store.write(state.mlflow_id, events, journal, state.header)
+        store.write(state.opened_id, events, journal, state.header)
     except Exception as error:
         if not is_refusal(error):
             raise
@@ -87,7 +87,7 @@ def _replay(store: Store, journal: Journal) -> None:
     open_in_store(store, journal, state)
     send(store, journal, state)
     if not state.ended:  # the process was killed before it could record an end
-        store.end(state.mlflow_id, "KILLED", now())
+        store.end(state.opened_id, "KILLED", now())
         state.ended = True
         journal.save_state(state)
     if not state.keep:
@@ -133,20 +133,22 @@ class Relay(threading.Thread):
             if closing or time.monotonic() >= self._next_attempt:
                 self._attempt(self._send)
 
-    def _open(self) -> None:
+    def _open(self) -> Store:
+        """Return the store, in which the run is opened unless it is open already."""
         self._store = self._store or Store(self._root)
-        open_in_store(self._store, self._journal, self._state)
-        self._opened = True
+        if not self._opened:
+            open_in_store(self._store, self._journal, self._state)
+            self._opened = True
+        return self._store
 
     def _send(self) -> None:
-        if not self._opened:
-            self._open()
-        send(self._store, self._journal, self._state)
+        store = self._open()
+        send(store, self._journal, self._state)
         if not self._replayed:
             self._replayed = True
-            replay(self._store, self._root)
+            replay(store, self._root)
 
-    def _attempt(self, call: Callable[[], None]) -> None:
+    def _attempt(self, call: Callable[[], object]) -> None:
         try:
             call()
         except Exception as error:

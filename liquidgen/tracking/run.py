@@ -53,7 +53,10 @@ class Run:
     @property
     def run_id(self) -> str:
         """MLflow's id of the run; if MLflow was unreachable, the id that will be its tag there."""
-        return self._state.mlflow_id or self._state.header.run_id
+        run_id = self._state.mlflow_id or self._state.header.run_id
+        if run_id is None:
+            raise RuntimeError("the run is not open")
+        return run_id
 
     @_never_raises
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:

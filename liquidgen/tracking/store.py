@@ -189,6 +189,8 @@ class Store:
 
     def _parent(self, header: Header) -> str:
         """Return MLflow's id of the parent run."""
+        if header.parent is None:
+            raise ValueError("the run has no parent")
         return self._find_or_create_placeholder(header.parent, self.experiment(header.experiment))
 
     def _find_or_create_placeholder(self, run_id: str, experiment: str) -> str:

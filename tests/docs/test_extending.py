@@ -12,6 +12,7 @@ import torch
 from helpers import small_model
 from helpers.checkout import PROJECT, SMALL_MODEL, Checkout, copy_project
 from helpers.standin import StandInHub, presets
+from liquidgen.latents.kinds import KINDS, Kind
 from PIL import Image
 
 from liquidgen import LiquidGenPipeline, TrainConfig
@@ -20,7 +21,6 @@ from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.autoencoder import load_autoencoder
-from liquidgen.latents.kinds import KINDS, Kind
 from liquidgen.latents.weights import SHIPPED
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.download.download import download

@@ -13,15 +13,17 @@ class DepthwiseConv2d(nn.Conv2d):
     products for kernels of one row.
     """
 
+    bias: nn.Parameter  # nn.Conv2d has one unless told otherwise
+
     def __init__(self, width: int, kernel_size: int | tuple[int, int]) -> None:
         super().__init__(width, width, kernel_size, padding="same", groups=width)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
-        tensors = (x, self.weight, self.bias)
+        tensors: list[Tensor] = [x, self.weight, self.bias]
         if torch.is_autocast_enabled("cpu"):  # autocast does not apply within autograd functions
-            tensors = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
+            tensors = [tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors]
         return _DepthwiseOnCPU.apply(*tensors)
 
 

@@ -41,7 +41,7 @@ class PositionEmbedding(nn.Module):
         self.weight = nn.Parameter(0.02 * torch.randn(1, width, grid, grid))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
+        weight: Tensor = self.weight
         if x.shape[-2:] != weight.shape[-2:]:
             weight = F.interpolate(weight, x.shape[-2:], mode="bilinear", align_corners=False)
         return x + weight

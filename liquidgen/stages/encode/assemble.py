@@ -108,8 +108,9 @@ def _check_not_empty(folder: Path, split: str, counts: ImageCounts) -> None:
 def _moments(results: list[LoadedPart], folder: Path) -> dict[str, tuple[float, ...]]:
     """Return the mean and standard deviation of each channel over all samples and positions."""
     count = 0
-    total = 0.0
-    squares = 0.0
+    channels = results[0][0].shape[1]
+    total = np.zeros(channels)
+    squares = np.zeros(channels)
     for latents, _, _ in results:
         values = latents.astype(np.float64)
         count += latents.size // latents.shape[1]

@@ -66,7 +66,7 @@ class PartStore:
             # not np.save: its error does not say that the disk is full
             header = np.lib.format.header_data_from_array_1_0(latents)
             np.lib.format.write_array_header_1_0(file, header)
-            file.write(latents)
+            file.write(latents.data)
         content = {
             "labels": labels.tolist(),
             "images": counts.images,

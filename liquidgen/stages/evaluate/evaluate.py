@@ -131,7 +131,10 @@ def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSett
 
 def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> None:
     """Check that the model that generated the samples was trained on these latents."""
-    if samples.info.sampling["latents_digest"] != digest:
+    sampling = samples.info.sampling
+    if sampling is None:
+        raise UserError(f"{samples.folder}: not samples of a model; run `dvc repro sample`")
+    if sampling["latents_digest"] != digest:
         raise UserError(
             f"{samples.folder}: from a model of other latents than {latents_folder} now holds; "
             "run `dvc repro`"

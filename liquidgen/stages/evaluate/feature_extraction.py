@@ -110,7 +110,7 @@ class FeatureExtractor:
 
     def read_images(self, raw: RawDataset, split: str, numbers: list[int]) -> list[Image.Image]:
         """Read the images of a split with these numbers, cropped and resized."""
-        images = {}
+        images: dict[int, Image.Image] = {}
         for group in raw.groups(split):
             wanted = [n for n in numbers if group.start <= n < group.start + group.count]
             if wanted:

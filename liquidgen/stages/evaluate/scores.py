@@ -137,7 +137,7 @@ SCORES: tuple[Score, ...] = (distances, manifold_overlap, memorization)
 
 def compute_scores(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
     """Compute the values of all `SCORES` by name."""
-    values = {}
+    values: dict[str, float] = {}
     for score in SCORES:
         values |= score(features, settings)
     return values

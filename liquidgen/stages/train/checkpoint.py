@@ -50,7 +50,7 @@ def load_checkpoint(folder: Path, last_step: int) -> tuple[dict[str, Tensor], di
     eligible = [found for found in checkpoints(folder) if found[0] <= last_step]
     while eligible:
         _, path = eligible.pop()
-        if file_sha256(path)[:16] != NAME.match(path.name)[2]:
+        if file_sha256(path)[:16] != path.stem.rpartition("-")[2]:
             earlier_step = eligible[-1][0] if eligible else 0
             logger.warning("%s: damaged checkpoint, going back to step %d", path, earlier_step)
             continue

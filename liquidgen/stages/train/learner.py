@@ -73,10 +73,11 @@ class Learner:
                 gradient_as_bucket_view=True,
             )
         self.ema = EMAModel(model.parameters(), decay=settings.ema_decay, foreach=True)
+        beta1, beta2 = settings.betas
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(model, settings.weight_decay),
             lr=settings.learning_rate,
-            betas=tuple(settings.betas),
+            betas=(beta1, beta2),
             fused=True,
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
@@ -104,7 +105,7 @@ class Learner:
         drop = torch.rand(count, generator=generator)
 
         # This process's shard of them, on the device.
-        noise, t, drop = map(self.world.shard, (noise, t, drop))
+        noise, t, drop = (self.world.shard(tensor) for tensor in (noise, t, drop))
         latents, labels, noise, t, drop = self._to_device(latents, labels, noise, t, drop)
         labels = drop_labels(labels, self.model.null_label, s.label_dropout, drop)
 
@@ -130,7 +131,7 @@ class Learner:
     def _backward(self, *batch: Tensor) -> Tensor:
         """Accumulate the gradients of the mean loss of a batch; returns that loss."""
         count = self.settings.accumulation_steps
-        losses = []
+        losses: list[Tensor] = []
         for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
             with self._gradient_exchange(is_last=len(losses) == count - 1):
                 with self._autocast():
@@ -141,8 +142,9 @@ class Learner:
 
     def _gradient_exchange(self, is_last: bool) -> contextlib.AbstractContextManager:
         # processes exchange gradients once per step, after the last part of the batch
-        wait = self.world.size > 1 and not is_last
-        return self.velocity.no_sync() if wait else contextlib.nullcontext()
+        if isinstance(self.velocity, DistributedDataParallel) and not is_last:
+            return self.velocity.no_sync()
+        return contextlib.nullcontext()
 
     @property
     def learning_rate(self) -> float:

@@ -35,7 +35,8 @@ class Validation:
         Returns:
             Losses by name, as they are logged.
         """
-        own = map(learner.world.shard, (self.latents, self.labels, self.noise, self.t))
+        tensors = (self.latents, self.labels, self.noise, self.t)
+        own = [learner.world.shard(tensor) for tensor in tensors]
         batches = math.ceil(len(self.t) / learner.settings.batch_size)
         own_losses = []
         with learner.averaged():

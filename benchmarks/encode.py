@@ -88,6 +88,7 @@ def main() -> None:
         folder = Path(name)
         dataset = ProceduralSettings(
             kind="procedural",
+            license="CC0-1.0",
             num_images=options.images,
             render_size=options.size,
             seed=0,

@@ -55,7 +55,7 @@ def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
         x_t, *conditions = batch(BATCH, side)
         x_t = x_t.to(memory_format=torch.channels_last)  # and so are all maps computed from it
         plain = kept(network, x_t, *conditions)
-        network.checkpoint_blocks = True
+        network.gradient_checkpointing = True
         checkpointed = kept(network, x_t, *conditions)
         grid = side // model.patch_size
         x = torch.empty(BATCH, model.width, grid, grid, dtype=torch.bfloat16, requires_grad=True)

@@ -14,6 +14,7 @@ def make_latents(folder: Path, params: Params, images: int) -> Path:
     """Encode procedural paintings with the size and autoencoder of params.yaml."""
     dataset = ProceduralSettings(
         kind="procedural",
+        license="CC0-1.0",
         num_images=images,
         render_size=params.selectors.image_size,
         seed=0,

@@ -21,9 +21,9 @@ import liquidgen
 from liquidgen import LiquidGenPipeline, TrainConfig, train
 from liquidgen.api import KEYS, params_file
 from liquidgen.config.params import load_params
+from liquidgen.generator.run_file import read_run
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.notebook.drive_backup import Backup
-from liquidgen.tracking.run_file import read_run
 from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
 

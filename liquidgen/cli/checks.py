@@ -12,7 +12,7 @@ from liquidgen.cli.findings import Finding, Level
 from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.session import within
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 SHOWN_PACKAGES = ("torch", "diffusers", "huggingface_hub", "dvc", "mlflow")
 HUB_TIMEOUT = 5  # seconds
@@ -104,7 +104,7 @@ def tracking(root: Path) -> Finding:
     try:
         count = len(Store(root).client.search_experiments())
     except Exception as error:  # of MLflow or any database
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)[:200]
         remedy = "training works without it; fix it, or set MLFLOW_TRACKING_URI"
         return Finding(Level.WRONG, "tracking", f"{uri}: cannot be opened ({reason})", remedy)
     return Finding(Level.OK, "tracking", f"{uri}: {count} experiments")
@@ -148,7 +148,7 @@ def hub() -> Finding:
     try:
         within(HUB_TIMEOUT, request)  # the timeout of a request does not cover DNS
     except Exception as error:  # of whatever HTTP library the hub client uses
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         if isinstance(error, Unreachable):
             reason = f"no answer within {HUB_TIMEOUT} s"
         remedy = "presets need it (check HTTPS_PROXY, HF_ENDPOINT); the builtin default does not"

@@ -14,7 +14,7 @@ from liquidgen.cli.mlflow_view import save_view
 from liquidgen.config.params import load_params, project_root
 from liquidgen.tracking.relay import replay
 from liquidgen.tracking.store import Store, tracking_uri
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 PORT = 5000  # MLflow's default
 START_TIMEOUT = 120.0  # seconds; the server takes 10 to 30
@@ -44,8 +44,7 @@ def serve() -> None:
         replay(store, root)
         page = save_view(store, experiment)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"MLflow cannot open {tracking_uri(root)}: {reason}") from error
+        raise UserError(f"MLflow cannot open {tracking_uri(root)}: {reason_of(error)}") from error
     if store.uri.startswith("http"):
         _show(f"{store.uri.rstrip('/')}/{page}")
         return

@@ -27,7 +27,7 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device '{name}': not known; use auto, cpu, cuda or cuda:1")
+        raise UserError(f"machine.device: '{name}' is not known; use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"machine.device: '{name}', but there are {torch.cuda.device_count()} CUDA devices; "

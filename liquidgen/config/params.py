@@ -10,7 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from liquidgen.config import settings as s
 from liquidgen.config.paths import own_path, project_root
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 PARAMS = Path("params.yaml")
 STAGES = tuple(s.StageSections.model_fields)
@@ -207,8 +207,7 @@ def _read(path: Path) -> dict[Any, Any]:
         line = error.problem_mark.line + 1
         raise UserError(f"{path}: line {line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:  # characters that no YAML file may hold
-        problem = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML: {problem}; save it as UTF-8") from None
+        raise UserError(f"{path}: not valid YAML: {reason_of(error)}; save it as UTF-8") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must be a mapping of keys, but it is {raw!r}")
     return raw

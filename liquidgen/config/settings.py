@@ -64,11 +64,7 @@ class ProceduralSettings(Settings):
     render_size: Annotated[int, Field(ge=16)]
     seed: Seed
     holdout_fraction: Fraction
-
-    @property
-    def license(self) -> str:
-        """License of the drawings."""
-        return "CC0-1.0"
+    license: str
 
 
 class FolderSettings(Settings):

@@ -7,10 +7,10 @@ from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, logging
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save
 
+from liquidgen.generator.run_file import write_run
 from liquidgen.latents.contract import LatentContract
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.tracking.run_file import write_run
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import StoredFile, new_folder, read_json, write_json
 
 NETWORK = "liquidnet"
@@ -97,7 +97,7 @@ def load_model(folder: Path) -> tuple[LiquidNet, SavedModel]:
             source, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(" ".join(str(error).splitlines()[:2]).split())
+        reason = reason_of(error, lines=2)
         raise UserError(f"{source}: unreadable weights ({reason}); {REMEDY}") from None
     for kind in ("missing", "unexpected"):  # diffusers initializes missing ones at random
         if names := info[f"{kind}_keys"]:

@@ -11,7 +11,7 @@ from liquidgen.config.paths import own_path
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.hub.download import cached, download, look_up, shown
 from liquidgen.hub.repository import SCHEME, model_folder
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import file_sha256
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def read_weights(folder: Path, class_name: str) -> "ModelMixin":
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = reason_of(error, lines=1)
         raise UserError(
             f"{folder / WEIGHTS}: unreadable ({reason}); download it again (`hf cache rm` removes "
             "a copy in the hub's cache)"

@@ -75,7 +75,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
         # without training, zero is the best guess of the velocity
         for parameter in self.unpatchify.parameters():
             nn.init.zeros_(parameter)
-        self.checkpoint_blocks = False
+        self.gradient_checkpointing = False
 
     @property
     def null_label(self) -> int:
@@ -107,6 +107,6 @@ class LiquidNet(ModelMixin, ConfigMixin):
         return self.unpatchify(x)  # (B, C, H, W)
 
     def _run(self, block: nn.Module, x: Tensor, cond: Tensor) -> Tensor:
-        if self.checkpoint_blocks and torch.is_grad_enabled():
+        if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, cond, use_reentrant=False)
         return block(x, cond)

@@ -1,9 +1,9 @@
 """Fingerprints of code: is what was computed earlier still what this code would compute?
 
-One rule for every place that asks (the state of a training, a half-finished encode, the cache of
-calls from Python; a test holds dvc.yaml to the same modules): what counts is the code that is
-really imported, directly or not. Comments, docstrings, type-only imports and formatting do not
-count, and neither does `NO_EFFECT`.
+One rule for all callers (the state of a training, a half-finished encode, the cache of calls from
+Python; a test compares dvc.yaml with the same modules): what counts is the code that is really
+imported, directly or not. Comments, docstrings, type-only imports and formatting do not count, and
+neither does `NO_EFFECT`.
 """
 
 import ast
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = "liquidgen"
-# Packages and modules that cannot change the bytes of any output. They say which settings were
-# read (settings have no defaults: every value is in params.yaml), how a process starts and stops,
-# what is recorded, what an error message says. Everything else counts, also if it is new.
+# Packages and modules that cannot change the bytes of an output, apart from measured times and
+# memory: settings (they have no defaults, so every value is in params.yaml), how processes start
+# and stop, tracking, errors of the hub. Everything else counts, also if it is new.
 NO_EFFECT = (
     "liquidgen.cli",
     "liquidgen.config",
@@ -38,7 +38,7 @@ def fingerprint(*modules: str) -> str:
     digest = hashlib.sha256()
     for name, path in sorted(imported(*modules).items()):
         tree = _without_docstrings(ast.parse(path.read_text()))
-        digest.update(f"{name}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{name}\n{_dump(tree)}\n".encode())
     return digest.hexdigest()
 
 
@@ -53,7 +53,12 @@ def imported(*modules: str) -> dict[str, Path]:
 
     Returns:
         Paths of the files by full name of the module.
+
+    Raises:
+        ValueError: One of `modules` does not exist.
     """
+    if unknown := [name for name in modules if file_of(name) is None]:
+        raise ValueError(f"no such module: {', '.join(unknown)}")
     found: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
@@ -117,6 +122,19 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
         children = iter(node.orelse)
     for child in children:
         yield from _nodes(child)
+
+
+def _dump(node: object) -> str:
+    """Write a syntax tree as text that is the same in all versions of Python; `ast.dump` is not."""
+    match node:
+        case ast.AST():
+            fields = [(name, value) for name, value in ast.iter_fields(node)]
+            kept = [(name, value) for name, value in fields if value is not None and value != []]
+            inside = ", ".join(f"{name}={_dump(value)}" for name, value in kept)
+            return f"{type(node).__name__}({inside})"
+        case list():
+            return f"[{', '.join(map(_dump, node))}]"
+    return repr(node)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

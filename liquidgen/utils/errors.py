@@ -1,4 +1,4 @@
-"""The exception for mistakes in the user's input."""
+"""The exception for mistakes in the user's input, and other errors in one line."""
 
 
 class UserError(Exception):
@@ -6,3 +6,17 @@ class UserError(Exception):
 
     Stages and commands print the message alone, without a stack trace, and exit with 1.
     """
+
+
+def reason_of(error: BaseException, lines: int | None = None) -> str:
+    """Return an error's message as one line.
+
+    Args:
+        error: Any error.
+        lines: Number of lines of a long message that are of interest; None: all.
+
+    Returns:
+        The message, or the name of the error's class if it has none.
+    """
+    parts = str(error).strip().splitlines()[:lines]
+    return " ".join(" ".join(parts).split()) or type(error).__name__

@@ -118,7 +118,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode a value as JSON; equal values have equal bytes."""
+    """Encode a value as JSON; equal values, with keys in equal order, have equal bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -91,7 +91,10 @@ def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
         (["--solver", "eular"], "error: solver: no solver 'eular'"),
         (["--seed", "-1"], "error: seed: -1; must be at least 0"),
         (["--guidance", "nan"], "error: guidance_scale: nan; must be at least 1"),
-        (["--device", "gpu"], "error: device 'gpu': not known; use auto, cpu, cuda or cuda:1"),
+        (
+            ["--device", "gpu"],
+            "error: machine.device: 'gpu' is not known; use auto, cpu, cuda or cuda:1",
+        ),
         (["--device", "meta"], "error: device 'meta': not known"),
         (["--device", "cuda:9"], "error: machine.device: 'cuda:9', but there are"),
         (["--out", "file"], "error: file"),

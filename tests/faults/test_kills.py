@@ -7,7 +7,7 @@ from helpers.faults.kills import KillInWrite, run_repro
 from helpers.faults.outcome import mlflow_points
 from helpers.faults.training import train
 
-from liquidgen.tracking.run_file import read_run
+from liquidgen.generator.run_file import read_run
 
 
 def test_killed_training_is_bitwise_reproducible(checkout: Checkout, kills: int, seed: int):

@@ -46,7 +46,12 @@ def served(hub: StandInHub, name: str, folder: Path) -> AutoencoderSettings:
 
 def drawn(folder: Path) -> Path:
     dataset = ProceduralSettings(
-        kind="procedural", num_images=24, render_size=64, seed=0, holdout_fraction=0.25
+        kind="procedural",
+        license="CC0-1.0",
+        num_images=24,
+        render_size=64,
+        seed=0,
+        holdout_fraction=0.25,
     )
     download(dataset, DownloadSettings(max_file_mb=1, split_seed=0), folder, num_workers=0)
     return folder

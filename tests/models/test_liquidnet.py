@@ -208,7 +208,7 @@ def test_gradient_checkpointing_keeps_gradients():
     arguments = inputs()
     plain = gradients(model, *arguments)
     assert len(runs) == 1
-    model.checkpoint_blocks = True
+    model.gradient_checkpointing = True
     torch.testing.assert_close(gradients(model, *arguments), plain, rtol=0, atol=0)
     assert len(runs) == 3
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
+from liquidgen.generator.run_file import read_run
 from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
 from liquidgen.tracking import open_run
-from liquidgen.tracking.run_file import read_run
 
 
 def main(params: Params, root: Path) -> str | None:

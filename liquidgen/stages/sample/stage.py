@@ -4,9 +4,9 @@ from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
+from liquidgen.generator.run_file import read_run
 from liquidgen.stages.sample.sample import GRID, sample
 from liquidgen.tracking import open_run
-from liquidgen.tracking.run_file import read_run
 
 
 def main(params: Params, root: Path) -> str | None:

@@ -64,7 +64,7 @@ class Learner:
         self.dtype = training_dtype(settings.precision, device)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)
-        self.model.checkpoint_blocks = settings.gradient_checkpointing
+        self.model.gradient_checkpointing = settings.gradient_checkpointing
         self.velocity = torch.compile(self.model) if settings.compile else self.model
         if world.size > 1:
             self.velocity = DistributedDataParallel(

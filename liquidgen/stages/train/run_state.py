@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from liquidgen.config.settings import ModelSettings, TrainSettings
+from liquidgen.config.settings import ModelSettings, TrainSettings, validate
+from liquidgen.generator.run_file import RUN, read_run, write_run
 from liquidgen.latents.shards import LatentDataset, verify
+from liquidgen.models.blocks import block_type
 from liquidgen.runtime.earlier_code import EARLIER_CODE
 from liquidgen.runtime.fingerprint import fingerprint
-from liquidgen.tracking.run_file import RUN, read_run, write_run
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, locked, sha256
 
@@ -34,7 +35,8 @@ TRAINER = "liquidgen.stages.train.trainer"  # the code in a training's identity 
 class Training:
     """A training before it starts.
 
-    Trainings with equal identity share their state; of equal length, they end in equal weights.
+    Trainings with equal identity share their state. Of equal length, on one machine and with the
+    same number of processes, they end in equal weights.
 
     Attributes:
         dataset: Training latents.
@@ -42,6 +44,7 @@ class Training:
         network: Arguments of LiquidNet.
         settings: Settings of the stage train.
         folder: Folder of the state, named by a digest of the identity.
+        earlier: Folder that the state had if it is from before the last change of `EARLIER_CODE`.
     """
 
     dataset: LatentDataset
@@ -49,6 +52,7 @@ class Training:
     network: dict
     settings: TrainSettings
     folder: Path
+    earlier: Path | None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -69,6 +73,9 @@ class Training:
         """
         # the trainer of a killed DVC saves before it ends: the next `dvc repro` waits for it
         with locked(self.folder, "trains here", PATIENCE):
+            if self.earlier is not None and self.earlier.exists() and not self.folder.exists():
+                with locked(self.earlier, "trains here", PATIENCE):
+                    self.earlier.rename(self.folder)
             self.folder.mkdir(exist_ok=True)
             yield
 
@@ -116,7 +123,8 @@ def prepare_training(
         settings: Settings of the stage train.
 
     Raises:
-        UserError: The latents are damaged, or fewer than a batch.
+        UserError: The latents are damaged, or fewer than a batch; or the block type or its settings
+            are unknown.
     """
     manifest = verify(latents_folder)
     dataset = LatentDataset(latents_folder, "train")
@@ -132,7 +140,10 @@ def prepare_training(
         "num_classes": dataset.num_classes,
         **model.model_dump(),
         "block": block,
-        "block_settings": block_settings,
+        # in the order of the fields: the order of keys in params.yaml makes no other training
+        "block_settings": validate(
+            block_type(block).Settings, block_settings, f"blocks.{block}"
+        ).model_dump(),
     }
     code = trainer_code(block)
     identity = {
@@ -142,12 +153,17 @@ def prepare_training(
         "settings": settings.model_dump(exclude=NOT_IN_IDENTITY),
         "code": code,
     }
-    folder = work_folder / _name(identity)
+    earlier = None
     if code in EARLIER_CODE:
         earlier = work_folder / _name(identity | {"code": EARLIER_CODE[code]})
-        if earlier.exists() and not folder.exists():
-            earlier.rename(folder)
-    return Training(dataset, LatentDataset(latents_folder, "holdout"), network, settings, folder)
+    return Training(
+        dataset,
+        LatentDataset(latents_folder, "holdout"),
+        network,
+        settings,
+        folder=work_folder / _name(identity),
+        earlier=earlier,
+    )
 
 
 def trainer_code(block: str) -> str:

@@ -46,6 +46,7 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
         contract.check_autoencoder(weights_digest(contract.autoencoder))
         # rank 0 locks the state folder and chooses the run for all ranks
         with training.locked() if world.is_main else nullcontext():
+            world.barrier()  # the state folder has its name
             trainer = Trainer(training, device, world)
             with open_run(
                 root,

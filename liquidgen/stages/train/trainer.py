@@ -29,7 +29,7 @@ from liquidgen.stages.train.learner import Learner
 from liquidgen.stages.train.progress import Progress
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.validation import Validation
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 if TYPE_CHECKING:  # what this module imports is part of a training's identity
     from PIL.Image import Image
@@ -123,7 +123,7 @@ class Trainer:
                     f"stopped at step {self.learner.step}, all progress is saved"
                 ) from None
             except TorchDynamoException as error:  # it compiles at the first step
-                reason = " ".join(str(error).splitlines()[:2]).strip()
+                reason = reason_of(error, lines=2)
                 raise UserError(
                     f"train.compile: torch cannot compile the network here ({reason}); install "
                     "what is missing, or set it to false"

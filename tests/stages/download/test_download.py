@@ -27,7 +27,7 @@ def folder(path, **changes):
 
 def procedural(**changes):
     settings = {"num_images": 200, "render_size": 16, "seed": 0, "holdout_fraction": 0.1}
-    return ProceduralSettings(kind="procedural", **{**settings, **changes})
+    return ProceduralSettings(kind="procedural", license="CC0-1.0", **{**settings, **changes})
 
 
 def fill(root, counts):

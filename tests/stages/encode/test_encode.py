@@ -29,7 +29,12 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def draw(folder: Path, seed: int) -> Path:
     dataset = ProceduralSettings(
-        kind="procedural", num_images=40, render_size=32, seed=seed, holdout_fraction=0.5
+        kind="procedural",
+        license="CC0-1.0",
+        num_images=40,
+        render_size=32,
+        seed=seed,
+        holdout_fraction=0.5,
     )
     download(dataset, DownloadSettings(max_file_mb=1, split_seed=0), folder, num_workers=0)
     return folder

@@ -47,6 +47,7 @@ def prepare(folder, dataset):
 def labeled(tmp_path_factory):
     dataset = ProceduralSettings(
         kind="procedural",
+        license="CC0-1.0",
         num_images=NUM_IMAGES,
         render_size=SIDE,
         seed=0,

@@ -25,7 +25,12 @@ PARAMS = load_params(Path("params.yaml"))
 def holdout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
     dataset = ProceduralSettings(
-        kind="procedural", num_images=120, render_size=32, seed=0, holdout_fraction=0.5
+        kind="procedural",
+        license="CC0-1.0",
+        num_images=120,
+        render_size=32,
+        seed=0,
+        holdout_fraction=0.5,
     )
     download(dataset, PARAMS.download, folder / "raw", num_workers=0)
     encoded(folder / "raw", folder / "latents", 32)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from liquidgen.config.settings import ParquetSettings
 from liquidgen.stages.download.sources.base import Source, existing
 from liquidgen.stages.download.sources.columns import Columns, Rows, records
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 ROWS = 64  # per batch
 REPLACE = "replace it"
@@ -126,7 +126,7 @@ class ParquetFiles:
                 for batch in file.iter_batches(ROWS, columns=self.columns.names):
                     yield from self.columns.rows(batch)
             except (pa.ArrowInvalid, OSError) as error:
-                reason = str(error).splitlines()[0]
+                reason = reason_of(error, lines=1)
                 raise UserError(f"{name}: damaged ({reason}); {self.remedy}") from None
 
 

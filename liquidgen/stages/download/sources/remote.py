@@ -18,7 +18,7 @@ from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import bounded_requests
 from liquidgen.stages.download.sources.columns import Columns, Rows
 from liquidgen.stages.download.sources.parquet import LEAN, ROWS
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
@@ -103,7 +103,7 @@ class RemoteParquet:
         except (pa.ArrowInvalid, OSError) as error:
             if isinstance(error, HfHubHTTPError | ConnectionError):  # for `explained`
                 raise
-            reason = str(error).splitlines()[0]
+            reason = reason_of(error, lines=1)
             raise UserError(f"{where}: damaged ({reason}); {RETRY_HINT}") from None
 
     @contextmanager
@@ -115,7 +115,7 @@ class RemoteParquet:
                 file = pq.ParquetFile(remote, **LEAN)
             except pa.ArrowInvalid as error:
                 raise UserError(
-                    f"{self.place}: {name}: not a Parquet file ({str(error).splitlines()[0]}); "
+                    f"{self.place}: {name}: not a Parquet file ({reason_of(error, lines=1)}); "
                     f"leave it out of `files`, or if it should be one, {RETRY_HINT}"
                 ) from None
             self.columns.check(f"{self.place}: {name}", file.schema_arrow)

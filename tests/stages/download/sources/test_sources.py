@@ -28,7 +28,7 @@ def png(seed):
 
 def procedural(**changes):
     settings = {"num_images": 30, "render_size": 16, "seed": 0, "holdout_fraction": 0.1}
-    return ProceduralSettings(kind="procedural", **{**settings, **changes})
+    return ProceduralSettings(kind="procedural", license="CC0-1.0", **{**settings, **changes})
 
 
 def folder(path, **changes):

@@ -109,7 +109,8 @@ from liquidgen.config.params import load_params, project_root
 
 stage = importlib.import_module(f"liquidgen.stages.{sys.argv[1]}.stage")
 line = stage.main(load_params(), project_root())
-print(f"rank {os.environ['RANK']}: {line is not None}, {'mlflow' in sys.modules}", flush=True)
+report = f"rank {os.environ['RANK']}: {line is not None}, {'mlflow' in sys.modules}\\n"
+os.write(1, report.encode())  # one write, which that of another rank does not interrupt
 """
 
 

@@ -166,6 +166,8 @@ def test_identity_has_no_code_of_sampling_or_logging():
     packages = {
         "compute",
         "flow.matching",
+        "flow.time_sampling",
+        "generator.run_file",
         "latents.contract",
         "latents.manifest",
         "latents.shards",

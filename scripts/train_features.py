@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from tqdm import tqdm
 
 from liquidgen.stages.download.procedural import STYLES
-from liquidgen.stages.evaluate.feature_network import ASSETS, FeatureNetwork
+from liquidgen.stages.evaluate.feature_network import WEIGHTS_FOLDER, FeatureNetwork
 
 CONFIG = {
     "name": "builtin",
@@ -190,7 +190,7 @@ def main():
     """Train, score and save the feature network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--font", type=Path, required=True, help="NotoColorEmoji.ttf (CBDT)")
-    parser.add_argument("--output", type=Path, default=ASSETS)
+    parser.add_argument("--output", type=Path, default=WEIGHTS_FOLDER)
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The direction of imports: packages without circles, and stages without doors between them."""
+"""The direction of imports: packages without circles, and no imports between stages."""
 
 from collections import defaultdict
 from graphlib import TopologicalSorter
@@ -15,41 +15,41 @@ MODULES = [
 LARGEST_FOLDER = 12  # modules
 
 
-def room(module: str) -> str:
-    """The package of a module, without `liquidgen`; of a stage its own."""
+def package_of(module: str) -> str:
+    """Return the package of a module, without `liquidgen`; of a stage its own."""
     parts = module.split(".")[1:]
     return ".".join(parts[: 2 if parts[:1] == ["stages"] else 1])
 
 
-def doors() -> dict[str, set[str]]:
-    """Packages that each package imports."""
+def package_imports() -> dict[str, set[str]]:
+    """Return the packages that each package imports."""
     found: dict[str, set[str]] = defaultdict(set)
     for module in MODULES:
-        own = room(module)
-        found[own] |= {room(name) for name in direct_imports(module)} - {own, "", "stages"}
+        own = package_of(module)
+        found[own] |= {package_of(name) for name in direct_imports(module)} - {own, "", "stages"}
     return found
 
 
-DOORS = doors()
+PACKAGE_IMPORTS = package_imports()
 
 
 def reached(start: str) -> set[str]:
     found: set[str] = set()
     waiting = [start]
     while waiting:
-        new = DOORS[waiting.pop()] - found
+        new = PACKAGE_IMPORTS[waiting.pop()] - found
         found |= new
         waiting += new
     return found
 
 
 def test_packages_have_no_circles():
-    TopologicalSorter(DOORS).prepare()  # raises CycleError and names one
+    TopologicalSorter(PACKAGE_IMPORTS).prepare()  # raises CycleError and names one
 
 
 @pytest.mark.parametrize("stage", ["download", "encode", "train", "sample", "evaluate"])
 def test_stages_import_no_other_stage(stage: str):
-    assert DOORS[f"stages.{stage}"]
+    assert PACKAGE_IMPORTS[f"stages.{stage}"]
     assert {one for one in reached(f"stages.{stage}") if one.startswith("stages")} == set()
 
 

@@ -1,17 +1,14 @@
-"""Draws images from a network: numbered noise, the ODE solved with guidance, latents decoded."""
+"""Draws latents from a network: numbered noise, and the ODE solved with guidance."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from liquidgen.figures.grid import to_images
 from liquidgen.flow.matching import guided
 from liquidgen.flow.solvers import solve
 from liquidgen.generator.model_folder import REMEDY, ModelMetadata
-from liquidgen.latents.autoencoder import Autoencoder
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
@@ -49,36 +46,6 @@ def usable_guidance(metadata: ModelMetadata, guidance_scale: float) -> float:
             "train.label_dropout 0, so there is nothing to guide away from; set it to 1"
         )
     return guidance_scale
-
-
-def draw(
-    model: LiquidNet,
-    autoencoder: Autoencoder,
-    metadata: ModelMetadata,
-    labels: Sequence[int],
-    seeds: Sequence[Seed],
-    *,
-    scheduler: object,
-    num_steps: int,
-    guidance_scale: float,
-    after_step: Callable[[], object] = lambda: None,
-) -> list[Image.Image]:
-    """Draw one image per label and seed, as one batch; arguments as of `draw_latents`.
-
-    Raises:
-        UserError: The model's latents are not finite.
-    """
-    latents = draw_latents(
-        model,
-        metadata,
-        labels,
-        seeds,
-        scheduler=scheduler,
-        num_steps=num_steps,
-        guidance_scale=guidance_scale,
-        after_step=after_step,
-    )
-    return to_images(autoencoder.decode(latents))
 
 
 def draw_latents(

@@ -40,7 +40,7 @@ class Decoded:
 
     Attributes:
         pixels: uint8 (S, S, 3).
-        notes: What was done that changes the image, from the constants above.
+        notes: Changes made to the image, from the constants above.
     """
 
     pixels: np.ndarray

@@ -9,8 +9,9 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin, Schedu
 from diffusers.configuration_utils import FrozenDict
 
 from liquidgen.compute.precision import autoencoder_dtype
+from liquidgen.figures.grid import to_images
 from liquidgen.flow.solvers import scheduler_of, set_timesteps
-from liquidgen.generator.draw import Seed, draw, usable_guidance
+from liquidgen.generator.draw import Seed, draw_latents, usable_guidance
 from liquidgen.generator.model_folder import MODEL, ModelMetadata, load_model
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
@@ -170,9 +171,8 @@ class LiquidGenPipeline(DiffusionPipeline):
         with self.progress_bar(total=len(scheduler.timesteps) * len(starts)) as bar:
             for start in starts:
                 batch = slice(start, start + batch_size)
-                images += draw(
+                latents = draw_latents(
                     self.liquidnet,
-                    autoencoder,
                     self._metadata,
                     labels[batch],
                     seeds[batch],
@@ -181,6 +181,7 @@ class LiquidGenPipeline(DiffusionPipeline):
                     guidance_scale=usable_guidance(self._metadata, guidance_scale),
                     after_step=bar.update,
                 )
+                images += to_images(autoencoder.decode(latents))
         return ImagePipelineOutput(images=images)
 
     def _working_autoencoder(self) -> Autoencoder:

@@ -67,10 +67,10 @@ def encode(
         The manifest, in the main process; None in the others.
 
     Raises:
-        UserError: image_size does not fit, the raw images are damaged, no image of a split is
+        UserError: The image size does not fit, the raw images are damaged, no image of a split is
             usable, or another process encodes the same images.
     """
-    # everything that is wrong with the settings or the raw images
+    # validate the settings and the raw images first
     check_image_size(image_size, autoencoder_settings.downscale)
     transform = ImageTransform.of(settings, image_size)
     raw = RawDataset(raw_folder)

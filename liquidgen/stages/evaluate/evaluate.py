@@ -91,7 +91,7 @@ def evaluate(
     if not world.is_main:
         return None
 
-    # compute the scores, and write what illustrates them
+    # compute the scores, and write figures and tables
     values = compute_scores(features, settings)
     with new_folder(folder) as temporary:
         _draw_neighbors(temporary / "neighbors.png", extractor, features, samples, order)
@@ -201,7 +201,7 @@ def _protocol(
     samples: RawDataset,
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
-    """Return what must be equal for scores to be comparable."""
+    """Return the conditions under which scores are comparable."""
     return {
         "samples_of": samples.info.origin,
         "num_samples": len(features.samples.labels),

@@ -1,6 +1,5 @@
 """Feature network of the evaluation: images to feature vectors."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-ASSETS = Path(__file__).parent / "feature_weights"
+from liquidgen.utils.files import sha256
+
+WEIGHTS_FOLDER = Path(__file__).parent / "feature_weights"
 
 
 class Residual(nn.Module):
@@ -100,8 +101,8 @@ def load_feature_network(device: str | torch.device) -> FeatureNetwork:
     """Load the builtin feature network in evaluation mode, with the digest of its weights."""
     from safetensors.torch import load
 
-    weights = (ASSETS / "features.safetensors").read_bytes()
-    network = FeatureNetwork(**json.loads((ASSETS / "config.json").read_text()))
+    weights = (WEIGHTS_FOLDER / "features.safetensors").read_bytes()
+    network = FeatureNetwork(**json.loads((WEIGHTS_FOLDER / "config.json").read_text()))
     network.load_state_dict({name: value.float() for name, value in load(weights).items()})
-    network.digest = hashlib.sha256(weights).hexdigest()
+    network.digest = sha256(weights)
     return network.to(device).eval().requires_grad_(False)

@@ -26,7 +26,7 @@ class Scores:
 
     Attributes:
         values: Scores by name.
-        protocol: What must be equal for scores to be comparable.
+        protocol: Conditions under which scores are comparable.
     """
 
     values: dict[str, float]

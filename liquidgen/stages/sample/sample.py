@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
-from liquidgen.figures.grid import class_grid
+from liquidgen.figures.grid import class_grid, to_images
 from liquidgen.flow.solvers import scheduler_of
-from liquidgen.generator.draw import cycled_labels, draw, usable_guidance
+from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidance
 from liquidgen.generator.model_folder import SavedModel, load_model
 from liquidgen.images.raw import RawWriter, Record
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
@@ -103,9 +103,8 @@ def _draw_all(
     scheduler = scheduler_of(settings.solver)
 
     def draw_numbers(numbers: range) -> list[Image.Image]:
-        return draw(
+        latents = draw_latents(
             model,
-            autoencoder,
             metadata,
             cycled_labels(metadata, numbers),
             [(settings.seed, number) for number in numbers],
@@ -113,6 +112,7 @@ def _draw_all(
             num_steps=settings.num_steps,
             guidance_scale=settings.guidance_scale,
         )
+        return to_images(autoencoder.decode(latents))
 
     total = settings.num_images
     with tqdm(desc="sample", total=total, unit="img", disable=not world.is_main) as bar:

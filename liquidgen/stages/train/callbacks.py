@@ -1,4 +1,4 @@
-"""Training callbacks: the interface of a training's log, and logs that feed several."""
+"""Training callbacks: the logger interface, and a logger that forwards to several."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -12,8 +12,11 @@ logger = logging.getLogger(__name__)
 class TrainingLogger(Protocol):
     """Receives the metrics and images of a training, such as an MLflow run or a notebook."""
 
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
-    def log_image(self, image: Image, key: str, step: int) -> None: ...
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Log the values of metrics by name at a training step."""
+
+    def log_image(self, image: Image, key: str, step: int) -> None:
+        """Log an image, such as a preview, under a key at a training step."""
 
 
 class CallbackLogger:
@@ -47,7 +50,7 @@ class CallbackLogger:
                     continue
                 self._warned.add(number)
                 logger.warning(
-                    "callback %s failed (%s: %s); the training goes on, and this is said once",
+                    "callback %s failed (%s: %s); the training goes on, and this warning appears once",
                     type(callback).__name__,
                     type(error).__name__,
                     error,

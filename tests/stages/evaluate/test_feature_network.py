@@ -11,7 +11,7 @@ from helpers.checkout import PROJECT
 from PIL import Image, ImageFilter
 
 from liquidgen.stages.download.procedural import STYLES, draw
-from liquidgen.stages.evaluate.feature_network import ASSETS, load_feature_network
+from liquidgen.stages.evaluate.feature_network import WEIGHTS_FOLDER, load_feature_network
 from liquidgen.stages.evaluate.metrics import frechet_distance
 
 REAL = PROJECT.parent / "shared" / "data"
@@ -115,4 +115,4 @@ def test_network_has_name_and_digest(network):
 
 
 def test_builtin_weights_fit_in_1_mb():
-    assert (ASSETS / "features.safetensors").stat().st_size <= 1_000_000
+    assert (WEIGHTS_FOLDER / "features.safetensors").stat().st_size <= 1_000_000

@@ -56,8 +56,8 @@ def test_failing_callback_warns_once(tmp_path, latents, caplog):
     assert log.metrics == other.metrics
     assert log.images == other.images == [(STEPS, "preview", "picture")]
     assert [record.getMessage() for record in caplog.records] == 2 * [
-        "callback Broken failed (OSError: the drive is full); the training goes on, and this is "
-        "said once"
+        "callback Broken failed (OSError: the drive is full); the training goes on, and this "
+        "warning appears once"
     ]
 
 

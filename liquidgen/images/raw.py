@@ -216,18 +216,29 @@ class Group:
 class RawDataset:
     """Reads a folder in the raw format.
 
+    Args:
+        folder: The folder.
+        remedy: What to do about missing or damaged files, for the messages.
+
+    Attributes:
+        folder: The folder.
+        info: Content of its `dataset.json`.
+        classes: Names of the labels; None: unlabeled data.
+        counts: Number of images by split.
+
     Raises:
         UserError: `dataset.json` is missing or of another format, or a file has another size
             than it says.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remedy: str = REMEDY) -> None:
         self.folder = folder
-        self.info = read_info(folder)
+        self.info = read_info(folder, remedy)
         self.classes = self.info.classes
         self.counts = {name: split.count for name, split in self.info.splits.items()}
+        self._remedy = remedy
         for file in self._files():
-            file.verify_size(folder, REMEDY)
+            file.verify_size(folder, remedy)
 
     def verify(self) -> None:
         """Compare the digest of every file with `dataset.json`.
@@ -236,7 +247,7 @@ class RawDataset:
             UserError: A file is missing or damaged.
         """
         for file in self._files():
-            file.verify(self.folder, REMEDY)
+            file.verify(self.folder, self._remedy)
 
     def groups(self, split: str) -> Iterator[Group]:
         """Yield the row groups of a split, in order."""

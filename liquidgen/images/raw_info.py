@@ -10,6 +10,8 @@ from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256,
 
 INFO = "dataset.json"
 REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images again"
+# -s: without -s, -f would train again, too
+SAMPLES_REMEDY = "run `dvc checkout`, or `dvc repro -f -s sample` to draw the samples again"
 
 
 class RawSplit(BaseModel):
@@ -88,10 +90,14 @@ def write_info(folder: Path, info: RawInfo) -> RawInfo:
     return info
 
 
-def read_info(folder: Path) -> RawInfo:
+def read_info(folder: Path, remedy: str = REMEDY) -> RawInfo:
     """Read `dataset.json` of a folder of raw images.
+
+    Args:
+        folder: Folder in the raw format.
+        remedy: What to do about a missing or invalid file, for the message.
 
     Raises:
         UserError: The file is missing, or of another format or version.
     """
-    return read_json(folder / INFO, RawInfo, REMEDY)
+    return read_json(folder / INFO, RawInfo, remedy)

@@ -24,6 +24,7 @@ import torch
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
+from liquidgen.images.raw_info import SAMPLES_REMEDY
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
@@ -73,13 +74,14 @@ def evaluate(
         UserError: There are too few images for the settings, or the folders do not belong together.
     """
     # check the inputs before anything slow
-    samples = RawDataset(samples_folder)
+    samples = RawDataset(samples_folder, SAMPLES_REMEDY)
     raw = RawDataset(raw_folder)
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
     manifest = read_manifest(latents_folder)
-    num_train = manifest.splits["train"].count
-    _check_counts(samples.counts["samples"], num_train, raw.counts["holdout"], settings)
+    # images of the holdout that encode skipped are no reference either
+    train, holdout = (manifest.splits[split].count for split in ("train", "holdout"))
+    _check_counts(samples.counts["samples"], train, holdout, settings)
     _check_latents(samples, manifest.digest, latents_folder)
 
     # extract features, in all processes

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from liquidgen.utils.errors import UserError
-
 NO_SYNC = {"sync_on_compute": False}  # features are already gathered from all processes
 
 
@@ -56,21 +54,12 @@ def kernel_distance(
     Args:
         features: (N, D).
         reference: (M, D).
-        subset_size: Images per subset.
+        subset_size: Images per subset, at most N and M.
         subsets: Number of subsets.
         seed: Seed of the subsets.
-
-    Raises:
-        UserError: A set has fewer images than a subset.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    smallest = min(len(features), len(reference))
-    if subset_size > smallest:
-        raise UserError(
-            f"evaluate.kid_subset_size: {subset_size} is more than the {smallest} images of "
-            f"the smaller set; set it to at most {smallest}, or make more images"
-        )
     with warnings.catch_warnings():  # the features are small enough for memory
         warnings.filterwarnings("ignore", message=".* will save all extracted features")
         metric = KernelInceptionDistance(
@@ -113,17 +102,8 @@ def prdc(features: Tensor, reference: Tensor, *, nearest_k: int) -> Prdc:
     Args:
         features: (N, D).
         reference: (M, D).
-        nearest_k: Rank of the neighbor that bounds a neighborhood.
-
-    Raises:
-        UserError: A set has no more images than `nearest_k`.
+        nearest_k: Rank of the neighbor that bounds a neighborhood, less than N and M.
     """
-    smallest = min(len(features), len(reference))
-    if nearest_k >= smallest:
-        raise UserError(
-            f"evaluate.nearest_k: {nearest_k} is too many for {smallest} images; "
-            f"set it to less than {smallest}, or make more images"
-        )
     between = distances(features, reference)
     in_reference = between <= _radii(reference, nearest_k)
     in_features = between <= _radii(features, nearest_k)[:, None]

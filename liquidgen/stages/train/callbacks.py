@@ -50,7 +50,8 @@ class CallbackLogger:
                     continue
                 self._warned.add(number)
                 logger.warning(
-                    "callback %s failed (%s: %s); the training goes on, and this warning appears once",
+                    "callback %s failed (%s: %s); the training goes on, and this warning "
+                    "appears once",
                     type(callback).__name__,
                     type(error).__name__,
                     error,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,38 @@ def test_too_few_samples_are_refused_by_key(labeled):
     both = r"kid_subset_size is 61, .* at most 60; evaluate\.nearest_k is 60, .* at most 59"
     with pytest.raises(UserError, match=both):
         score(labeled, labeled / "copies", large)
+
+
+def test_unusable_holdout_images_do_not_count(labeled, tmp_path):
+    raw = RawDataset(labeled / "raw")
+    with new_folder(tmp_path / "raw") as temporary, RawWriter(temporary, CLASSES, 256) as writer:
+        for split in ("train", "holdout"):
+            for i, record in enumerate(raw.records(split)):
+                damaged = split == "holdout" and i < 10
+                writer.add(split, replace(record, data=b"damaged") if damaged else record)
+        writer.finish(license="", origin="", revision=None, refused={})
+    encoded(tmp_path / "raw", tmp_path / "latents", SIDE)
+    samples = write_samples(tmp_path / "samples", [draw("hills", SIDE, 0)] * 60, [0] * 60)
+    large = SETTINGS.model_copy(update={"kid_subset_size": 51, "nearest_k": 50})
+    both = r"kid_subset_size is 51, .* at most 50; evaluate\.nearest_k is 50, .* at most 49"
+    with pytest.raises(UserError, match=both):
+        score(tmp_path, samples, large)
+
+
+def damaged_info(folder):
+    (folder / "dataset.json").write_text("{}")
+
+
+def truncated_file(folder):
+    (folder / "samples-00000.parquet").write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damaged_info, truncated_file])
+def test_damaged_samples_error_names_stage_sample(labeled, damage):
+    samples = write_samples(labeled / "damaged", [draw("hills", SIDE, 0)], [0])
+    damage(samples)
+    with pytest.raises(UserError, match=r"; run `dvc checkout`, or `dvc repro -f -s sample`"):
+        score(labeled, samples)
 
 
 def test_samples_of_other_classes_are_refused(labeled):

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liquidgen.cache import latents_entry, raw_entry
-from liquidgen.config.params import PARAMS, Params, load_params, project_root
+from liquidgen.config.params import PARAMS, Params, load_params
+from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
@@ -53,7 +54,7 @@ class TrainConfig:
         """Return the settings of the whole pipeline.
 
         Raises:
-            UserError: a key is unknown or has a wrong value; the message names its full path.
+            UserError: A key is unknown or has a wrong value; the message names its full path.
         """
         fields = {key: getattr(self, name) for name, key in KEYS.items()}
         given = {key: value for key, value in fields.items() if value is not None}
@@ -82,8 +83,8 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
         Folder of the model.
 
     Raises:
-        UserError: a mistake in the settings or the data.
-        KeyboardInterrupt: the training was interrupted; a checkpoint is saved.
+        UserError: A mistake in the settings or the data.
+        KeyboardInterrupt: The training was interrupted; a checkpoint is saved.
     """
     params = config.params()
     if params.machine.num_processes > 1 or is_worker():

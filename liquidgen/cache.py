@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from liquidgen.config.params import Params
+from liquidgen.images.raw_info import read_info
+from liquidgen.latents.shards import verify
+from liquidgen.latents.weights import weights_digest
 from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, sha256, write_json
@@ -65,13 +68,11 @@ def raw_entry(params: Params, root: Path) -> CacheEntry:
 
 def latents_entry(params: Params, root: Path) -> CacheEntry:
     """Return the cache entry of the latents; the raw images must exist."""
-    from liquidgen.images.raw_info import read_info
-    from liquidgen.latents.shards import verify  # imports torch
-
     raw = read_info(params.raw_folder)
     inputs = {name: getattr(params, name).model_dump() for name in ("autoencoder", "encode")}
     inputs |= {"image_size": params.selectors.image_size}
     inputs |= {"raw": raw.digest, "license": raw.license}
+    inputs |= {"weights": weights_digest(params.autoencoder)}
     path = _path(root, params.latents_folder)
     return CacheEntry(
         path,

@@ -20,8 +20,9 @@ from PIL.Image import Image
 import liquidgen
 from liquidgen import LiquidGenPipeline, TrainConfig, train
 from liquidgen.api import KEYS, params_file
+from liquidgen.cache import latents_entry
 from liquidgen.config.params import load_params
-from liquidgen.generator.run_file import read_run
+from liquidgen.latents import weights
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.notebook.drive_backup import Backup
 from liquidgen.tracking.store import Store
@@ -232,6 +233,17 @@ def test_damaged_data_are_made_again(folder: Path, capsys: pytest.CaptureFixture
     shard.write_bytes(whole[:-1000])
     assert train_again(capsys).count("kept from an earlier call") == 1
     assert shard.read_bytes() == whole
+
+
+def test_other_builtin_weights_make_latents_stale(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    params = TrainConfig(**FIELDS, settings=SMALL).params()
+    assert latents_entry(params, folder).is_valid()
+    other = shutil.copytree(weights.SHIPPED, tmp_path / "builtin")
+    (other / weights.WEIGHTS).write_bytes(b"other weights")
+    monkeypatch.setattr(weights, "SHIPPED", other)
+    assert not latents_entry(params, folder).is_valid()
 
 
 def test_import_loads_nothing_heavy():

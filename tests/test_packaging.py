@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from liquidgen import TrainConfig, train
+from liquidgen.cli.ui import serve
 from liquidgen.runtime.extras import missing_packages, require_extra
 from liquidgen.utils.errors import UserError
 
@@ -79,11 +81,14 @@ def test_core_saves_and_loads_a_pipeline(model: Path, tmp_path: Path):
     assert done.stdout == "(32, 32)\n"
 
 
-def test_missing_extra_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("work", [lambda: train(TrainConfig()), serve], ids=["train", "ui"])
+def test_missing_extra_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]
+):
     lines = ["torch>=2", 'no-such-library>=1; extra == "pipeline"', 'numpy; extra == "pipeline"']
     monkeypatch.setattr(metadata, "requires", lambda name: lines)
     with pytest.raises(UserError) as refused:
-        train(TrainConfig())
+        work()
     expected = "no-such-library: not installed; run `pip install 'liquidgen[pipeline]'`"
     assert str(refused.value) == expected
     require_extra("dev")

@@ -12,6 +12,7 @@ from liquidgen.cli.findings import Finding, Level
 from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.session import within
+from liquidgen.runtime.extras import requirements
 from liquidgen.utils.errors import UserError, reason_of
 
 SHOWN_PACKAGES = ("torch", "diffusers", "huggingface_hub", "dvc", "mlflow")
@@ -27,16 +28,12 @@ def python() -> Finding:
 
 def packages() -> Iterator[Finding]:
     """Compare the installed packages with the requirements of LiquidGen."""
-    from packaging.requirements import Requirement
-
     try:
-        requirements = [Requirement(line) for line in metadata.requires("liquidgen") or []]
+        needed = requirements()
     except metadata.PackageNotFoundError:
         remedy = "`pip install -e .` in its checkout"
         yield Finding(Level.WRONG, "packages", "liquidgen is not installed", remedy)
         return
-    # without those of extras
-    needed = [one for one in requirements if one.marker is None or one.marker.evaluate()]
     versions = {one: _version(one.name) for one in needed}
     unmet = [one for one in needed if not one.specifier.contains(versions[one])]
     for requirement in unmet:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typer import Exit
 
 from liquidgen.cli.findings import Finding, Level
+from liquidgen.config.paths import project_root
 
 
 def run() -> None:
     """Check the installation and this folder."""
     levels = []
-    for finding in examine(Path.cwd()):
+    for finding in examine(project_root()):
         levels.append(finding.level)
         print(finding, flush=True)
     errors = levels.count(Level.WRONG)

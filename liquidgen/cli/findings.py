@@ -19,8 +19,8 @@ class Finding:
     Attributes:
         level: Severity.
         about: The part that was checked, in one word.
-        found: What was found.
-        remedy: What the user can do about it; empty if there is nothing to do.
+        found: Result, in words.
+        remedy: Remedy; empty if none is needed.
     """
 
     level: Level

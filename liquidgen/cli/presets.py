@@ -25,7 +25,7 @@ def run() -> None:
         ]
         print(f"{selector}: (a block of `{BLOCKS[selector]}`)\n{_table(rows)}\n")
     print(f"from {path.resolve()}; `*` is selected there", flush=True)
-    load_params(path)  # who mistyped a selector looks here for the right word
+    load_params(path)  # after the tables: a user with a mistyped selector needs them
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> str:

@@ -60,7 +60,7 @@ class _DVCLock(BaseModel):
 
 
 class ProcessState(Enum):
-    """What the process ID of an entry in rwlock stands for now."""
+    """State of the process that an entry's ID belongs to now."""
 
     RUNNING = auto()  # the DVC process that wrote it
     REUSED = auto()  # another program; DVC stops there

@@ -11,7 +11,9 @@ import webbrowser
 from pathlib import Path
 
 from liquidgen.cli.mlflow_view import save_view
-from liquidgen.config.params import load_params, project_root
+from liquidgen.config.params import load_params
+from liquidgen.config.paths import project_root
+from liquidgen.runtime.extras import require_extra
 from liquidgen.tracking.relay import replay
 from liquidgen.tracking.store import Store, tracking_uri
 from liquidgen.utils.errors import UserError, reason_of
@@ -34,8 +36,10 @@ def serve() -> None:
     A server that MLFLOW_TRACKING_URI names is already running: only its page is shown.
 
     Raises:
-        UserError: the store cannot be opened, or the server does not start.
+        UserError: MLflow is not installed, its store cannot be opened, or its server does not
+            start.
     """
+    require_extra("pipeline")
     root = project_root()
     experiment = load_params().tracking.experiment
     print("starting MLflow ...", flush=True)

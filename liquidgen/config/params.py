@@ -95,7 +95,7 @@ class Params(s.StageSections, s.UntrackedSections):
 
 
 class Choice(NamedTuple):
-    """What a selector says, and the blocks that it may name, with descriptions of some."""
+    """Selected name of a selector, its blocks, and descriptions of some."""
 
     selected: object
     blocks: dict[str, Any]
@@ -121,7 +121,7 @@ def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None
     _check_descriptions(file)
     selected = {name: _select(file, name, group) for name, group in BLOCKS.items()}
     _keep_apart(file.dataset, selected["dataset"])
-    # here, too, because encode would say it only after a download
+    # here, too, because encode would report it only after a download
     s.check_image_size(file.image_size, selected["autoencoder"].downscale)
     return Params(
         selectors=s.Selectors(**{name: getattr(file, name) for name in s.Selectors.model_fields}),

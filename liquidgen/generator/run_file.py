@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import write_json
+from liquidgen.utils.files import read_json, write_json
 
 RUN = "run.json"
 
@@ -27,10 +26,4 @@ def read_run(folder: Path) -> str:
     Raises:
         UserError: The file is missing or damaged.
     """
-    path = folder / RUN
-    try:
-        return RunFile.model_validate_json(path.read_bytes()).run_id
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; run `dvc repro train`") from None
-    except ValidationError:
-        raise UserError(f"{path}: damaged; run `dvc repro train`") from None
+    return read_json(folder / RUN, RunFile, "run `dvc repro train`").run_id

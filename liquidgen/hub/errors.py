@@ -17,7 +17,7 @@ RETRY_HINT = "run it again"
 
 
 class Unreachable(UserError):
-    """The hub does not answer, or offline mode forbids to ask it.
+    """The hub does not answer, or offline mode forbids requests.
 
     Attributes:
         reason: The first part of the message, without what to do.
@@ -29,7 +29,7 @@ class Unreachable(UserError):
 
 
 @contextmanager
-def explained(place: HubRepo) -> Iterator[None]:
+def explained(repo: HubRepo) -> Iterator[None]:
     """Turn errors of the hub's client libraries into one line.
 
     Raises:
@@ -41,7 +41,7 @@ def explained(place: HubRepo) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if (explanation := _explanation(place, error)) is None:
+        if (explanation := _explanation(repo, error)) is None:
             raise
         raise explanation from None
 
@@ -62,7 +62,7 @@ def waiting_time(response: "httpx2.Response") -> int:
     return int(asked) if asked.isdigit() else 0
 
 
-def _explanation(place: HubRepo, error: BaseException) -> UserError | None:
+def _explanation(repo: HubRepo, error: BaseException) -> UserError | None:
     """Explain an error, or what it was raised from: the libraries wrap most of them."""
     import httpx2
     from huggingface_hub import errors
@@ -71,9 +71,9 @@ def _explanation(place: HubRepo, error: BaseException) -> UserError | None:
     while cause is not None:
         match cause:
             case errors.OfflineModeIsEnabled():
-                return _offline(place)
+                return _offline(repo)
             case errors.HfHubHTTPError():
-                return UserError(_refused(place, cause))
+                return UserError(_refused(repo, cause))
             case httpx2.TransportError():
                 return unreachable(str(cause) or type(cause).__name__)
             case JSONDecodeError():  # such as a login page of the network
@@ -82,50 +82,52 @@ def _explanation(place: HubRepo, error: BaseException) -> UserError | None:
     # the libraries' own (a file of another size, Xet's) have no number, the system's have one
     if isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno is None):
         reason = str(error).partition("\n")[0] or type(error).__name__
-        return UserError(f"{place}: a transfer failed ({reason}); {RETRY_HINT}")
+        return UserError(f"{repo}: a transfer failed ({reason}); {RETRY_HINT}")
     return None
 
 
-def _offline(place: HubRepo) -> Unreachable:
+def _offline(repo: HubRepo) -> Unreachable:
     from huggingface_hub import constants
 
     return Unreachable(
-        f"{place}: HF_HUB_OFFLINE is set",
+        f"{repo}: HF_HUB_OFFLINE is set",
         f", and not all of it is in the cache ({constants.HF_HUB_CACHE}); unset it and run it "
         "again with a connection",
     )
 
 
-def _refused(place: HubRepo, error: "HfHubHTTPError") -> str:
+def _refused(repo: HubRepo, error: "HfHubHTTPError") -> str:
     from huggingface_hub import errors, get_token
 
     status = error.response.status_code
     if isinstance(error, errors.GatedRepoError):
-        token = "the token in use has not" if get_token() else "no token is set (HF_TOKEN)"
+        token = "no token is set (HF_TOKEN)"
+        if get_token():
+            token = "the account of the token in use has not accepted them"
         return (
-            f"{place.repo}: its owner wants terms accepted, and {token}; accept them at "
-            f"{place.page}, then set HF_TOKEN to a token of that account ({TOKENS})"
+            f"{repo.name}: requires that its terms are accepted, and {token}; accept them at "
+            f"{repo.page}, then set HF_TOKEN to a token of that account ({TOKENS})"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return (
-            f"{place.repo}: has no revision {place.revision!r}; correct it: {place.page}/tree/main "
+            f"{repo.name}: has no revision {repo.revision!r}; correct it: {repo.page}/tree/main "
             "lists them"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            f"{place.repo}: no such {place.type} on the hub, or a private one; correct the name, "
+            f"{repo.name}: no such {repo.type} on the hub, or a private one; correct the name, "
             f"or set HF_TOKEN to a token that may read it ({TOKENS})"
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         seconds = waiting_time(error.response)
         duration = f" (for another {seconds} s)" if seconds else ""
         return (
-            f"{place.repo}: the hub limits the rate of requests{duration}; wait, or set HF_TOKEN "
+            f"{repo.name}: the hub limits the rate of requests{duration}; wait, or set HF_TOKEN "
             f"({TOKENS}), which allows more, then {RETRY_HINT}"
         )
     if status == HTTPStatus.UNAUTHORIZED:
-        return f"{place.repo}: the hub does not accept HF_TOKEN; unset it or make another: {TOKENS}"
+        return f"{repo.name}: the hub does not accept HF_TOKEN; unset it or make another: {TOKENS}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return f"{place.repo}: the hub returned status {status}; {RETRY_HINT} later"
+        return f"{repo.name}: the hub returned status {status}; {RETRY_HINT} later"
     reason = " ".join(str(error.server_message or error).split())
-    return f"{place.repo}: the hub refuses (status {status}): {reason}; see {place.page}"
+    return f"{repo.name}: the hub refuses (status {status}): {reason}; see {repo.page}"

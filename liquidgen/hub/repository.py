@@ -18,24 +18,24 @@ class HubRepo:
 
     Attributes:
         type: Kind of repository.
-        repo: Its name, `owner/name`.
+        name: Its name, `owner/name`.
         revision: A branch, a tag, a ref such as refs/convert/parquet, or a commit.
     """
 
     type: Literal["dataset", "model"]
-    repo: str
+    name: str
     revision: str
 
     def __str__(self) -> str:
-        return f"{self.repo}@{self.revision}"
+        return f"{self.name}@{self.revision}"
 
     @property
     def page(self) -> str:
         """Address of the repository's page in a browser."""
-        return f"https://huggingface.co/{'datasets/' * (self.type == 'dataset')}{self.repo}"
+        return f"https://huggingface.co/{'datasets/' * (self.type == 'dataset')}{self.name}"
 
 
-def model_folder(address: str) -> tuple[HubRepo, str]:
+def parse_address(address: str) -> tuple[HubRepo, str]:
     """Parse the address of a model's folder, hf://owner/name@revision/folder.
 
     Returns:
@@ -49,5 +49,5 @@ def model_folder(address: str) -> tuple[HubRepo, str]:
             f"path: {address!r} is no address of the form hf://owner/name@revision/folder, such as "
             "hf://madebyollin/taef1@main"
         )
-    place = HubRepo("model", found["repo"], unquote(found["revision"]))
-    return place, (found["folder"] or "").strip("/")
+    repo = HubRepo("model", found["repo"], unquote(found["revision"]))
+    return repo, (found["folder"] or "").strip("/")

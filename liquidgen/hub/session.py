@@ -18,7 +18,7 @@ PATIENCE = 300  # seconds to wait when told to: the hub counts requests in windo
 
 @contextmanager
 def bounded_requests(silence: float | None = None) -> Iterator[None]:
-    """Limit the time of every request that huggingface_hub makes in the meantime.
+    """Limit the time of every request that huggingface_hub makes within the context.
 
     Args:
         silence: Seconds without a byte after which a request fails that has no time limit of its
@@ -29,6 +29,7 @@ def bounded_requests(silence: float | None = None) -> Iterator[None]:
     # the shared client, and so the user's own if there is one; nested calls each add their hooks
     client = get_session()
     request_hook = partial(_limit_silence, silence)
+    # a hook of its own: the end of a nested call removes no other call's, which would be equal
     response_hook = partial(_limit_patience)
     hooks = client.event_hooks
     client.event_hooks = {
@@ -54,7 +55,7 @@ def _limit_silence(silence: float | None, request: "httpx2.Request") -> None:
 
 
 def _limit_patience(response: "httpx2.Response") -> None:
-    # the library sleeps for as long as the hub asks, be it an hour
+    # the library sleeps for as long as the hub asks, even if that is an hour
     from huggingface_hub import hf_raise_for_status
 
     if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and waiting_time(response) > PATIENCE:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from liquidgen.config.paths import own_path
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.hub.download import cached, download, look_up, shown
-from liquidgen.hub.repository import SCHEME, model_folder
+from liquidgen.hub.repository import SCHEME, parse_address
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import file_sha256
 
@@ -73,22 +73,24 @@ def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
         return _checked(SHIPPED, settings)
     if not settings.path.startswith(SCHEME):
         return _checked(own_path(settings.path), settings)
-    place, inside = model_folder(settings.path)
+    repo, inside = parse_address(settings.path)
     names = [f"{inside}/{name}".lstrip("/") for name in (CONFIG, WEIGHTS)]
     # first the copy in the cache, without a request: stages need it again and again
-    folder = cached(place, place.revision, names)
+    folder = cached(repo, repo.revision, names)
     if folder is not None:
         try:
             return _checked(folder / inside, settings)
         except _Damaged:
-            log.warning("%s: the cached copy is another or damaged; downloading it again", place)
-    listing = look_up(place)
+            log.warning(
+                "%s: the cached copy is a different file or damaged; downloading it again", repo
+            )
+    listing = look_up(repo)
     if missing := [name for name in names if name not in listing.files]:
         raise UserError(
-            f"{place}: no file {missing[0]!r}; there are: {shown([*listing.files])}; correct "
+            f"{repo}: no file {missing[0]!r}; there are: {shown(sorted(listing.files))}; correct "
             "`path` of the block"
         )
-    folder = download(place, listing.commit, names, force=folder is not None)
+    folder = download(repo, listing.commit, names, force=folder is not None)
     return _checked(folder / inside, settings)
 
 
@@ -98,8 +100,8 @@ def _checked(folder: Path, settings: AutoencoderSettings) -> tuple[Path, str]:
     if settings.sha256 is not None and digest != settings.sha256:
         raise _Damaged(
             f"{settings.path}: weights have sha256 {digest[:12]}, but the block's sha256 is "
-            f"{settings.sha256[:12]}: they are others, or damaged; download them again, or correct "
-            "the block"
+            f"{settings.sha256[:12]}: it is a different file or damaged; download it again, or "
+            "correct the block"
         )
     return folder, digest
 

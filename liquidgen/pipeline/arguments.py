@@ -24,7 +24,7 @@ def resolve_labels(
         null_label: The label of an unconditional model.
 
     Raises:
-        UserError: a class is unknown, or there are no images to draw.
+        UserError: A class is unknown, or there are no images to draw.
     """
     if requested is None:
         labels = list(range(len(classes))) if classes else [null_label]
@@ -57,7 +57,7 @@ def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[See
         num_images: Number of images.
 
     Raises:
-        UserError: the number of seeds is not that of the images, or a seed is negative.
+        UserError: The number of seeds is not that of the images, or a seed is negative.
     """
     given = [seed] if isinstance(seed, int) else seed
     seeds = [(one, 0) if isinstance(one, int) else one for one in given]

@@ -6,10 +6,14 @@ from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx2
 from diffusers import DiffusionPipeline
 from huggingface_hub import create_repo, is_offline_mode, snapshot_download, upload_folder
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+)
 
 from liquidgen.hub.errors import explained
 from liquidgen.hub.repository import TOKENS, HubRepo
@@ -31,20 +35,24 @@ def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
         The folder of the files.
 
     Raises:
-        UserError: The hub does not give them.
+        Unreachable: Neither the hub nor the cache has them.
+        UserError: No such repository or revision, no access, or a limited rate.
     """
+    repo = HubRepo("model", repo_id, revision or "main")
     patterns = ["*.json", "*.safetensors"]
-    try:
-        with bounded_requests():
+    with bounded_requests(), explained(repo):
+        try:
             return Path(
                 snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns)
             )
-    except (HfHubHTTPError, httpx2.TransportError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{repo_id}: no such folder, and the hub does not give it ({reason}); correct the "
-            "name, or give the folder of a model, such as data/models/<run>"
-        ) from None
+        except GatedRepoError:  # a kind of RepositoryNotFoundError
+            raise
+        except (RepositoryNotFoundError, HFValidationError):
+            raise UserError(
+                f"{repo_id}: no such folder, and the hub has no such repository, or a private one; "
+                "correct the name, give the folder of a model, such as data/models/<run>, or set "
+                f"HF_TOKEN to a token that may read the repository ({TOKENS})"
+            ) from None
 
 
 def published(
@@ -71,8 +79,8 @@ def published(
     """
     if is_offline_mode():
         raise UserError(f"{repo_id}: HF_HUB_OFFLINE is set; unset it to publish")
-    place = HubRepo("model", repo_id, "main")
-    with bounded_requests(SILENCE), explained(place), TemporaryDirectory() as folder:
+    repo = HubRepo("model", repo_id, "main")
+    with bounded_requests(SILENCE), explained(repo), TemporaryDirectory() as folder:
         try:
             repository = create_repo(repo_id, private=private, token=token, exist_ok=True)
             write(Path(folder))

@@ -94,7 +94,7 @@ class LiquidGenPipeline(DiffusionPipeline):
             token: Token for the hub; None: HF_TOKEN, or that of `hf auth login`.
 
         Raises:
-            UserError: nothing is there, it is damaged, or it is no LiquidGen model.
+            UserError: Nothing is there, it is damaged, or it is no LiquidGen model.
         """
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
@@ -151,7 +151,7 @@ class LiquidGenPipeline(DiffusionPipeline):
             batch_size: Images per call of the network.
 
         Raises:
-            UserError: a class or solver is unknown, a number is out of range, or the model was
+            UserError: A class or solver is unknown, a number is out of range, or the model was
                 trained without the null labels that guidance needs.
         """
         # validate everything before the first step
@@ -201,7 +201,7 @@ class LiquidGenPipeline(DiffusionPipeline):
         """Return the label of each image that a call with these arguments draws.
 
         Raises:
-            UserError: a class is unknown, or there are no images to draw.
+            UserError: A class is unknown, or there are no images to draw.
         """
         return resolve_labels(classes, num_images, self.classes, self.liquidnet.null_label)
 
@@ -233,7 +233,7 @@ class LiquidGenPipeline(DiffusionPipeline):
             URL of the commit.
 
         Raises:
-            UserError: the name is not valid, the hub refuses the upload (such as without a token),
+            UserError: The name is not valid, the hub refuses the upload (such as without a token),
                 or it cannot be reached.
         """
         return published(self.save_pretrained, repo_id, private, token, commit_message)

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from liquidgen.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PACKAGE = "liquidgen"
 
@@ -26,14 +30,25 @@ def require_extra(extra: str) -> None:
 
 def missing_packages(extra: str) -> Iterator[str]:
     """Yield the names of an extra's packages that are not installed, as pyproject.toml has them."""
-    # not at the top: this module is imported by those who only sample
-    from packaging.requirements import Requirement
-
-    for line in metadata.requires(PACKAGE) or []:
-        requirement = Requirement(line)
-        if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
-            continue
+    for requirement in requirements(extra):
         try:
             metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
             yield requirement.name
+
+
+def requirements(extra: str = "") -> "list[Requirement]":
+    """Return the requirements of an extra of LiquidGen or, without a name, those of its core.
+
+    Raises:
+        PackageNotFoundError: LiquidGen is not installed.
+    """
+    # not at the top: this module is also imported where only the core is installed
+    from packaging.requirements import Requirement
+
+    declared = [Requirement(line) for line in metadata.requires(PACKAGE) or []]
+    return [
+        one
+        for one in declared
+        if (not extra if one.marker is None else one.marker.evaluate({"extra": extra}))
+    ]

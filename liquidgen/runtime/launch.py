@@ -19,7 +19,7 @@ RANK_ZERO_HEAD_START_SECONDS = 2
 
 
 def is_worker() -> bool:
-    """Whether torchrun, `accelerate launch` or `launch` started this process as one of several."""
+    """Return whether torchrun, `accelerate launch` or `launch` runs this process among several."""
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 

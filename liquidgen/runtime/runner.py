@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from liquidgen.config.params import Params, load_params, project_root
+from liquidgen.config.params import Params, load_params
+from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED

@@ -52,7 +52,7 @@ class Interrupt:
 
 
 def dvc_has_died() -> bool:
-    """Whether the DVC process that started this stage is gone, so that it has another parent.
+    """Return whether the DVC process that started this stage is gone: its parent is another then.
 
     The new parent (init, a service manager) is in another session than DVC and its stage.
     """

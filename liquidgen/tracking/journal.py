@@ -167,7 +167,7 @@ class Journal:
                 yield self._decode(line), offset
 
     def _decode(self, line: bytes) -> Event:
-        """Event of a line; an empty event, with a warning, if the line is damaged."""
+        """Return the event of a line; an empty event, with a warning, if the line is damaged."""
         try:
             return json.loads(line)
         except ValueError:
@@ -198,7 +198,7 @@ class Journal:
         return steps
 
     def is_pending(self, state: State) -> bool:
-        """Whether the store lacks events of the run or the fact that it has ended."""
+        """Return whether the store lacks events of the run or the fact that it has ended."""
         return not state.ended or state.offset < self.path.stat().st_size
 
     def remove(self) -> None:

@@ -19,7 +19,7 @@ LATER_SETTINGS = ("sample.", "evaluate.")
 
 
 def is_later_setting(param: str) -> bool:
-    """Whether a parameter belongs to a stage after the training."""
+    """Return whether a parameter belongs to a stage after the training."""
     return param.startswith(LATER_SETTINGS)
 
 

@@ -101,7 +101,7 @@ def _lock(path: Path) -> Journal:
 
 
 def _resumed_state(journal: Journal, header: Header) -> State | None:
-    """State of the run in the journal with the new header; None if there is no such run."""
+    """Return the state of the journal's run, with the new header; None if there is no such run."""
     journal.truncate_partial_line()
     state = journal.read_state()
     if state:
@@ -134,7 +134,7 @@ def _as_text(value: Any) -> str:
 
 
 def _source_tags(stage: str) -> dict[str, str]:
-    """Tags that say which code a stage was started from, and in which DVC experiment."""
+    """Return tags of the code that a stage was started from, and of its DVC experiment."""
     tags = {
         "stage": stage,
         "mlflow.source.name": f"stages/{stage}.py",

@@ -42,7 +42,7 @@ def tracking_uri(root: Path) -> str:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether MLflow would reject the same entry again, so that a retry is useless."""
+    """Return whether MLflow would reject the same entry again, so that a retry is useless."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):

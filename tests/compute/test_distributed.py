@@ -105,7 +105,8 @@ def test_two_processes_with_accumulation_train_like_one(checkout: Checkout):
 
 MAIN = """
 import importlib, os, sys
-from liquidgen.config.params import load_params, project_root
+from liquidgen.config.params import load_params
+from liquidgen.config.paths import project_root
 
 stage = importlib.import_module(f"liquidgen.stages.{sys.argv[1]}.stage")
 line = stage.main(load_params(), project_root())

@@ -19,7 +19,7 @@ from PIL import Image
 import liquidgen.hub.download
 import liquidgen.latents.autoencoder
 from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
-from liquidgen.hub.repository import SCHEME, model_folder
+from liquidgen.hub.repository import SCHEME, parse_address
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.weights import CONFIG, WEIGHTS, weights_digest
@@ -37,9 +37,9 @@ TAEF1, PHOTOS = Path("../shared/data/taef1"), Path("../shared/data/flowers5_128"
 
 def served(hub: StandInHub, name: str, folder: Path) -> AutoencoderSettings:
     """Serve a small autoencoder of random weights at the address of a block."""
-    place, inside = model_folder(BLOCKS[name].path)
+    repo, inside = parse_address(BLOCKS[name].path)
     autoencoders.save(BLOCKS[name], autoencoders.small(BLOCKS[name]), folder / inside)
-    hub.model(place.repo, folder, place.revision, license="mit")
+    hub.model(repo.name, folder, repo.revision, license="mit")
     digest = file_sha256(folder / inside / WEIGHTS)
     return BLOCKS[name].model_copy(update={"sha256": digest})
 
@@ -59,7 +59,7 @@ def drawn(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", OF_HUB)
 def test_preset_is_pinned(name: str):
-    assert len(model_folder(OF_HUB[name].path)[0].revision) == 40
+    assert len(parse_address(OF_HUB[name].path)[0].revision) == 40
     assert OF_HUB[name].sha256
 
 
@@ -187,18 +187,18 @@ def test_weights_downloaded_by_others_are_used(hub: StandInHub, tmp_path: Path):
     from huggingface_hub import hf_hub_download
 
     block = served(hub, "flux", tmp_path / "served")
-    place, inside = model_folder(block.path)
+    repo, inside = parse_address(block.path)
     for name in (CONFIG, WEIGHTS):
-        hf_hub_download(place.repo, f"{inside}/{name}", revision=place.revision)
+        hf_hub_download(repo.name, f"{inside}/{name}", revision=repo.revision)
     hub.forget()
     assert load_autoencoder(block, "cpu").digest == block.sha256
 
 
 def test_gated_autoencoder_says_where_to_accept(hub: StandInHub, tmp_path: Path):
     block = served(hub, "flux", tmp_path / "served")
-    place, _ = model_folder(block.path)
-    hub.repositories["models", place.repo].readers = set()
-    with pytest.raises(UserError, match=f"accept them at https://huggingface.co/{place.repo}"):
+    repo, _ = parse_address(block.path)
+    hub.repositories["models", repo.name].readers = set()
+    with pytest.raises(UserError, match=f"accept them at https://huggingface.co/{repo.name}"):
         load_autoencoder(block, "cpu")
 
 
@@ -314,9 +314,9 @@ def test_taef1_decodes_normalized_latents_of_flux():
 
 @pytest.mark.skipif(not TAEF1.is_dir(), reason="needs ../shared/data/taef1")
 def test_real_taef1_comes_through_the_hub(hub: StandInHub, tmp_path: Path):
-    place, _ = model_folder(BLOCKS["taef1"].path)
+    repo, _ = parse_address(BLOCKS["taef1"].path)
     shutil.copytree(TAEF1, tmp_path / "served")
-    hub.model(place.repo, tmp_path / "served", place.revision)
+    hub.model(repo.name, tmp_path / "served", repo.revision)
     block = BLOCKS["taef1"].model_copy(update={"sha256": file_sha256(TAEF1 / WEIGHTS)})
     manifest = encoded(drawn(tmp_path / "raw"), tmp_path / "latents", 64, autoencoder=block)
     assert all(0.3 < value < 2 for value in manifest.contract.std)

@@ -1,7 +1,9 @@
 """LiquidGenPipeline: images equal those of the stage sample; save, publish, load."""
 
+import errno
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -363,8 +365,45 @@ def test_load_from_hanging_hub_is_one_line(hub: StandInHub, saved, monkeypatch, 
     hub.model("people/liquid", saved)
     with hub.fault("/revision/", **effect), pytest.raises(UserError, match="timed out") as refused:
         load("people/liquid")
-    assert "people/liquid: no such folder, and the hub does not give it" in str(refused.value)
+    assert "the hub cannot be reached" in str(refused.value)
+    assert "check the connection" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+REFUSALS = {
+    "limited": ({"status": 429}, "people/liquid: the hub limits the rate of requests; wait"),
+    "failing": ({"status": 500}, "people/liquid: the hub returned status 500; run it again"),
+}
+
+
+@pytest.mark.parametrize(("answer", "rule"), REFUSALS.values(), ids=REFUSALS)
+def test_load_refused_by_hub_is_one_line(hub: StandInHub, saved, answer: dict, rule: str):
+    hub.model("people/liquid", saved)
+    with hub.fault("/revision/", **answer), pytest.raises(UserError, match=rule) as refused:
+        load("people/liquid")
+    assert "\n" not in str(refused.value)
+
+
+def test_load_of_gated_repository_names_its_terms(hub: StandInHub, saved):
+    hub.model("people/liquid", saved)
+    hub.repositories["models", "people/liquid"].readers = {"hf_reader"}
+    with pytest.raises(UserError, match="people/liquid: requires that its terms are accepted"):
+        load("people/liquid")
+
+
+def test_load_offline_is_one_line(hub: StandInHub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"people/liquid@main: HF_HUB_OFFLINE is set.*unset it"):
+        load("people/liquid")
+
+
+def test_load_with_full_disk_names_the_disk(hub: StandInHub, monkeypatch):
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(hub_io, "snapshot_download", fail)
+    with pytest.raises(OSError, match="No space left"):
+        load("people/liquid")
 
 
 @pytest.mark.parametrize("name", ["people/none", "no/such/folder", "nothing here"])

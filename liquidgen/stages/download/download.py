@@ -34,7 +34,7 @@ def download(
         The description of the folder's content, as it is stored beside it.
 
     Raises:
-        UserError: No images, a class with one image only, or no holdout wanted.
+        UserError: No images, a class with one image only, or a holdout fraction of 0.
     """
     if dataset.holdout_fraction == 0:
         raise UserError(

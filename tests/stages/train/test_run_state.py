@@ -44,8 +44,8 @@ def test_damaged_run_id_is_one_line(latents, tmp_path, caplog, content):
     training.tracking_folder.mkdir(parents=True)
     path = training.tracking_folder / RUN
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{path}: damaged; .*dvc repro"):  # as sample reads it
-        read_run(path.parent)
+    with pytest.raises(UserError, match=f"^{path}: .*; run `dvc repro train`$"):
+        read_run(path.parent)  # as sample reads it
     run_id = training.run_id()
     assert run_id == training.run_id()
     assert [f"{path}: damaged" in message for message in caplog.messages] == [True]

@@ -20,7 +20,7 @@ STYLES: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
     for style in (
         hills,
         seascape,
-        colour_fields,  # spelled so for ever: the name of a style seeds its pictures
+        colour_fields,  # British spelling kept: the name of a style seeds its images
         neoplastic_grid,
         concentric_circles,
         starry_night,

@@ -19,5 +19,3 @@ SOURCES: dict[str, Callable[[Any, int], Source]] = {  # each takes the blocks of
     "parquet": open_parquet,
     "hub": open_hub,
 }
-
-__all__ = ["SOURCES", "Source"]

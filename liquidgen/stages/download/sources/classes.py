@@ -15,11 +15,11 @@ def spellings(classes: list[str]) -> list[str]:
     return [name for entry in classes for name in entry.split(OR)]
 
 
-def class_indices(place: object, names: list[str], classes: list[str]) -> dict[int, int]:
+def class_indices(source: object, names: list[str], classes: list[str]) -> dict[int, int]:
     """Map the labels of a source to classes.
 
     Args:
-        place: What messages call the source.
+        source: Name of the source in messages.
         names: Names of the source's labels 0, 1, ...
         classes: The classes, with `|` between several names of one.
 
@@ -33,7 +33,7 @@ def class_indices(place: object, names: list[str], classes: list[str]) -> dict[i
     if unknown := [name for name in names if name not in known]:
         listed = ", ".join(map(repr, unknown[:5]))
         raise UserError(
-            f"{place}: its labels name {listed}, which `classes` of the block lacks; add "
+            f"{source}: its labels name {listed}, which `classes` of the block lacks; add "
             f"them there (as `name{OR}other name` where a class has two), or set `classes: null`"
         )
     return {label: known[name] for label, name in enumerate(names)}

@@ -40,11 +40,11 @@ class Columns:
         """The columns to read."""
         return [self.image] if self.label is None else [self.image, self.label]
 
-    def check(self, place: object, schema: pa.Schema) -> None:
+    def check(self, source: object, schema: pa.Schema) -> None:
         """Check that a file has the columns, and of the right types.
 
         Args:
-            place: What messages call the file.
+            source: Name of the file in messages.
             schema: Its schema.
 
         Raises:
@@ -53,28 +53,30 @@ class Columns:
         for key, column in (("image_column", self.image), ("label_column", self.label)):
             if column is not None and column not in schema.names:
                 known = ", ".join(schema.names)
-                raise UserError(f"{place}: {key}: no column {column!r}; there are: {known}")
+                raise UserError(f"{source}: {key}: no column {column!r}; there are: {known}")
         kind = schema.field(self.image).type
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             kind = kind.field("bytes").type
         if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
             raise UserError(
-                f"{place}: image_column: {self.image!r} is {kind}; it must be "
+                f"{source}: image_column: {self.image!r} is {kind}; it must be "
                 "struct{bytes, path} or binary"
             )
         if self.label is not None and self._label_kind(schema) is None:
             raise UserError(
-                f"{place}: label_column: {self.label!r} is {schema.field(self.label).type}; it "
+                f"{source}: label_column: {self.label!r} is {schema.field(self.label).type}; it "
                 "must hold integers, text or booleans, or be null for unlabeled images"
             )
 
-    def check_labels(self, place: object, schema: pa.Schema, first: object, its: pa.Schema) -> None:
+    def check_labels(
+        self, source: object, schema: pa.Schema, first: object, its: pa.Schema
+    ) -> None:
         """Check that the labels of a file mean the same as those of the first file.
 
         Args:
-            place: What messages call the file.
+            source: Name of the file in messages.
             schema: Its schema.
-            first: What messages call the first file.
+            first: Name of the first file in messages.
             its: Schema of the first file.
 
         Raises:
@@ -93,8 +95,8 @@ class Columns:
         else:
             return
         raise UserError(
-            f"{place}: label_column: {self.label!r} {difference}; files of one dataset must agree: "
-            "leave one out, or set `label_column: null`"
+            f"{source}: label_column: {self.label!r} {difference}; files of one dataset must "
+            "agree: leave one out, or set `label_column: null`"
         )
 
     def _label_kind(self, schema: pa.Schema) -> str | None:

@@ -26,31 +26,31 @@ def open_hub(settings: HubSettings, num_workers: int) -> Source:
         Unreachable: Neither the hub nor the cache has it.
         UserError: No such repository, revision, files or columns; no access; a limited rate.
     """
-    place = HubRepo("dataset", settings.repo, settings.revision)
+    repo = HubRepo("dataset", settings.repo, settings.revision)
     columns = Columns(settings.image_column, settings.label_column)
-    listing = look_up(place)
-    names = matching(listing, settings.files, place)
-    remote = RemoteParquet(place, listing.commit, tuple(names), columns)
+    listing = look_up(repo)
+    names = matching(listing, settings.files, repo)
+    remote = RemoteParquet(repo, listing.commit, tuple(names), columns)
     if settings.stream_buffer is not None:
         schema = remote.schema()
-        labels = _labels(settings, place, columns, schema, None)
+        labels = _labels(settings, repo, columns, schema, None)
         rows = remote.shuffled(schema, settings.seed, settings.stream_buffer, settings.max_images)
         return _source(settings, labels, listing.commit, settings.max_images, rows)
 
-    folder = cached(place, listing.commit, names)
+    folder = cached(repo, listing.commit, names)
     if folder is None:
-        remote.schema()  # wrong columns are told before a long download
-        folder = download(place, listing.commit, names)
-    paths = {f"{place.repo}: {name}": folder / name for name in names}
-    remedy = f"remove it from the cache (`hf cache rm dataset/{place.repo}`), then {RETRY_HINT}"
+        remote.schema()  # report wrong columns before a long download
+        folder = download(repo, listing.commit, names)
+    paths = {f"{repo.name}: {name}": folder / name for name in names}
+    remedy = f"remove it from the cache (`hf cache rm dataset/{repo.name}`), then {RETRY_HINT}"
     files = ParquetFiles.open(paths, columns, remedy)
-    labels = _labels(settings, place, columns, files.schema, files)
+    labels = _labels(settings, repo, columns, files.schema, files)
     total = min(files.count, settings.max_images or files.count)
     rows = files.rows(settings.max_images, settings.seed)
     return _source(settings, labels, listing.commit, total, rows)
 
 
-def matching(listing: Listing, patterns: list[str], place: HubRepo) -> list[str]:
+def matching(listing: Listing, patterns: list[str], repo: HubRepo) -> list[str]:
     """Choose files by patterns, in which `*` crosses folders.
 
     Returns:
@@ -59,26 +59,27 @@ def matching(listing: Listing, patterns: list[str], place: HubRepo) -> list[str]
     Raises:
         UserError: No file fits a pattern.
     """
+    files = sorted(listing.files)
     found: dict[str, None] = {}
     for pattern in patterns:
-        fitting = [name for name in listing.files if fnmatchcase(name, pattern)]
+        fitting = [name for name in files if fnmatchcase(name, pattern)]
         if not fitting:
-            raise UserError(_nothing_fits(listing, pattern, place))
+            raise UserError(_nothing_fits(files, pattern, repo))
         found |= dict.fromkeys(fitting)
     return [*found]
 
 
-def _nothing_fits(listing: Listing, pattern: str, place: HubRepo) -> str:
-    parquet = [name for name in listing.files if name.endswith(".parquet")]
-    script = f"{place.repo.split('/')[-1]}.py"
-    if script in listing.files and not parquet:
+def _nothing_fits(files: list[str], pattern: str, repo: HubRepo) -> str:
+    parquet = [name for name in files if name.endswith(".parquet")]
+    script = f"{repo.name.split('/')[-1]}.py"
+    if script in files and not parquet:
         return (
-            f"{place}: holds a script that makes the data ({script}) and no Parquet files, and "
+            f"{repo}: holds a script that makes the data ({script}) and no Parquet files, and "
             "code from the hub is never run; set `revision: refs/convert/parquet`, where the "
             "hub keeps a converted copy, and `files` to what is there"
         )
     return (
-        f"{place}: no file fits {pattern!r}; there are: {shown(parquet or [*listing.files])}; "
+        f"{repo}: no file fits {pattern!r}; there are: {shown(parquet or files)}; "
         "correct `files` of the block"
     )
 
@@ -108,7 +109,7 @@ class _Labels:
 
 def _labels(
     settings: HubSettings,
-    place: HubRepo,
+    repo: HubRepo,
     columns: Columns,
     schema: pa.Schema,
     files: ParquetFiles | None,
@@ -131,11 +132,11 @@ def _labels(
     else:
         key = "label_names" if numbers else "classes"
         raise UserError(
-            f"{place}: the labels in {columns.label!r} have no names; set `{key}` of the block to "
-            f"them, as the dataset's page lists them: {place.page}"
+            f"{repo}: the labels in {columns.label!r} have no names; set `{key}` of the block to "
+            f"them, as the dataset's page lists them: {repo.page}"
         )
     if settings.classes is None:
         return _Labels(tuple(names), {value: i for i, value in enumerate(values)})
-    of_label = class_indices(place, names, settings.classes)
+    of_label = class_indices(repo, names, settings.classes)
     class_of = {value: of_label[label] for label, value in enumerate(values)}
     return _Labels(class_names(settings.classes), class_of)

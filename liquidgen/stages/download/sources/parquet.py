@@ -57,9 +57,9 @@ class ParquetFiles:
     """Open files with the same columns.
 
     Attributes:
-        files: The files, by what messages call them.
+        files: The files, by their names in messages.
         columns: The columns to read.
-        remedy: What to do about a damaged file.
+        remedy: Remedy for a damaged file.
     """
 
     files: dict[str, pq.ParquetFile]
@@ -73,9 +73,9 @@ class ParquetFiles:
         """Open files by path.
 
         Args:
-            paths: Paths, by what messages call the files.
+            paths: Paths, by the names of the files in messages.
             columns: The columns to read.
-            remedy: What to do about a damaged file.
+            remedy: Remedy for a damaged file.
 
         Raises:
             UserError: A damaged file, no such columns, or labels that differ between files.

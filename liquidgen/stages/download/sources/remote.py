@@ -33,13 +33,13 @@ class RemoteParquet:
     """Files of a commit with the same columns.
 
     Attributes:
-        place: The repository.
+        repo: The repository.
         commit: Its commit.
         names: Files in it.
         columns: The columns to read.
     """
 
-    place: HubRepo
+    repo: HubRepo
     commit: str
     names: tuple[str, ...]
     columns: Columns
@@ -52,7 +52,7 @@ class RemoteParquet:
             UserError: No access, no Parquet file, or no such columns.
         """
         opened = self._open(_file_system(), self.names[0])
-        with bounded_requests(), explained(self.place), opened as file:
+        with bounded_requests(), explained(self.repo), opened as file:
             return file.schema_arrow
 
     def shuffled(
@@ -81,7 +81,7 @@ class RemoteParquet:
         rows = rows.shuffle(seed=seed, buffer_size=buffer_size, max_buffer_input_shards=1)
         if max_images is not None:
             rows = rows.take(max_images)
-        with bounded_requests(), explained(self.place):
+        with bounded_requests(), explained(self.repo):
             for row in rows:
                 yield row["image"], row["label"]
 
@@ -89,7 +89,7 @@ class RemoteParquet:
         files = _file_system()
         for name in names:
             with self._open(files, name) as file:
-                where = f"{self.place}: {name}"
+                where = f"{self.repo}: {name}"
                 self.columns.check_labels(where, file.schema_arrow, self.names[0], first)
                 for batch in self._batches(where, file):
                     for image, label in self.columns.rows(batch):
@@ -109,21 +109,21 @@ class RemoteParquet:
     @contextmanager
     def _open(self, files: "HfFileSystem", name: str) -> Iterator[pq.ParquetFile]:
         """Open a file, parts of which are fetched as they are read, and check its columns."""
-        path = f"datasets/{self.place.repo}@{self.commit}/{name}"
+        path = f"datasets/{self.repo.name}@{self.commit}/{name}"
         with files.open(path, "rb", block_size=BLOCK, **CACHE) as remote:
             try:
                 file = pq.ParquetFile(remote, **LEAN)
             except pa.ArrowInvalid as error:
                 raise UserError(
-                    f"{self.place}: {name}: not a Parquet file ({reason_of(error, lines=1)}); "
+                    f"{self.repo}: {name}: not a Parquet file ({reason_of(error, lines=1)}); "
                     f"leave it out of `files`, or if it should be one, {RETRY_HINT}"
                 ) from None
-            self.columns.check(f"{self.place}: {name}", file.schema_arrow)
+            self.columns.check(f"{self.repo}: {name}", file.schema_arrow)
             yield file
 
 
 def _file_system() -> "HfFileSystem":
-    """Return a file system that remembers nothing: a refusal may be over after a login."""
+    """Return a file system without a cache: access may be granted after a login."""
     from huggingface_hub import HfFileSystem
 
     return HfFileSystem(skip_instance_cache=True)

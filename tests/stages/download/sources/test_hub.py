@@ -169,7 +169,7 @@ def test_gated_dataset_names_page_and_reads_token(
     assert f"accept them at https://huggingface.co/datasets/{block.repo}" in message
     assert "no token is set (HF_TOKEN)" in message
     monkeypatch.setenv("HF_TOKEN", "hf_other")
-    assert "the token in use has not" in refusal(block, tmp_path)
+    assert "the account of the token in use has not accepted them" in refusal(block, tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     assert len(downloaded(block, tmp_path / "raw")[1]) == 40
     assert not any(request.token for request in hub.asked("GET", "/cdn/"))
@@ -347,12 +347,12 @@ def test_slow_file_arrives(hub: StandInHub, tmp_path: Path):
 
 def test_concurrent_downloads_fetch_a_file_once(hub: StandInHub, tmp_path: Path):
     block = serve(hub, "cartoon", tmp_path / "served")
-    place = HubRepo("dataset", block.repo, block.revision)
-    listing = liquidgen.hub.download.look_up(place)
+    repo = HubRepo("dataset", block.repo, block.revision)
+    listing = liquidgen.hub.download.look_up(repo)
     names = [name for name in listing.files if name.endswith(".parquet")]
 
     def fetch(number: int) -> Path:
-        return liquidgen.hub.download.download(place, listing.commit, names)
+        return liquidgen.hub.download.download(repo, listing.commit, names)
 
     with hub.fault("/cdn/", drip=0.02, piece=20_000), ThreadPoolExecutor(2) as pool:
         found = [*pool.map(fetch, range(2))]

@@ -22,6 +22,7 @@ from liquidgen import LiquidGenPipeline, TrainConfig, train
 from liquidgen.api import KEYS, params_file
 from liquidgen.cache import latents_entry
 from liquidgen.config.params import load_params
+from liquidgen.generator.run_file import read_run
 from liquidgen.latents import weights
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.notebook.drive_backup import Backup

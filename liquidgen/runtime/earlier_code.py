@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "b085456491587450c4d13d92a85cfe5fa3b5a864df16716defa4653c063f716e": (
+    "67c2fc19ef45302c214b59a473332daf62f7aa0f8b171b347dc926534253b6c0": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

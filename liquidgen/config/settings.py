@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
@@ -308,7 +307,7 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     return f"did you mean {prefix}{near[0]}?" if near else "remove it"
 
 
-def _explain(error: ErrorDetails, model: type[BaseModel], path: str, file: Path | None) -> str:
+def _explain(error: Mapping[str, Any], model: type[BaseModel], path: str, file: Path | None) -> str:
     """One line for one of pydantic's errors."""
     kind = error["type"]
     value = error["input"]

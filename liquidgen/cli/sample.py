@@ -24,9 +24,11 @@ Count = Annotated[
     Option(help="Number of images, spread over the classes; default: one per class."),
 ]
 Seed = Annotated[int, Option(help="Image i is drawn from (seed, i).")]
-Guidance = Annotated[float | None, Option(help="Guidance scale; 1 is off.")]
-Steps = Annotated[int | None, Option(help="Steps of the solver.")]
-Solver = Annotated[str | None, Option(help="euler, heun, dpm or unipc.")]
+Guidance = Annotated[
+    float | None, Option(help="Guidance scale; 1 is off; default: 1.5 (1 without classes).")
+]
+Steps = Annotated[int | None, Option(help="Steps of the solver; default: 50.")]
+Solver = Annotated[str | None, Option(help="euler, heun, dpm or unipc; default: euler.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:1.")]
 Out = Annotated[Path, Option(help="Folder of the images; existing files are not replaced.")]
 
@@ -71,8 +73,8 @@ def _default_model() -> Path:
 
     folder = TrainConfig().params().model_folder
     if not folder.is_dir():
-        remedy = "`dvc repro` trains it, or name another one by --model"
-        raise UserError(f"{folder}: no trained model there; {remedy}")
+        remedy = "`dvc repro` in the checkout trains it, or name another one by --model"
+        raise UserError(f"{folder.absolute()}: no trained model there; {remedy}")
     return folder
 
 

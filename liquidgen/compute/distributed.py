@@ -112,7 +112,7 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise UserError(
-            "another process of this stage ended; `dvc repro` goes on where it can"
+            "another process of this stage ended; `dvc repro` continues where it can"
         ) from None
     finally:
         if dist.is_initialized():

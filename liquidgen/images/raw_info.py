@@ -81,7 +81,10 @@ class RawInfo(BaseModel):
         sizes: Counter = Counter()
         for split in self.splits.values():
             sizes.update(split.per_class or {})
-        return f" of {min(sizes.values())} to {max(sizes.values())}" if sizes else ""
+        if not sizes:
+            return ""
+        smallest, largest = min(sizes.values()), max(sizes.values())
+        return f" of {smallest}" if smallest == largest else f" of {smallest} to {largest}"
 
 
 def write_info(folder: Path, info: RawInfo) -> RawInfo:

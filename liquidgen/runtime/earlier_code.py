@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "67c2fc19ef45302c214b59a473332daf62f7aa0f8b171b347dc926534253b6c0": (
+    "8295d6b271a1d3fcc33b302a25bc550e88c1f3abef0b7aaab0b78dfa3f6f3a89": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -77,7 +77,7 @@ def _report(rank: int, failure: "ProcessFailure", log_dir: Path) -> int:
         name = signal.Signals(-failure.exitcode).name
         print(
             f"error: process {rank} was killed by {name}, so the others were stopped, too; "
-            "`dvc repro` goes on",
+            "`dvc repro` continues",
             file=sys.stderr,
         )
     elif rank > 0:

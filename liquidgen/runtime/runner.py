@@ -67,5 +67,5 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
         raise
     except KeyboardInterrupt as stop:
         reason = str(stop) or "stopped"
-        print(f"{reason}; `dvc repro` goes on: {OUTPUTS_ARE_SAFE}", file=sys.stderr)
+        print(f"{reason}; `dvc repro` continues; {OUTPUTS_ARE_SAFE}", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -79,7 +79,7 @@ def test_sigterm_lets_all_ranks_save_and_exit(checkout: Checkout):
         stage.send_signal(signal.SIGTERM)
         _, errors = stage.communicate(timeout=TIMEOUT_SECONDS)
     assert stage.returncode == INTERRUPTED
-    assert errors.decode().count("all progress is saved; `dvc repro` goes on") == 1
+    assert errors.decode().count("all progress is saved; `dvc repro` continues") == 1
     assert "Traceback" not in errors.decode()
     assert "torch/distributed/elastic" not in errors.decode()  # torch logs with its source file
     assert not any(rank.is_running() for rank in ranks)

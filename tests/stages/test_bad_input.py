@@ -278,5 +278,5 @@ def test_interruption_is_one_line_with_workers(
     assert process.returncode == INTERRUPTED
     assert b"Traceback" not in rest
     how = rb" at step \d+, all progress is saved" if stage == "train" else b""
-    assert re.search(rb"^stopped%s; `dvc repro` goes on" % how, rest, re.MULTILINE)
+    assert re.search(rb"^stopped%s; `dvc repro` continues" % how, rest, re.MULTILINE)
     assert outputs(checkout) == before

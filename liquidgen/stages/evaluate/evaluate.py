@@ -126,7 +126,7 @@ def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSett
     if beyond:
         raise UserError(
             f"evaluate: {samples} samples, {train} training and {holdout} holdout images are too "
-            f"few: {'; '.join(beyond)}; lower it, or raise sample.num_images or the dataset's "
+            f"few: {'; '.join(beyond)}; lower them, or raise sample.num_images or the dataset's "
             "holdout_fraction"
         )
 

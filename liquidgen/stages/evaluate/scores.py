@@ -39,7 +39,8 @@ class Scores:
             for name in ("fd", "kid")
         ]
         if "class_accuracy" in self.values:
-            parts.append(f"class accuracy {self.values['class_accuracy']:.3f}")
+            accuracy, real = (self.values[f"{kind}_accuracy"] for kind in ("class", "probe"))
+            parts.append(f"class accuracy {accuracy:.3f} (real images {real:.3f})")
         return ", ".join(parts)
 
 

@@ -208,28 +208,6 @@ def test_time_sampling(monkeypatch: pytest.MonkeyPatch):
     assert seen == [2]
 
 
-def test_autoencoder_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    kind = Kind(
-        "AsymmetricAutoencoderKL",
-        "down_block_out_channels",
-        lambda output: output.latent_dist.mode(),
-    )
-    monkeypatch.setitem(KINDS, "asymmetric", kind)
-    diffusers.AsymmetricAutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        down_block_out_channels=(8, 8),
-        up_block_out_channels=(8, 8),
-        norm_num_groups=4,
-    ).save_pretrained(tmp_path)
-    block = load_params(PROJECT / "params.yaml").raw["autoencoders"]["builtin"]
-    block |= {"kind": "asymmetric", "path": str(tmp_path), "channels": 4, "downscale": 2}
-    changes = {"autoencoders.mine": block, "autoencoder": "mine"}
-    params = load_params(PROJECT / "params.yaml", changes)
-    autoencoder = load_autoencoder(params.autoencoder, CPU)
-    assert autoencoder.encode(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 16, 16)
-
-
 def test_painting_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def red(canvas: object, generator: object) -> None:
         """Leave the canvas as it is."""
@@ -314,6 +292,39 @@ def records(settings):
     info = json.loads((project.root / "data/raw/mine/dataset.json").read_bytes())
     assert info["origin"] == "plain colors"
     assert project.run("python", "-m", "liquidgen", "presets").returncode == 0
+
+
+def test_autoencoder_class(project: Checkout):
+    """An asymmetric autoencoder of diffusers, encoded with in the copy."""
+    kinds = '"dc", "tiny", "kl"'
+    content = (project.root / SETTINGS).read_text()
+    assert content.count(kinds) == 1
+    (project.root / SETTINGS).write_text(content.replace(kinds, f'{kinds}, "asymmetric"'))
+    entry = """    "asymmetric": Kind(
+        "AsymmetricAutoencoderKL",
+        "down_block_out_channels",
+        lambda output: output.latent_dist.mode(),
+    ),"""
+    edit(project, "liquidgen/latents/weights.py", "KINDS = {", entry)
+    diffusers.AsymmetricAutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        down_block_out_channels=(8, 8),
+        up_block_out_channels=(8, 8),
+        norm_num_groups=4,
+    ).save_pretrained(project.root / "mine")
+    block = project.params["autoencoders"]["builtin"]
+    block |= {"kind": "asymmetric", "path": "mine", "channels": 4, "downscale": 2}
+    add_key(project, "autoencoders", "mine", block)
+    project.write_params(project.params | {"autoencoder": "mine"})
+    code = """
+import torch
+from liquidgen.config.params import load_params
+from liquidgen.latents.autoencoder import load_autoencoder
+autoencoder = load_autoencoder(load_params().autoencoder, "cpu")
+print(*autoencoder.encode(torch.zeros(1, 3, 32, 32)).shape)
+"""
+    assert run(project, code) == "1 4 16 16"
 
 
 def test_learning_rate_schedule(project: Checkout):

@@ -12,7 +12,6 @@ import torch
 from helpers import small_model
 from helpers.checkout import PROJECT, SMALL_MODEL, Checkout, copy_project
 from helpers.standin import StandInHub, presets
-from liquidgen.latents.kinds import KINDS, Kind
 from PIL import Image
 from ruamel.yaml import YAML
 

@@ -1,4 +1,4 @@
-"""What the pipeline promises: what reruns, what does not, and what is recorded."""
+"""Promises of the pipeline: which stages rerun, and what is recorded."""
 
 import ast
 import json
@@ -173,7 +173,7 @@ ROOMS = {
 }
 
 
-def test_every_package_is_in_the_table():
+def test_table_names_every_package():
     packages = {path.parent for path in (PROJECT / "liquidgen").rglob("*.py")}
     tried = {(PROJECT / path).parent for path in ROOMS}
     named = {package for package in packages if any(one.is_relative_to(package) for one in tried)}
@@ -181,7 +181,7 @@ def test_every_package_is_in_the_table():
 
 
 @pytest.mark.parametrize("path", ROOMS)
-def test_an_edit_reruns_what_depends_on_the_package(
+def test_code_edit_reruns_dependent_stages(
     path: str, pipeline: Checkout, monkeypatch: pytest.MonkeyPatch
 ):
     file = pipeline.root / path
@@ -193,20 +193,18 @@ def test_an_edit_reruns_what_depends_on_the_package(
         file.write_bytes(before)
 
 
-def test_nothing_is_out_of_date_after_a_run(pipeline: Checkout, monkeypatch: pytest.MonkeyPatch):
+def test_finished_run_is_up_to_date(pipeline: Checkout, monkeypatch: pytest.MonkeyPatch):
     assert out_of_date(pipeline, monkeypatch) == []
 
 
 @pytest.mark.parametrize("key", TRACKED)
-def test_a_key_reruns_the_stage_that_it_belongs_to(
-    key: str, pipeline: Checkout, monkeypatch: pytest.MonkeyPatch
-):
+def test_key_reruns_its_stage(key: str, pipeline: Checkout, monkeypatch: pytest.MonkeyPatch):
     value = another(value_of(pipeline.params, key))
     with pipeline.edited(changed(pipeline.params, {key: value})):
         assert out_of_date(pipeline, monkeypatch) == [stage_of(key)]
 
 
-def test_keys_of_the_machine_and_of_blocks_that_are_not_selected_rerun_nothing(
+def test_machine_and_unselected_blocks_rerun_nothing(
     pipeline: Checkout, monkeypatch: pytest.MonkeyPatch
 ):
     assert {key.split(".")[0] for key in UNSELECTED} > {*UNTRACKED, "descriptions"}
@@ -216,7 +214,7 @@ def test_keys_of_the_machine_and_of_blocks_that_are_not_selected_rerun_nothing(
 
 
 @pytest.mark.parametrize("selector", SWITCHED)
-def test_a_selector_switches_all_stages_that_depend_on_it(
+def test_selector_switches_dependent_stages(
     selector: str, pipeline: Checkout, monkeypatch: pytest.MonkeyPatch
 ):
     params = pipeline.params
@@ -227,11 +225,11 @@ def test_a_selector_switches_all_stages_that_depend_on_it(
         assert out_of_date(pipeline, monkeypatch) == SWITCHED[selector]
 
 
-def test_a_second_run_runs_no_stage(checkout: Checkout):
+def test_second_run_runs_no_stage(checkout: Checkout):
     assert checkout.repro() == []
 
 
-def test_a_sampling_setting_reruns_two_stages_and_the_earlier_scores_come_back(checkout: Checkout):
+def test_sampling_setting_reruns_two_stages(checkout: Checkout):
     scores = checkout.root / "metrics/evaluate.json"
     earlier = scores.read_bytes()
     guidance = checkout.params["sample"]["guidance_scale"]
@@ -242,7 +240,7 @@ def test_a_sampling_setting_reruns_two_stages_and_the_earlier_scores_come_back(c
     assert scores.read_bytes() == earlier
 
 
-def test_another_model_is_trained_and_the_first_one_comes_back(checkout: Checkout):
+def test_first_model_comes_back_after_another(checkout: Checkout):
     models = checkout.root / "data/models"
     (first,) = models.iterdir()
     earlier = files(first)
@@ -253,7 +251,7 @@ def test_another_model_is_trained_and_the_first_one_comes_back(checkout: Checkou
     assert files(first) == earlier
 
 
-def test_data_made_again_have_the_same_bytes_and_rerun_nothing_after_them(checkout: Checkout):
+def test_equal_data_rerun_nothing(checkout: Checkout):
     folders = [checkout.root / "data/raw", checkout.root / "data/latents"]
     earlier = [files(folder) for folder in folders]
     assert all(earlier)
@@ -262,7 +260,7 @@ def test_data_made_again_have_the_same_bytes_and_rerun_nothing_after_them(checko
     assert checkout.repro() == []
 
 
-def test_a_comment_in_the_mathematics_costs_no_training_step(checkout: Checkout):
+def test_comment_costs_no_training_step(checkout: Checkout):
     (model,) = (checkout.root / "data/models").iterdir()
     state = checkout.root / "work/train"
     earlier, checkpoints = files(model), sorted(state.rglob("step-*"))
@@ -286,14 +284,12 @@ def runs(pipeline: Checkout) -> dict[str, list[Run]]:
     return found
 
 
-def test_each_stage_is_recorded_once_and_ends_well(runs: dict[str, list[Run]]):
+def test_each_stage_is_recorded_once(runs: dict[str, list[Run]]):
     assert {stage: len(found) for stage, found in runs.items()} == dict.fromkeys(STAGES, 1)
     assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
 
 
-def test_a_training_is_one_row_with_its_settings_losses_and_scores(
-    pipeline: Checkout, runs: dict[str, list[Run]]
-):
+def test_training_is_one_row(pipeline: Checkout, runs: dict[str, list[Run]]):
     (run,) = runs["train"]
     data = run.data
     assert data.params["train.batch_size"] == str(pipeline.params["train"]["batch_size"])
@@ -310,7 +306,7 @@ def test_a_training_is_one_row_with_its_settings_losses_and_scores(
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["procedural-64-builtin"]
 
 
-def test_sampling_and_evaluation_hang_below_the_training(runs: dict[str, list[Run]]):
+def test_sample_and_evaluate_are_children_of_training(runs: dict[str, list[Run]]):
     (parent,) = runs["train"]
     for stage in ("sample", "evaluate"):
         assert runs[stage][0].data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -324,7 +320,7 @@ def test_data_stages_are_recorded_apart(runs: dict[str, list[Run]]):
     assert runs["download"][0].data.params["download.split_seed"] == "0"
 
 
-def test_pictures_are_shown_with_the_training(pipeline: Checkout, runs: dict[str, list[Run]]):
+def test_images_are_shown_with_training(pipeline: Checkout, runs: dict[str, list[Run]]):
     (parent,) = runs["train"]
     images = Store(pipeline.root).client.list_artifacts(parent.info.run_id, "images")
     names = {re.match(r"\w+", Path(image.path).name)[0] for image in images}

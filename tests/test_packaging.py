@@ -1,4 +1,4 @@
-"""What an installation without extras can do, and how it refuses the rest."""
+"""An installation without extras: what it can do, and how it refuses the rest."""
 
 import json
 import os

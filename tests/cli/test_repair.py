@@ -73,7 +73,7 @@ def test_dvc_lock_with_other_content_is_not_whole(content: str, tmp_path: Path):
 def test_files_are_left_alone_while_dvc_holds_its_lock(
     guard: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    """What looks truncated may just be being written."""
+    """A file that looks truncated may be being written."""
     monkeypatch.setattr(module, "GUARD_TIMEOUT", 0.1)
     (root / DVC_LOCK).write_text("sche")
     (root / RWLOCK).write_text("{")

@@ -119,7 +119,7 @@ def started(root: Path, **more: str) -> Iterator[subprocess.Popen]:
 
 
 def output_before(line: str, process: subprocess.Popen) -> str:
-    """What the process prints before a line."""
+    """Return what the process prints before a line."""
     output = ""
     for printed in process.stdout:
         if printed.startswith(line):

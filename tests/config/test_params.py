@@ -193,7 +193,7 @@ def test_selector_of_an_empty_group_is_refused(group: str, tmp_path: Path):
 
 @pytest.mark.parametrize("key", REGISTRIES)
 def test_added_name_of_a_registry_is_accepted(key: str, monkeypatch: pytest.MonkeyPatch):
-    """Whoever adds a function to a registry needs to edit no settings."""
+    """Adding a function to a registry needs no edit of the settings."""
     wrong = {key: "own"}
     with pytest.raises(UserError) as refused:
         load_params(PARAMS_YAML, wrong)

@@ -1,1 +1,1 @@
-"""What several tests share: a checkout of the project, a stand-in hub, small models, faults."""
+"""Helpers of several tests: a checkout of the project, a stand-in hub, small models, faults."""

@@ -27,7 +27,7 @@ def use_new_module(checkout: Checkout) -> None:
     text = learner.read_text()
     for old, new in (
         ("import math\n", "import math\nfrom liquidgen.stages.train.optimizers import BETA_2\n"),
-        ("betas=tuple(settings.betas)", "betas=(settings.betas[0], BETA_2)"),
+        ("betas=(beta1, beta2)", "betas=(beta1, BETA_2)"),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)

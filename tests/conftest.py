@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import Checkout, copy_project
+from helpers.faults import THOROUGH
+from helpers.faults.table import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 from helpers.standin import StandInHub
+from hypothesis import settings
 
 # before anything reads them: no test reaches the real hub, or the user's cache and token
 HUB = StandInHub()
@@ -20,6 +23,23 @@ for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE"):
 
 # a shell's background job ignores it, and so would the processes that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# equal inputs in every short run; the profile is chosen by --hypothesis-profile
+settings.register_profile("short", max_examples=40, deadline=None, derandomize=True, database=None)
+settings.register_profile("thorough", max_examples=3000, deadline=None, database=None)
+settings.load_profile("short")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption(
+        "--kills",
+        type=int,
+        default=4,
+        help=f"of one training; {THOROUGH} runs all tests",
+    )
+    group.addoption("--seed", type=int, default=0, help="random seed of the kills")
 
 
 @pytest.fixture(scope="session")

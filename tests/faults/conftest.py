@@ -1,39 +1,26 @@
-"""Options and fixtures of the fault tests; `pytest tests/faults --kills 50` runs all of them."""
+"""Fixtures of the fault tests; `pytest tests/faults --kills 50` runs all of them."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 from helpers.checkout import Checkout
+from helpers.faults import THOROUGH
 from helpers.faults.training import LAST_STEP, state_folder, train
 
 from liquidgen.stages.train.checkpoint import checkpoints
-
-FEW = 4
-THOROUGH = 50
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("faults")
-    group.addoption(
-        "--kills",
-        type=int,
-        default=FEW,
-        help=f"of one training; {THOROUGH} runs all tests",
-    )
-    group.addoption("--seed", type=int, default=0, help="random seed of the kills")
 
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     """Number of kills of one training."""
-    return request.config.getoption("--kills", FEW)  # unknown if this folder is not named
+    return request.config.getoption("--kills")
 
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """Random seed of the kills."""
-    return request.config.getoption("--seed", 0)
+    return request.config.getoption("--seed")
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""Damaged and forged folders of latents: read as they are, or refused in one line."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.fuzz import accepted_or_refused, changed_json, damaged
+from helpers.small_model import metadata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liquidgen.latents.manifest import MANIFEST, Manifest, Split, write_manifest
+from liquidgen.latents.shards import LatentDataset, verify, write_shard
+from liquidgen.utils.files import StoredFile
+
+SHARD = "train-00000.tar"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six latents of three classes."""
+    folder = tmp_path_factory.mktemp("latents")
+    contract = metadata(("a", "b", "c")).contract
+    latents = np.random.default_rng(0).standard_normal((6, 16, 4, 4)).astype(np.float16)
+    shard = write_shard(folder / SHARD, latents, np.arange(6) % 3)
+    split = Split(
+        count=6, images=6, encoded=6, per_class={"a": 2, "b": 2, "c": 2}, skipped={}, notes={},
+        shards=(shard,),
+    )  # fmt: skip
+    manifest = Manifest(
+        dataset="dots",
+        dataset_digest="d",
+        license="CC0",
+        classes=("a", "b", "c"),
+        contract=contract,
+        splits={"train": split},
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+def read(folder: Path) -> None:
+    """Read everything in the folder, as the stage train does."""
+    verify(folder)
+    dataset = LatentDataset(folder, "train")
+    latents, labels = dataset.batch(range(len(dataset)))
+    assert len(latents) == len(labels) == dataset.manifest.splits["train"].count
+    assert latents.isfinite().all()
+    assert 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes
+
+
+@pytest.mark.fault("fuzz: shards and manifest, damaged")
+@given(st.data())
+def test_damaged_folder(folder: Path, data: st.DataObject):
+    name = data.draw(st.sampled_from([MANIFEST, SHARD]))
+    _with_file(folder, name, data.draw(damaged((folder / name).read_bytes())))
+
+
+@pytest.mark.fault("fuzz: shards and manifest, forged with good digests")
+@given(st.data())
+def test_forged_manifest(folder: Path, data: st.DataObject):
+    content = data.draw(changed_json(json.loads((folder / MANIFEST).read_bytes())))
+    _with_file(folder, MANIFEST, _sealed(content))
+
+
+@pytest.mark.fault("fuzz: shards and manifest, forged with good digests")
+@given(st.data())
+def test_forged_shard(folder: Path, data: st.DataObject):
+    forged = data.draw(damaged((folder / SHARD).read_bytes()))
+    original = (folder / MANIFEST).read_bytes()
+    content = json.loads(original)
+    shard = (folder / SHARD).read_bytes()
+    try:
+        (folder / SHARD).write_bytes(forged)
+        entry = StoredFile.of(folder / SHARD, 6).model_dump(mode="json")
+        content["splits"]["train"]["shards"] = [entry]
+        _with_file(folder, MANIFEST, _sealed(content))
+    finally:
+        (folder / SHARD).write_bytes(shard)
+
+
+def _sealed(content: dict) -> bytes:
+    """Return the manifest with its digest, if it is valid enough to have one."""
+    with contextlib.suppress(TypeError, ValueError):
+        content = Manifest(**content).sealed().model_dump(mode="json")
+    return json.dumps(content).encode()
+
+
+def _with_file(folder: Path, name: str, data: bytes) -> None:
+    """Read the folder while one of its files is another one."""
+    original = (folder / name).read_bytes()
+    try:
+        (folder / name).write_bytes(data)
+        with accepted_or_refused():
+            read(folder)
+    finally:
+        (folder / name).write_bytes(original)

@@ -1,6 +1,6 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench repair ui check clean
+.PHONY: help demo test faults soak bench repair ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,6 +9,8 @@ ACTIVATED := PATH="$$PWD/$(BIN):$$PATH"
 help:
 	@echo "make demo    set up and run the whole pipeline: data, latents, training, samples, scores"
 	@echo "make test    set up and run the tests"
+	@echo "make faults  try everything that can go wrong, and print a table of it; takes an hour"
+	@echo "make soak    edit, kill and damage at random for two hours, and compare with a clean run"
 	@echo "make bench   set up and measure speed and memory; close other programs first"
 	@echo "make repair  clear away files that a killed DVC left, if 'dvc repro' stops at them"
 	@echo "make ui      browse the runs in MLflow"
@@ -27,6 +29,13 @@ demo: $(STAMP)
 # threads that wait at full speed would take the cores from the other process
 test: $(STAMP)
 	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest --numprocesses 2 --dist worksteal
+
+faults: $(STAMP)
+	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest --numprocesses 2 --dist worksteal \
+		-m fault --kills 50 --hypothesis-profile thorough
+
+soak: $(STAMP)
+	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest tests/faults/test_soak.py --soak 120 --capture no
 
 bench: $(STAMP)
 	@for name in speed resolution; do echo "== $$name"; \
@@ -49,10 +58,10 @@ check: $(STAMP)
 # Never touches data/, metrics/, mlflow.db, mlruns/, work/, .dvc/cache or .venv.
 clean:
 	@find . \( -name .venv -o -name .git -o -path ./data -o -path ./work \) -prune -o -type d \
-		\( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache -o -name '*.egg-info' \) \
+		\( -name __pycache__ -o -name .pytest_cache -o -name .hypothesis -o -name .ruff_cache -o -name '*.egg-info' \) \
 		-prune -exec rm -rf {} +
 	@rm -rf build dist
-	@echo "removed: __pycache__, .pytest_cache, .ruff_cache, *.egg-info, build, dist"
+	@echo "removed: __pycache__, .pytest_cache, .hypothesis, .ruff_cache, *.egg-info, build, dist"
 	@echo "kept: data, metrics, mlflow.db, mlruns, work, .dvc/cache, .venv"
 
 $(STAMP): requirements.txt pyproject.toml

@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # equal inputs in every short run; the profile is chosen by --hypothesis-profile
 settings.register_profile("short", max_examples=40, deadline=None, derandomize=True, database=None)
-settings.register_profile("thorough", max_examples=3000, deadline=None, database=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None, database=None)
 settings.load_profile("short")
 
 
@@ -39,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=4,
         help=f"of one training; {THOROUGH} runs all tests",
     )
-    group.addoption("--seed", type=int, default=0, help="random seed of the kills")
+    group.addoption("--seed", type=int, default=0, help="random seed of kills and soak")
+    group.addoption("--soak", type=float, default=0, help="minutes of random edits and faults")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from helpers.faults.training import (
 
 from liquidgen.stages.train.checkpoint import checkpoints
 
+pytestmark = pytest.mark.fault("damaged, cut and missing checkpoints")
+
 
 def flip_bit(data: bytes) -> bytes:
     """Flip a bit in the middle."""

@@ -22,6 +22,8 @@ from helpers.faults.training import (
 
 from liquidgen.stages.train.checkpoint import checkpoints
 
+pytestmark = pytest.mark.fault("two trainings at once")
+
 TRAIN_BY_DVC = ("dvc", "repro", "--single-item", "train")
 
 

@@ -26,6 +26,8 @@ from helpers.faults.training import (
 
 from liquidgen.stages.train.checkpoint import checkpoints
 
+pytestmark = pytest.mark.fault("full disks, limits and read-only folders")
+
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
 
 

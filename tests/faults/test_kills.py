@@ -9,6 +9,8 @@ from helpers.faults.training import train
 
 from liquidgen.generator.run_file import read_run
 
+pytestmark = pytest.mark.fault("training killed at random, in saves and between them")
+
 
 def test_killed_training_is_bitwise_reproducible(checkout: Checkout, kills: int, seed: int):
     campaign = Campaign(checkout, seed, num_epochs=30 if kills > 10 else 10)

@@ -9,6 +9,8 @@ import pytest
 from helpers.checkout import Checkout
 from helpers.faults.kills import run_repro
 
+pytestmark = pytest.mark.fault("files that a killed DVC leaves")
+
 
 @pytest.mark.usefixtures("thorough")
 def test_rwlock_entry_of_dead_dvc_is_skipped(checkout: Checkout):

@@ -13,6 +13,8 @@ from helpers.faults.training import state_folder
 from liquidgen.config.params import STAGES
 from liquidgen.stages.train.checkpoint import checkpoints
 
+pytestmark = pytest.mark.fault("DVC or the launcher killed")
+
 TIMEOUT_SECONDS = 30  # for a stage to exit
 LONG_SETTINGS = {  # settings with which a stage takes minutes
     "download": {"datasets__procedural__num_images": 100_000},

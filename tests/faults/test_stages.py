@@ -6,6 +6,8 @@ import pytest
 from helpers.checkout import Checkout
 from helpers.faults.kills import KillInWrite, run_repro
 
+pytestmark = pytest.mark.fault("every stage killed while it writes")
+
 WRITTEN = {  # one of the last files of each stage
     "download": ".dataset.json.*.tmp",
     "encode": ".manifest.json.*.tmp",

@@ -96,8 +96,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
     All files in it are on the disk before it gets its name.
 
     Raises:
-        UserError: Another process fills the same folder.
+        UserError: Another process fills the same folder, or it is a link.
     """
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder}: is a link, but a stage replaces this folder; remove the link (what it "
+            "leads to stays), then run it again"
+        )
     temporary = folder.with_name(f".{folder.name}.tmp")
     retired = folder.with_name(f".{folder.name}.old")
     with locked(folder, "fills this folder"):
@@ -177,5 +182,7 @@ def _restore(retired: Path, folder: Path) -> None:
 
 def _remove(*folders: Path) -> None:
     for folder in folders:
-        if folder.exists():
+        if folder.is_symlink():  # made by someone else: what it leads to is not ours
+            folder.unlink()
+        elif folder.exists():
             shutil.rmtree(folder)

@@ -22,6 +22,21 @@ def _odd(value: int) -> int:
     return value
 
 
+def _distinct(names: list[str]) -> list[str]:
+    spellings = [name for entry in names for name in entry.split("|")]
+    if doubled := [name for name in spellings if spellings.count(name) > 1]:
+        raise ValueError(f"names {doubled[0]!r} twice")
+    return names
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,48}", value):
+        raise ValueError(
+            "must be a name of at most 48 letters, digits and _, in quotes if it is a number"
+        )
+    return value
+
+
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError("must be auto, cpu, cuda or cuda:1")
@@ -44,7 +59,8 @@ Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Name = Annotated[str, BeforeValidator(_name)]
+Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Crop = Literal["center", "random", "letterbox"]
 
@@ -84,6 +100,7 @@ class ParquetSettings(Settings):
     path: str
     image_column: str
     label_column: str | None
+    classes: Classes | None
     max_images: Count | None
     holdout_fraction: Fraction
     license: str
@@ -98,8 +115,8 @@ class HubSettings(Settings):
     files: Annotated[list[str], Field(min_length=1)]
     image_column: str
     label_column: str | None
-    label_names: list[str] | None
-    classes: list[str] | None
+    label_names: Classes | None
+    classes: Classes | None
     max_images: Count | None
     stream_buffer: Count | None
     seed: Seed
@@ -145,6 +162,7 @@ class DownloadSettings(Settings):
     """Stage download."""
 
     max_file_mb: Count
+    max_image_mb: Annotated[int, Field(ge=1, le=2000)]  # Arrow's arrays hold 2 GiB
     split_seed: Seed
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
+from liquidgen.utils.text import listed
 
 INFO = "dataset.json"
 REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images again"
@@ -71,9 +72,11 @@ class RawInfo(BaseModel):
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.refused.items()))
         total = sum(self.refused.values())
-        kinds = "unlabeled" if self.classes is None else f"in {len(self.classes)} classes"
-        return f"images {kinds}{self._balance()}: {counts}; license {self.license}" + (
-            f"; {total} files refused: {reasons}" if total else ""
+        kinds = "unlabeled"
+        if self.classes is not None:
+            kinds = f"in {len(self.classes)} classes{self._balance()} ({listed(self.classes)})"
+        return f"images {kinds}: {counts}; license {self.license}" + (
+            f"; {total} files skipped: {reasons}" if total else ""
         )
 
     def _balance(self) -> str:

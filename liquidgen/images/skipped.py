@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from liquidgen.utils.text import escaped
+from liquidgen.utils.text import escaped, shortened
 
 FILE = "skipped.csv"  # columns: path, reason
 
@@ -54,15 +54,14 @@ class SkippedImages:
             return cls((row["path"], row["reason"]) for row in csv.DictReader(file))
 
     def examples(self) -> str:
-        """Return the end of a closing line: the first file of each reason; "" without entries."""
+        """Return the end of a closing line: the first path of each reason; "" without entries."""
         if not self.entries:
             return ""
         first: dict[str, str] = {}
-        for path, reason in self.entries:
+        for path, reason in sorted(self.entries):
             first.setdefault(reason, path)
-        named = ", ".join(f"{escaped(path)} ({reason})" for reason, path in sorted(first.items()))
-        return (
-            f"; skipped: {named}"
-            + (f" and {more} more" if (more := len(self.entries) - len(first)) else "")
-            + f", all in {FILE}"
+        named = ", ".join(
+            f"{shortened(escaped(path))} ({reason})" for reason, path in sorted(first.items())
         )
+        others = len(self.entries) - len(first)
+        return f"; {FILE} lists them: {named}" + (f" and {others} more" if others else "")

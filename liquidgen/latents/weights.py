@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from liquidgen.config.paths import own_path
 from liquidgen.config.settings import AutoencoderSettings
-from liquidgen.hub.download import cached, download, look_up, shown
+from liquidgen.hub.download import cached, download, look_up
 from liquidgen.hub.repository import SCHEME, parse_address
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import file_sha256
+from liquidgen.utils.text import escaped, listed
 
 if TYPE_CHECKING:
     import torch
@@ -86,9 +87,11 @@ def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
             )
     listing = look_up(repo)
     if missing := [name for name in names if name not in listing.files]:
+        if f"{inside}/vae/{CONFIG}".lstrip("/") in listing.files:
+            raise UserError(_whole_pipeline(str(repo), settings))
+        known = listed(sorted(listing.files), escaped)
         raise UserError(
-            f"{repo}: no file {missing[0]!r}; there are: {shown(sorted(listing.files))}; correct "
-            "`path` of the block"
+            f"{repo}: no file {missing[0]!r}; there are: {known}; correct `path` of the block"
         )
     folder = download(repo, listing.commit, names, force=folder is not None)
     return _checked(folder / inside, settings)
@@ -112,6 +115,8 @@ def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
+            if (folder / "vae" / CONFIG).is_file():
+                raise UserError(_whole_pipeline(f"autoencoder path '{folder}'", settings))
             raise UserError(f"autoencoder path '{folder}': has no {name}; need diffusers' layout")
     kind = KINDS[settings.kind]
     config = _read_config(folder / CONFIG)
@@ -132,6 +137,13 @@ def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
             f"autoencoder precision: fp16, but '{folder}' overflows in it (its {CONFIG} has "
             "force_upcast); set bf16 or fp32"
         )
+
+
+def _whole_pipeline(where: str, settings: AutoencoderSettings) -> str:
+    return (
+        f"{where}: holds a whole pipeline; set `path` of the block to its autoencoder, "
+        f"{(settings.path or '').rstrip('/')}/vae"
+    )
 
 
 def _read_config(path: Path) -> dict:

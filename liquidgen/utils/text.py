@@ -1,10 +1,12 @@
 """Names of files and classes in tables and messages: one line, and not too many."""
 
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import islice
+from typing import Any
 
 SHOWN = 5  # names in a message
+LONGEST = 80  # characters of a name in a message
 
 
 def is_plain(name: str) -> bool:
@@ -27,7 +29,17 @@ def _escape(character: str) -> str:
     return ascii(chr(byte))[1:-1]
 
 
-def listed(names: Collection[object], most: int = SHOWN) -> str:
-    """List the first names in quotes, and count the others, for a message."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, islice(names, most))) + more
+def shortened(text: str) -> str:
+    """Cut the middle out of a long text."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
+
+
+def listed(names: Collection[object], show: Callable[[Any], str] = repr) -> str:
+    """List the first names, and count the others, for a message.
+
+    Args:
+        names: The names.
+        show: Function that shows a name in one line: in quotes, or `escaped`.
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(shortened(show(name)) for name in islice(names, SHOWN)) + more

@@ -7,11 +7,11 @@ import pytest
 
 from liquidgen.config.settings import DownloadSettings, FolderSettings, ProceduralSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.stages.download.download import EMPTY, HoldoutChoice, download
+from liquidgen.stages.download.download import HoldoutChoice, download
 from liquidgen.stages.download.procedural import draw
 from liquidgen.utils.errors import UserError
 
-SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
+SETTINGS = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 
 
 def png(seed):
@@ -79,7 +79,7 @@ def test_max_images_moves_no_image_between_splits(tmp_path):
 
 def test_another_seed_holds_out_other_images(tmp_path):
     for seed in (0, 1):
-        settings = DownloadSettings(max_file_mb=256, split_seed=seed)
+        settings = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=seed)
         download(procedural(), settings, tmp_path / str(seed), num_workers=0)
     assert paths(tmp_path / "0", "holdout") != paths(tmp_path / "1", "holdout")
 
@@ -106,7 +106,7 @@ def test_empty_files_are_counted(tmp_path):
     root = fill(tmp_path / "own", {"cat": 4})
     (root / "cat" / "empty.png").touch()
     info = download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
-    assert info.refused == {EMPTY: 1}
+    assert info.refused == {"empty_file": 1}
     assert sum(split.count for split in info.splits.values()) == 4
 
 

@@ -19,7 +19,7 @@ from liquidgen.images.raw import RawDataset
 from liquidgen.images.raw_info import RawInfo
 from liquidgen.stages.download.download import download
 from liquidgen.stages.download.sources import SOURCES
-from liquidgen.stages.download.sources.classes import class_names
+from liquidgen.stages.download.sources.labels import class_names
 from liquidgen.utils.errors import UserError
 
 BLOCKS = {
@@ -27,7 +27,7 @@ BLOCKS = {
     for name, block in read_params(PROJECT / "params.yaml")["datasets"].items()
     if block["kind"] == "hub"
 }
-SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
+SETTINGS = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,10 @@ def test_gated_dataset_names_page_and_reads_token(
         ),
         ({"image_column": "img"}, ["full/train/0000.parquet: image_column: no column 'img'"]),
         ({"label_column": "style"}, ["no column 'style'; there are: image, image_file_path, la"]),
-        ({"classes": ["Realism", "Cubism"]}, ["labels name 'Art_Nouveau_Modern'", "`classes`"]),
+        (
+            {"classes": ["Realism", "Cubismm"]},
+            ["`classes` of the block has 'Cubismm'", "did you mean 'Cubism'?"],
+        ),
     ],
 )
 def test_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInHub, tmp_path: Path):

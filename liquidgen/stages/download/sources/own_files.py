@@ -1,0 +1,108 @@
+"""The user's own files: which there are below a folder, also behind links, and their content."""
+
+import os
+import stat
+from pathlib import Path
+
+from liquidgen.config.paths import own_path
+from liquidgen.images.skipped import SkippedImages
+from liquidgen.stages.download.sources.reasons import Reason
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import escaped
+
+
+class Unusable(Exception):
+    """A file that cannot be used; its argument is the reason."""
+
+
+def existing(path: str) -> Path:
+    """Return the path of a user's own data, which must exist.
+
+    Raises:
+        UserError: There is nothing at the path.
+    """
+    found = own_path(path)
+    if not found.exists():
+        raise UserError(
+            f"{path}: no such folder (looked for {found.resolve()}); put your images there, or "
+            "set `path` of the dataset's block"
+        )
+    return found
+
+
+def walk(root: Path, skipped: SkippedImages) -> list[Path]:
+    """List everything below a folder that is no folder.
+
+    Links to folders are followed, each as if it were a folder of its own; but not a link to a
+    folder that it lies in.
+
+    Args:
+        root: The folder.
+        skipped: Gets the links that lead in a circle.
+
+    Returns:
+        Paths relative to the root, sorted.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+    found = []
+    waiting: list[tuple[Path, frozenset]] = [(Path(), frozenset())]
+    while waiting:
+        folder, ancestors = waiting.pop()
+        try:
+            own = (root / folder).stat()
+            names = os.listdir(root / folder)
+        except OSError as error:
+            raise UserError(
+                f"{escaped(str(root / folder))}: cannot be read ({error.strerror}); allow it, or "
+                "move it"
+            ) from None
+        if (identity := (own.st_dev, own.st_ino)) in ancestors:
+            skipped.add(folder.as_posix(), Reason.CIRCULAR_LINK)
+            continue
+        for name in names:
+            path = folder / name
+            if os.path.isdir(root / path):
+                waiting.append((path, ancestors | {identity}))
+            else:
+                found.append(path)
+    return sorted(found)
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file, or a folder that it is in, is hidden or a leftover of macOS."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
+def check_regular(path: Path) -> os.stat_result:
+    """Return the size and more of a file that can be read to its end.
+
+    Raises:
+        Unusable: It is a device, a pipe or the like, or a link to nothing.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        raise Unusable(Reason.UNREADABLE) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Unusable(Reason.NOT_A_FILE)
+    return found
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        Unusable: It is no regular file, empty, larger than `max_bytes`, or cannot be read.
+    """
+    size = check_regular(path).st_size
+    if size == 0:  # also of files in /proc, some of which never end
+        raise Unusable(Reason.EMPTY_FILE)
+    if size > max_bytes:
+        raise Unusable(Reason.TOO_LARGE)
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)  # no more, though it may grow meanwhile
+    except OSError:
+        raise Unusable(Reason.UNREADABLE) from None

@@ -25,7 +25,7 @@ class SkippedImages:
 
     def add(self, path: str, reason: str) -> None:
         """Add a file or image."""
-        self.entries.append((path, reason))
+        self.entries.append((path, str(reason)))
 
     @property
     def counts(self) -> Counter[str]:

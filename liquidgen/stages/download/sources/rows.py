@@ -88,7 +88,7 @@ def _rows_at_once(group: pq.RowGroupMetaData, names: list[str], max_bytes: int) 
     read = [c for c in chunks if f"{c.path_in_schema}.".startswith(tuple(f"{n}." for n in names))]
     size = sum(chunk.total_uncompressed_size for chunk in read)
     is_packed = size > PACKED * sum(chunk.total_compressed_size for chunk in read)
-    if size > max_bytes * (1 if is_packed else group.num_rows):
+    if size > max_bytes * (1 if is_packed else 2 * group.num_rows):  # twice: some may fit
         return 0
     # a value of a dictionary may stand in many rows
     dictionaries = [
@@ -96,7 +96,9 @@ def _rows_at_once(group: pq.RowGroupMetaData, names: list[str], max_bytes: int) 
         for chunk in read
         if chunk.has_dictionary_page
     ]
-    return 1 if is_packed or max(dictionaries, default=0) > LARGE_DICTIONARY else ROWS
+    if is_packed or max(dictionaries, default=0) > LARGE_DICTIONARY:
+        return 1
+    return max(1, min(ROWS, max_bytes * group.num_rows // max(size, 1)))
 
 
 @contextmanager

@@ -7,61 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.own_data import SETTINGS, fill, folder, opened, parquet, png, procedural
 from PIL import Image
 
-from liquidgen.config.settings import (
-    DownloadSettings,
-    FolderSettings,
-    ParquetSettings,
-    ProceduralSettings,
-)
 from liquidgen.images.raw import RawWriter, Record
-from liquidgen.stages.download.procedural import STYLES, draw
+from liquidgen.stages.download.procedural import STYLES
 from liquidgen.stages.download.sources import SOURCES
 from liquidgen.utils.errors import UserError
 
-SETTINGS = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 EMOJI = Path("../shared/data/noto_emoji_128")
-
-
-def png(seed):
-    file = io.BytesIO()
-    draw("marble", 16, seed).save(file, "PNG")
-    return file.getvalue()
-
-
-def procedural(**changes):
-    settings = {"num_images": 30, "render_size": 16, "seed": 0, "holdout_fraction": 0.1}
-    return ProceduralSettings(kind="procedural", license="CC0-1.0", **{**settings, **changes})
-
-
-def folder(path, **changes):
-    settings = {"labels": "folders", "max_images": None, "holdout_fraction": 0.1, "license": "own"}
-    return FolderSettings(kind="folder", path=str(path), **{**settings, **changes})
-
-
-def parquet(path, **changes):
-    settings = {
-        "image_column": "image",
-        "label_column": "label",
-        "max_images": None,
-        "classes": None,
-    }
-    settings |= {"holdout_fraction": 0.1, "license": "own"}
-    return ParquetSettings(kind="parquet", path=str(path), **{**settings, **changes})
-
-
-def opened(settings, num_workers=0, download=SETTINGS):
-    """The source, and its records."""
-    source = SOURCES[settings.kind](settings, download, num_workers)
-    return source, list(source.records)
-
-
-def fill(root, names):
-    for i, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(i))
 
 
 def test_paintings_are_spread_over_the_styles():

@@ -178,6 +178,27 @@ def test_block_named_by_a_number_is_refused(group: str, tmp_path: Path):
         load(params, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["my-pics", 2024, "a b", "", "x" * 49, "../x", None, "b\u00e4r"])
+def test_name_of_a_selector_has_a_rule(name: Any, tmp_path: Path):
+    message = refusal(changed(RAW, {"dataset": name}), tmp_path)
+    assert message == (
+        "dataset: must be a name of at most 48 letters, digits and _, in quotes if it is a number; "
+        f"it is {name!r}"
+    )
+
+
+@pytest.mark.parametrize("classes", [["a", "a"], ["a|b", "b"], []])
+def test_classes_are_distinct(classes: list[str], tmp_path: Path):
+    message = refusal(changed(RAW, {"datasets.own_parquet.classes": classes}), tmp_path)
+    assert message.startswith("datasets.own_parquet.classes: ")
+
+
+@pytest.mark.parametrize("limit", [0, 2001])
+def test_size_of_an_image_is_within_limits(limit: int, tmp_path: Path):
+    message = refusal(changed(RAW, {"download.max_image_mb": limit}), tmp_path)
+    assert message.startswith("download.max_image_mb: input should be ")
+
+
 @pytest.mark.parametrize("kind", ["parket", ["parquet"], None, 3])
 def test_unknown_kind_of_dataset_is_refused(kind: Any, tmp_path: Path):
     message = refusal(changed(RAW, {"datasets.own_folder.kind": kind}), tmp_path)

@@ -129,8 +129,11 @@ def test_unusable_images_are_skipped_and_counted(checkout: Checkout):
     checkout.write_params(changed(checkout.params, OWN))
     download, encode = checkout.stage("download"), checkout.stage("encode")
     assert (download.returncode, encode.returncode) == (0, 0), download.stderr + encode.stderr
-    refused = "1 empty_file, 1 unsupported_file"
-    assert f"; 2 files refused: {refused} in data/raw/own_folder" in download.stdout
+    assert download.stdout.endswith(
+        "; 2 files skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; skipped.csv "
+        "lists them: cat/empty.png (empty_file), cat/notes.txt (unsupported_file)\n"
+    )
+    assert [*(checkout.root / "mlruns").rglob("skipped.csv")]
     reasons = "1 too_many_pixels, 1 too_small, 1 truncated, 1 undecodable"
     assert f"; 4 images skipped: {reasons} in data/latents" in encode.stdout
     counts = [int(word) for word in encode.stdout.replace(";", " ").split() if word.isdigit()]

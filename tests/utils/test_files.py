@@ -129,3 +129,27 @@ def test_content_is_flushed_before_the_rename(folder: Path, monkeypatch: pytest.
     inside = [temporary / "below", temporary / "below/file", temporary]
     assert sorted(synced) == sorted(f"fsync {path}" for path in inside)
     assert (renamed, named) == (f"{temporary} -> {folder}", f"fsync {folder.parent}")
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_link_in_place_of_the_folder_is_refused(target: str, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "theirs").touch()
+    (tmp_path / "out").symlink_to(target)
+    with pytest.raises(UserError, match=r"out: is a link, but .*; remove the link"):
+        new_folder(tmp_path / "out").__enter__()
+    assert names(tmp_path / "elsewhere") == ["theirs"]
+    assert names(tmp_path) == ["elsewhere", "out"]
+
+
+@pytest.mark.parametrize("planted", [".out.tmp", ".out.old"])
+def test_planted_link_is_removed_and_not_followed(planted: str, folder: Path):
+    theirs = folder.parent / "theirs"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    (folder.parent / planted).symlink_to(theirs)
+    with new_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert names(folder) == ["new"]
+    assert names(theirs) == ["file"]
+    assert names(folder.parent) == ["out", "theirs"]

@@ -33,7 +33,7 @@ SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
-DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
+DOWNLOAD = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0)
 
 

@@ -151,6 +151,29 @@ def test_text_labels_are_class_names(hub: StandInHub, tmp_path: Path):
         assert info.classes[record.label] == columns["kind"][files.index(record.data)]
 
 
+def test_classes_of_the_block_choose_among_the_labels(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "paintings", tmp_path / "served")
+    two = block.model_copy(update={"classes": ["Realism", "Cubism"]})
+    info, records = downloaded(two, tmp_path / "raw")
+    assert info.classes == ("Realism", "Cubism")
+    assert len(records) == 14
+    assert info.refused == {"other_class": 175}
+
+
+def test_class_names_without_images_are_dropped(
+    hub: StandInHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    from datasets import ClassLabel
+
+    columns = {"image": presets.images(presets.pictures(12), ""), "kind": [0, 2] * 6}
+    features = {"kind": ClassLabel(names=["cat", "dog", "emu"])}
+    presets.write(tmp_path / "served/x/a.parquet", columns, features)
+    hub.dataset("me/pets", tmp_path / "served")
+    block = preset("cartoon", repo="me/pets", files=["x/*.parquet"], label_column="kind")
+    assert downloaded(block, tmp_path / "raw")[0].classes == ("cat", "emu")
+    assert caplog.messages == ["me/pets@main: no images of 'dog': not among the classes"]
+
+
 def test_file_names_with_special_characters(hub: StandInHub, tmp_path: Path):
     columns = {"image": presets.images(presets.pictures(12), "")}
     for name in ("a [1] é?.parquet", "a 1 é.parquet"):

@@ -20,6 +20,7 @@ from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import StoredFile
 
 IMAGES_PER_GROUP = 64  # of a Parquet row group, the unit of reading and decoding
+BYTES_PER_GROUP = 256_000_000  # about the largest group; an array of Arrow holds 2 GiB
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class _SplitWriter:
         self._images_in_file = 0
         self._bytes_in_file = 0
         self._group: list[Record] = []
+        self._bytes_in_group = 0
         # finished files, and images per label
         self._files: list[StoredFile] = []
         self._counts: Counter = Counter()
@@ -130,7 +132,8 @@ class _SplitWriter:
         self._images_in_file += 1
         self._bytes_in_file += size
         self._counts[record.label] += 1
-        if len(self._group) == IMAGES_PER_GROUP:
+        self._bytes_in_group += size
+        if len(self._group) == IMAGES_PER_GROUP or self._bytes_in_group >= BYTES_PER_GROUP:
             self._flush()
 
     def close(self) -> None:
@@ -180,6 +183,7 @@ class _SplitWriter:
             columns["label"] = [r.label for r in self._group]
         self._file.write_table(pa.table(columns, schema=self._schema))
         self._group = []
+        self._bytes_in_group = 0
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class SkippedImages:
         for path, reason in sorted(self.entries):
             first.setdefault(reason, path)
         named = ", ".join(
-            f"{shortened(escaped(path))} ({reason})" for reason, path in sorted(first.items())
+            f"{shortened(repr(path))} ({reason})" for reason, path in sorted(first.items())
         )
         others = len(self.entries) - len(first)
         return f"; {FILE} lists them: {named}" + (f" and {others} more" if others else "")

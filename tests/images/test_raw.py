@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liquidgen.images import raw
 from liquidgen.images.raw import RawDataset, RawWriter, Record
 from liquidgen.stages.download.procedural import draw
 from liquidgen.utils.errors import UserError
@@ -83,6 +84,16 @@ def test_files_stay_below_size_limit(tmp_path):
     assert [file.count for file in files] == [3, 3, 3, 1]
     assert [file.name for file in files][1] == "train-00001.parquet"
     assert all(file.bytes < 1_010_000 for file in files)
+    assert list(RawDataset(tmp_path).records("train")) == items
+
+
+def test_groups_of_large_images_are_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw, "BYTES_PER_GROUP", 1_000_000)
+    noise = np.random.default_rng(0).bytes(300_000)
+    items = [Record(noise, f"{i}", 0) for i in range(10)]
+    write(tmp_path, items)
+    groups = list(RawDataset(tmp_path).groups("train"))
+    assert [group.count for group in groups] == [4, 4, 2]
     assert list(RawDataset(tmp_path).records("train")) == items
 
 

@@ -53,5 +53,5 @@ def test_without_entries_there_is_no_file(tmp_path):
 def test_examples_name_one_file_of_each_reason():
     skipped = SkippedImages([("a.png", "hidden"), ("b.png", "hidden"), ("c\n.png", "empty_file")])
     assert skipped.examples() == (
-        r"; skipped.csv lists them: c\n.png (empty_file), a.png (hidden) and 1 more"
+        r"; skipped.csv lists them: 'c\n.png' (empty_file), 'a.png' (hidden) and 1 more"
     )

@@ -131,7 +131,7 @@ def test_unusable_images_are_skipped_and_counted(checkout: Checkout):
     assert (download.returncode, encode.returncode) == (0, 0), download.stderr + encode.stderr
     assert download.stdout.endswith(
         "; 2 files skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; skipped.csv "
-        "lists them: cat/empty.png (empty_file), cat/notes.txt (unsupported_file)\n"
+        "lists them: 'cat/empty.png' (empty_file), 'cat/notes.txt' (unsupported_file)\n"
     )
     reasons = "1 too_many_pixels, 1 too_small, 1 truncated, 1 undecodable"
     assert f"; 4 images skipped: {reasons} in data/latents" in encode.stdout

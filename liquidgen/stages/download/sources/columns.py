@@ -9,14 +9,16 @@ from typing import Any
 import pyarrow as pa
 
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.text import escaped, is_plain, listed
+from liquidgen.utils.text import is_plain, listed, unquoted
 
 METADATA = b"huggingface"  # key of the features of `datasets`
 INTEGERS = "integers"
+TEXT = "text"
+IMAGES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 LABELS = {
     # pandas stores whole numbers as floats where some are missing
     INTEGERS: (pa.types.is_integer, pa.types.is_floating),
-    "text": (pa.types.is_string, pa.types.is_large_string),
+    TEXT: (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
     "booleans": (pa.types.is_boolean,),
 }
 EMBED = "embed the images, as `datasets` does: cast the column to Image(), then push or save it"
@@ -52,7 +54,7 @@ class Columns:
         for key, column in (("image_column", self.image), ("label_column", self.label)):
             count = schema.names.count(column)
             if column is not None and count == 0:
-                known = listed(schema.names, escaped)
+                known = listed(schema.names, unquoted)
                 raise UserError(f"{source}: {key}: no column {column!r}; there are: {known}")
             if count > 1:
                 raise UserError(
@@ -71,10 +73,11 @@ class Columns:
         is_struct = pa.types.is_struct(kind)
         if is_struct and kind.get_field_index("bytes") >= 0:
             content = kind.field("bytes").type
-        if pa.types.is_binary(content) or pa.types.is_large_binary(content):
+        if any(is_(content) for is_ in IMAGES):
             return
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        only_path = is_text or (is_struct and kind.get_field_index("path") >= 0)
+        only_path = any(is_(kind) for is_ in LABELS[TEXT]) or (
+            is_struct and kind.get_field_index("path") >= 0
+        )
         raise UserError(
             f"{source}: image_column: {self.image!r} is {kind}; it must be struct{{bytes, path}} "
             "or binary" + (f": it holds only paths; {EMBED}" if only_path else "")

@@ -19,12 +19,15 @@ from liquidgen.utils.errors import UserError
 SMALL = SETTINGS.model_copy(update={"max_image_mb": 1})
 
 
-def write(
-    path: Path, labels: Any, metadata: bytes | None = None, images: list | None = None
-) -> None:
+def write(path: Path, labels: Any, metadata: bytes | None = None, images: Any = None) -> None:
     """Write a file of pictures with labels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"image": images or [png(i) for i in range(len(labels))], "label": labels})
+    table = pa.table(
+        {
+            "image": [png(i) for i in range(len(labels))] if images is None else images,
+            "label": labels,
+        }
+    )
     if metadata is not None:
         table = table.replace_schema_metadata({b"huggingface": metadata})
     pq.write_table(table, path)
@@ -174,6 +177,16 @@ def test_whole_floats_are_integer_labels(labels: pa.Array, tmp_path: Path):
     assert source.skipped.counts == {"no_label": 1}
     write(tmp_path / "x.parquet", labels, features({"names": ["ant", "bee", "cat"]}))
     assert opened(parquet(tmp_path))[0].classes == ("ant", "cat")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+@pytest.mark.parametrize("image", [pa.binary(), pa.large_binary(), pa.binary_view()])
+def test_columns_of_other_writers_are_read(kind: pa.DataType, image: pa.DataType, tmp_path: Path):
+    images = pa.array([png(0), png(1)], image)
+    write(tmp_path / "x.parquet", pa.array(["cat", "dog"], kind), images=images)
+    source, records = opened(parquet(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert [record.data for record in records] == [png(0), png(1)]
 
 
 @pytest.mark.parametrize("value", [0.5, float("inf"), 1e-9])

@@ -1,7 +1,9 @@
 """The user's own files: which there are below a folder, also behind links, and their content."""
 
+import errno
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 
 from liquidgen.config.paths import own_path
@@ -9,6 +11,8 @@ from liquidgen.images.skipped import SkippedImages
 from liquidgen.stages.download.sources.reasons import Reason
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.text import escaped
+
+MOST_WAYS = 1000  # to one folder; folders that link to each other have ways without number
 
 
 class Unusable(Exception):
@@ -44,9 +48,10 @@ def walk(root: Path, skipped: SkippedImages) -> list[Path]:
         Paths relative to the root, sorted.
 
     Raises:
-        UserError: A folder cannot be read.
+        UserError: A folder cannot be read, or links between folders lead to it in too many ways.
     """
     found = []
+    ways: Counter = Counter()
     waiting: list[tuple[Path, frozenset]] = [(Path(), frozenset())]
     while waiting:
         folder, ancestors = waiting.pop()
@@ -54,13 +59,20 @@ def walk(root: Path, skipped: SkippedImages) -> list[Path]:
             own = (root / folder).stat()
             names = os.listdir(root / folder)
         except OSError as error:
+            name = escaped(str(root / folder))
+            check_open_files(error, name)
             raise UserError(
-                f"{escaped(str(root / folder))}: cannot be read ({error.strerror}); allow it, or "
-                "move it"
+                f"{name}: cannot be read ({error.strerror}); allow it, or move it"
             ) from None
         if (identity := (own.st_dev, own.st_ino)) in ancestors:
             skipped.add(folder.as_posix(), Reason.CIRCULAR_LINK)
             continue
+        ways[identity] += 1
+        if ways[identity] > MOST_WAYS:
+            raise UserError(
+                f"{escaped(str(root / folder))}: links lead to this folder in more than "
+                f"{MOST_WAYS} ways; remove links between folders that hold each other"
+            )
         for name in names:
             path = folder / name
             if os.path.isdir(root / path):
@@ -95,6 +107,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
 
     Raises:
         Unusable: It is no regular file, empty, larger than `max_bytes`, or cannot be read.
+        UserError: Too many files are open.
     """
     size = check_regular(path).st_size
     if size == 0:  # also of files in /proc, some of which never end
@@ -104,5 +117,14 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(size)  # no more, though it may grow meanwhile
-    except OSError:
+    except OSError as error:
+        check_open_files(error, escaped(str(path)))
         raise Unusable(Reason.UNREADABLE) from None
+
+
+def check_open_files(error: OSError, name: str) -> None:
+    """Raise UserError if a file could not be opened because too many are open."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise UserError(
+            f"{name}: too many files are open; close some, or raise the limit (`ulimit -n`)"
+        ) from None

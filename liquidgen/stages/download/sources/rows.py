@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from liquidgen.images.raw import Record
 from liquidgen.images.skipped import SkippedImages
 from liquidgen.stages.download.sources.columns import Columns
+from liquidgen.stages.download.sources.own_files import check_open_files
 from liquidgen.stages.download.sources.reasons import Reason
 from liquidgen.utils.errors import UserError, reason_of
 
@@ -123,10 +124,7 @@ def explained_damage(name: str, remedy: str, damage: str = "damaged") -> Iterato
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise UserError(f"{name}: {damage} ({reason_of(error, lines=1)}); {remedy}") from None
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise UserError(
-                f"{name}: too many files are open; close some, or raise the limit (`ulimit -n`)"
-            ) from None
+        check_open_files(error, name)
         if error.errno == errno.EACCES:
             raise UserError(f"{name}: no permission to read it; grant it") from None
         raise UserError(f"{name}: {damage} ({reason_of(error, lines=1)}); {remedy}") from None

@@ -1,13 +1,14 @@
 """Folders as people have them: names in any language, links, splits, and files that are none."""
 
 import os
+import resource
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 from helpers.own_data import SETTINGS, fill, folder, opened, png
 
-from liquidgen.stages.download.sources import own_files
+from liquidgen.stages.download.sources import SOURCES, own_files
 from liquidgen.utils.errors import UserError
 
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # with a zero-width non-joiner
@@ -82,6 +83,18 @@ def test_circles_of_links_are_skipped_by_name(tmp_path: Path):
         ["cat/up", "cat/self", "cat/dog/cat", "dog/cat/dog", "dog/cat/up", "dog/cat/self"],
         "circular_link",
     )
+
+
+def test_folders_that_link_to_each_other_end(tmp_path: Path):
+    """12 folders with links to all others have 12! ways through them."""
+    names = [f"{i:02d}" for i in range(12)]
+    fill(tmp_path, [f"{name}/1.png" for name in names])
+    for name in names:
+        for other in names:
+            if other != name:
+                (tmp_path / name / other).symlink_to(f"../{other}")
+    with pytest.raises(UserError, match="links lead to this folder in more than 1000 ways; remove"):
+        opened(folder(tmp_path))
 
 
 def test_order_of_the_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -173,3 +186,15 @@ def test_file_of_the_largest_size_is_taken(tmp_path: Path):
     sparse(tmp_path / "cat/x.png", 1_000_000)
     small = SETTINGS.model_copy(update={"max_image_mb": 1})
     assert len(opened(folder(tmp_path), download=small)[1]) == 2
+
+
+def test_too_many_open_files_are_told_and_not_skipped(tmp_path: Path):
+    fill(tmp_path, ["cat/1.png", "dog/1.png"])
+    source = SOURCES["folder"](folder(tmp_path), SETTINGS, 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(UserError, match=r"1\.png: too many files are open; .*ulimit -n"):
+            list(source.records)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

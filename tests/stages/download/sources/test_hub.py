@@ -210,6 +210,18 @@ def test_gated_dataset_names_page_and_reads_token(
         ({"image_column": "img"}, ["full/train/0000.parquet: image_column: no column 'img'"]),
         ({"label_column": "style"}, ["no column 'style'; there are: image, image_file_path, la"]),
         (
+            {"label_column": "image_file_path", "classes": None, "label_names": ["a", "b"]},
+            ["label_names: the labels in 'image_file_path' are not numbers", "label_names: null"],
+        ),
+        (
+            {"label_column": "image_file_path", "classes": None},
+            [
+                "one image only in class",
+                " more; ",
+                "captions, not classes, set `label_column: null`",
+            ],
+        ),
+        (
             {"classes": ["Realism", "Cubismm"]},
             ["`classes` of the block has 'Cubismm'", "did you mean 'Cubism'?"],
         ),

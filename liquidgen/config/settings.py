@@ -157,6 +157,7 @@ class EncodeSettings(Settings):
     flip: bool
     max_upscale: Annotated[float, Field(ge=1)]
     max_pixels: Count
+    stretch_to_maximum: bool
     seed: Seed
 
 

@@ -22,7 +22,8 @@ class LatentContract(BaseModel):
         crop_seed: Seed of random crops.
         flip: Whether each training image was also encoded mirrored.
         max_upscale: Images that would have been enlarged by more than this factor were skipped.
-        max_pixels: Images with more pixels than this were skipped.
+        max_pixels: Images of which more pixels than this would have been decoded were skipped.
+        stretch_to_maximum: Whether 16-bit images were scaled by their own largest value.
         dtype: Type of the stored latents.
         mean: Mean per channel of the stored latents of the train split.
         std: Standard deviation per channel of the same.
@@ -38,6 +39,8 @@ class LatentContract(BaseModel):
     flip: bool
     max_upscale: float
     max_pixels: int
+    # not written if False: latents and models from before it have none
+    stretch_to_maximum: bool = Field(default=False, exclude_if=lambda stretch: not stretch)
     dtype: Literal["float16"]
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm.auto import tqdm
 
 from liquidgen.images.raw_info import REMEDY, RawInfo, RawSplit, read_info, write_info
 from liquidgen.utils.errors import UserError
@@ -240,14 +241,22 @@ class RawDataset:
         for file in self._files():
             file.verify_size(folder, remedy)
 
-    def verify(self) -> None:
+    def verify(self, quiet: bool = False) -> None:
         """Compare the digest of every file with `dataset.json`.
+
+        Args:
+            quiet: Whether to show no bar.
 
         Raises:
             UserError: A file is missing or damaged.
         """
-        for file in self._files():
-            file.verify(self.folder, self._remedy)
+        files = self._files()
+        size = sum(file.bytes for file in files)
+        bar = tqdm(desc="verify", total=size, unit="B", unit_scale=True, delay=1, disable=quiet)
+        with bar:
+            for file in files:
+                file.verify(self.folder, self._remedy)
+                bar.update(file.bytes)
 
     def groups(self, split: str) -> Iterator[Group]:
         """Yield the row groups of a split, in order."""

@@ -32,14 +32,14 @@ class SkippedImages:
         """Numbers of files or images by reason."""
         return Counter(reason for _, reason in self.entries)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, name: str = FILE) -> None:
         """Write `skipped.csv` into a folder, sorted by path; without entries there is no file.
 
         Bytes of paths that are not UTF-8, and control characters, are written as escapes.
         """
         if not self.entries:
             return
-        with open(folder / FILE, "w", newline="", encoding="utf-8") as file:
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("path", "reason"))
             table.writerows(sorted((escaped(path), reason) for path, reason in self.entries))

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from liquidgen.latents.contract import LatentContract
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
+from liquidgen.utils.text import escaped
 
 MANIFEST = "manifest.json"
+SKIPPED, NOTED = "skipped.csv", "noted.csv"  # images to look at, for the user; no stage reads them
+CLASSES_SHOWN = 5  # in the closing line
 SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops
 REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents again"
 
@@ -30,6 +33,7 @@ class Split(Frozen):
         encoded: Number of images that were encoded.
         skipped: Numbers of images that were not, by reason.
         notes: Numbers of images that were changed, such as "upscaled", by note.
+        per_class: Encoded images per class; None in unlabeled data, and in latents from before it.
         shards: Files in order.
     """
 
@@ -38,6 +42,7 @@ class Split(Frozen):
     encoded: int
     skipped: dict[str, int]
     notes: dict[str, int]
+    per_class: dict[str, int] | None = None
     shards: tuple[StoredFile, ...]
 
 
@@ -66,8 +71,9 @@ class Manifest(Frozen):
 
     def sealed(self) -> "Manifest":
         """Return a copy with its digest."""
-        # without the license, which does not change the latents: no training starts again for it
-        content = self.model_dump(mode="json", exclude={"digest", "license"})
+        # without what does not change the latents: no training starts again for it
+        other: dict = {"digest": True, "license": True, "splits": {"__all__": {"per_class"}}}
+        content = self.model_dump(mode="json", exclude=other)
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
 
     def metrics(self) -> dict[str, float]:
@@ -88,10 +94,27 @@ class Manifest(Frozen):
             skipped.update(split.skipped)
             noted.update(split.notes)
         return (
-            f"latents: {counts}; license of the autoencoder {self.contract.autoencoder.license}"
+            f"latents: {counts}{self._balance()}; "
+            f"license of the autoencoder {self.contract.autoencoder.license}"
             + (f"; {skipped.total()} images skipped: {_listed(skipped)}" if skipped else "")
             + (f"; {_listed(noted)}" if noted else "")
         )
+
+    def _balance(self) -> str:
+        """Return the numbers of encoded images of each class, or of the smallest of many."""
+        splits = {name: split.per_class for name, split in self.splits.items() if split.per_class}
+        classes = list(self.classes or ())
+        if not splits:
+            return ""
+        more = ""
+        if len(classes) > CLASSES_SHOWN:
+            classes.sort(key=lambda name: sum(split[name] for split in splits.values()))
+            more = f" and {len(classes) - CLASSES_SHOWN} larger classes"
+        named = ", ".join(
+            f"{escaped(name)} {' + '.join(str(split[name]) for split in splits.values())}"
+            for name in classes[:CLASSES_SHOWN]
+        )
+        return f"; images per class ({' + '.join(splits)}): {named}{more}"
 
 
 def _listed(counts: Counter) -> str:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from liquidgen.latents.manifest import MANIFEST, REMEDY, Manifest, read_manifest
+from liquidgen.latents.manifest import (
+    MANIFEST,
+    NOTED,
+    REMEDY,
+    SKIPPED,
+    Manifest,
+    read_manifest,
+)
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import StoredFile, atomic
 
@@ -74,7 +81,7 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     shards = {shard.name: shard for split in manifest.splits.values() for shard in split.shards}
     for path in sorted(folder.iterdir()):
-        known = path.name == MANIFEST or path.name in shards
+        known = path.name in (MANIFEST, SKIPPED, NOTED) or path.name in shards
         if not known and not path.name.startswith("."):  # such as .DS_Store
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
     for shard in shards.values():

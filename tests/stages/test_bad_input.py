@@ -20,6 +20,7 @@ from helpers.checkout import Checkout, changed
 from liquidgen.config.params import STAGES
 from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.stages.download.procedural import draw
+from liquidgen.tracking.store import Store
 
 OWN = {"dataset": "own_folder", "datasets.own_folder.holdout_fraction": 0.25}
 LIMIT = 60_000  # bytes of the largest file that a full disk takes; less than any stage's output
@@ -133,6 +134,18 @@ def test_unusable_images_are_skipped_and_counted(checkout: Checkout):
     assert f"; 2 files refused: {refused} in data/raw/own_folder" in download.stdout
     reasons = "1 too_many_pixels, 1 too_small, 1 truncated, 1 undecodable"
     assert f"; 4 images skipped: {reasons} in data/latents" in encode.stdout
+    assert all(name in encode.stdout for name in ("skipped.csv", "bomb.png", "tiny.png"))
+    table = (checkout.root / "data/latents/own_folder-64-builtin/skipped.csv").read_text()
+    assert {line.rpartition("/")[2] for line in table.splitlines()[1:]} == {
+        "bomb.png,too_many_pixels",
+        "cut.png,truncated",
+        "text.png,undecodable",
+        "tiny.png,too_small",
+    }
+    client = Store(checkout.root).client
+    experiment = client.get_experiment_by_name("liquidgen-data")
+    newest, *_ = client.search_runs([experiment.experiment_id], "tags.stage = 'encode'")
+    assert "skipped.csv" in [a.path for a in client.list_artifacts(newest.info.run_id)]
     counts = [int(word) for word in encode.stdout.replace(";", " ").split() if word.isdigit()]
     assert counts[0] + counts[1] == 24
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from liquidgen.config.settings import AutoencoderSettings, Crop
 from liquidgen.utils.errors import UserError
@@ -32,15 +32,25 @@ class LatentContract(BaseModel):
 
     autoencoder: AutoencoderSettings
     autoencoder_digest: str
-    image_size: int
+    image_size: Annotated[int, Field(ge=1)]
     crop: Crop
     crop_seed: int
     flip: bool
     max_upscale: float
     max_pixels: int
     dtype: Literal["float16"]
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _fits_autoencoder(self) -> "LatentContract":
+        channels, downscale = self.autoencoder.channels, self.autoencoder.downscale
+        if self.image_size % downscale:
+            raise ValueError(f"image_size {self.image_size} is no multiple of {downscale}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != channels:
+                raise ValueError(f"{name} has {len(values)} values for {channels} channels")
+        return self
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -4,15 +4,24 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from liquidgen.latents.contract import LatentContract
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
+from liquidgen.utils.files import (
+    REMEDY,
+    ClassNames,
+    Count,
+    StoredFile,
+    canonical_json,
+    read_json,
+    sha256,
+    write_json,
+)
+from liquidgen.utils.text import shown
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops
-REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents again"
 
 
 class Frozen(BaseModel):
@@ -33,12 +42,24 @@ class Split(Frozen):
         shards: Files in order.
     """
 
-    count: int
-    images: int
-    encoded: int
-    skipped: dict[str, int]
-    notes: dict[str, int]
+    count: Count
+    images: Count
+    encoded: Count
+    skipped: dict[str, Count]
+    notes: dict[str, Count]
     shards: tuple[StoredFile, ...]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Split":
+        if not all(shard.count for shard in self.shards) or not self.shards:
+            raise ValueError("has no shards, or one without samples")
+        if self.count != (found := sum(shard.count for shard in self.shards)):
+            raise ValueError(f"{self.count} samples, but {found} in its shards")
+        if self.count not in (self.encoded, 2 * self.encoded):
+            raise ValueError(f"{self.count} samples of {self.encoded} encoded images")
+        if self.images != (found := self.encoded + sum(self.skipped.values())):
+            raise ValueError(f"{self.images} images, but {found} encoded or skipped")
+        return self
 
 
 class Manifest(Frozen):
@@ -59,7 +80,7 @@ class Manifest(Frozen):
     dataset: str
     dataset_digest: str
     license: str
-    classes: tuple[str, ...] | None
+    classes: ClassNames | None
     contract: LatentContract
     splits: dict[str, Split]
     digest: str = ""
@@ -69,6 +90,17 @@ class Manifest(Frozen):
         # without the license, which does not change the latents: no training starts again for it
         content = self.model_dump(mode="json", exclude={"digest", "license"})
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
+
+    def split(self, name: str) -> Split:
+        """Return a split.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        if name not in self.splits:
+            known = ", ".join(map(shown, self.splits))
+            raise UserError(f"{self.dataset}: no split {name!r}; there are: {known}")
+        return self.splits[name]
 
     def metrics(self) -> dict[str, float]:
         """Return the counts to log: samples per split, and images skipped or noted, by reason."""
@@ -112,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: The file is missing, of another format or version, or was altered.
     """
     path = folder / MANIFEST
-    manifest = read_json(path, Manifest, REMEDY)
+    manifest = read_json(path, Manifest)
     if manifest.sealed().digest != manifest.digest:
         raise UserError(f"{path}: content does not match its digest; {REMEDY}")
     return manifest

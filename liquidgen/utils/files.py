@@ -3,18 +3,47 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import shown
 
 Content = TypeVar("Content", bound=BaseModel)
+# of damage: DVC's cache may hold the same bytes, and would bring them back
+REMEDY = "run `liquidgen repair`, then `dvc repro`"
+
+
+def _plain_name(name: str) -> str:
+    if name in ("", ".", "..") or not name.isprintable() or re.search(r"[/\\:]", name):
+        raise ValueError("must be the plain name of a file beside this one")
+    return name
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that names, as of classes, are neither none nor doubled; for pydantic.
+
+    Raises:
+        ValueError: They are.
+    """
+    if not names:
+        raise ValueError("must hold at least one name")
+    if len(set(names)) < len(names):
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(doubled)} is there more than once")
+    return names
+
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+ClassNames = Annotated[tuple[str, ...], AfterValidator(distinct)]
 
 
 class StoredFile(BaseModel):
@@ -22,30 +51,30 @@ class StoredFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    count: int  # of samples or images
-    bytes: int
-    sha256: str
+    name: Annotated[str, AfterValidator(_plain_name)]
+    count: Count  # of samples or images
+    bytes: Count
+    sha256: Digest
 
     @classmethod
     def of(cls, path: Path, count: int) -> "StoredFile":
         """Record an existing file."""
         return cls(name=path.name, count=count, bytes=path.stat().st_size, sha256=file_sha256(path))
 
-    def verify(self, folder: Path, remedy: str) -> None:
+    def verify(self, folder: Path) -> None:
         """Raise UserError for a file that is missing, truncated or altered."""
         path = folder / self.name
-        self.verify_size(folder, remedy)
+        self.verify_size(folder)
         if file_sha256(path) != self.sha256:
-            raise UserError(f"{path}: damaged, its sha256 is not the recorded one; {remedy}")
+            raise UserError(f"{path}: damaged, its sha256 is not the recorded one; {REMEDY}")
 
-    def verify_size(self, folder: Path, remedy: str) -> None:
+    def verify_size(self, folder: Path) -> None:
         """Raise UserError for a file that is missing or of another size."""
         path = folder / self.name
         if not path.is_file():
-            raise UserError(f"{path}: missing; {remedy}")
+            raise UserError(f"{path}: missing; run `dvc repro`")
         if (size := path.stat().st_size) != self.bytes:
-            raise UserError(f"{path}: has {size} bytes instead of {self.bytes}; {remedy}")
+            raise UserError(f"{path}: has {size} bytes instead of {self.bytes}; {REMEDY}")
 
 
 @contextmanager
@@ -122,13 +151,12 @@ def canonical_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def read_json(path: Path, kind: type[Content], remedy: str) -> Content:
-    """Read and validate a JSON file.
+def read_json(path: Path, kind: type[Content]) -> Content:
+    """Read and validate a JSON file that a stage has written.
 
     Args:
         path: The file.
         kind: Model of its content.
-        remedy: What to do about a missing or invalid file, for the message.
 
     Raises:
         UserError: It is missing or does not fit the model.
@@ -136,11 +164,12 @@ def read_json(path: Path, kind: type[Content], remedy: str) -> Content:
     try:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; {remedy}") from None
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "content"
-        raise UserError(f"{path}: {place}: {first['msg']}; {remedy}") from None
+        rule = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {place}: {rule}; {REMEDY}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

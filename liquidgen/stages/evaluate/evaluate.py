@@ -24,8 +24,8 @@ import torch
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.raw_info import SAMPLES_REMEDY
-from liquidgen.latents.manifest import read_manifest
+from liquidgen.latents.manifest import SPLITS
+from liquidgen.latents.shards import verify
 from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
 from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
@@ -74,13 +74,15 @@ def evaluate(
         UserError: There are too few images for the settings, or the folders do not belong together.
     """
     # check the inputs before anything slow
-    samples = RawDataset(samples_folder, SAMPLES_REMEDY)
+    samples = RawDataset(samples_folder)
+    samples.verify("samples")
     raw = RawDataset(raw_folder)
+    raw.verify("holdout")
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
-    manifest = read_manifest(latents_folder)
+    manifest = verify(latents_folder)
     # images of the holdout that encode skipped are no reference either
-    train, holdout = (manifest.splits[split].count for split in ("train", "holdout"))
+    train, holdout = (manifest.split(name).count for name in SPLITS)
     _check_counts(samples.counts["samples"], train, holdout, settings)
     _check_latents(samples, manifest.digest, latents_folder)
 
@@ -136,7 +138,7 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
     sampling = samples.info.sampling
     if sampling is None:
         raise UserError(f"{samples.folder}: not samples of a model; run `dvc repro sample`")
-    if sampling["latents_digest"] != digest:
+    if sampling.get("latents_digest") != digest:
         raise UserError(
             f"{samples.folder}: from a model of other latents than {latents_folder} now holds; "
             "run `dvc repro`"

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
+from helpers.small_model import CLASSES, IMAGE_SIZE, LIQUID, metadata, network
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -210,6 +210,30 @@ def configured(**changes):
     return change
 
 
+def rewritten(**changes):
+    def change(model):
+        path = model / MODEL
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+    return change
+
+
+def recontracted(**changes):
+    def change(model):
+        contract = json.loads((model / MODEL).read_bytes())["contract"]
+        rewritten(contract=contract | changes)(model)
+
+    return change
+
+
+def renamed_weights(name):
+    def change(model):
+        weights = json.loads((model / MODEL).read_bytes())["weights"]
+        rewritten(weights=weights | {"name": name})(model)
+
+    return change
+
+
 def reweighted(change):
     def rewrite(model):
         tensors = load_file(model / NETWORK / WEIGHTS)
@@ -228,13 +252,38 @@ DAMAGES = {
     "scribbled": (scribbled, "damaged, its sha256"),
     "one bit flipped": (flipped, "damaged, its sha256"),
     "no weights": (without_weights, r"safetensors: missing"),
-    "no network": (without_network, r"liquidnet/config\.json: missing"),
+    "no network": (without_network, r"liquidnet/diffusion_pytorch_model\.safetensors: missing"),
     "no metadata": (without_metadata, r"model\.json: missing"),
     "cut metadata": (cut_metadata, r"model\.json: content: .*JSON"),
-    "cut config": (cut_config, "unreadable weights .*not a valid JSON"),
-    "wider": (configured(width=48), "unreadable weights .*size mismatch"),
-    "no width": (configured(width=None), "unreadable weights .*'width'"),
-    "deeper": (configured(depth=4), "[0-9]+ missing weights, such as blocks"),
+    "cut config": (cut_config, r"config\.json: content: Invalid JSON"),
+    "wider": (configured(width=48), "asks for patch_embedding.weight of shape .*48"),
+    "no width": (configured(width=None), r"config\.json: width: Field required"),
+    "deeper": (configured(depth=4), "depth is 4, but the weights have 2 blocks"),
+    "endless": (configured(depth=10**7), "depth is 10000000, but the weights have 2 blocks"),
+    "no patches": (configured(patch_size=0), r"config\.json: patch_size: .* greater than"),
+    "large patches": (configured(patch_size=9), "asks for patch_embedding.weight of shape"),
+    "huge": (configured(width=2**40), "asks for patch_embedding.weight of shape"),
+    "huge blocks": (
+        configured(block_settings=LIQUID | {"mlp_ratio": 10**9}),
+        "blocks.liquid.mlp_ratio: input should be less than",
+    ),
+    "more classes": (configured(num_classes=4), "num_classes is 4, but the model has 3"),
+    "no block": (configured(block="../liquid"), "block: no block type"),
+    "classes doubled": (rewritten(classes=["a", "a", "b"]), "classes: 'a' is there more than once"),
+    "classes null": (rewritten(classes=["a", None, "b"]), r"classes\.1: Input should be a valid st"),
+    "no classes": (rewritten(classes=[]), "classes: must hold at least one name"),
+    "classes renamed": (rewritten(classes=["a", "b"]), "num_classes is 3, but the model has 2"),
+    "no recipe": (rewritten(recipe=None), "recipe: Input should be an object"),
+    "empty recipe": (rewritten(recipe={}), "recipe: needs a label_dropout from 0 to 1"),
+    "odd recipe": (rewritten(recipe={"label_dropout": "x"}), "recipe: needs a label_dropout"),
+    "negative steps": (rewritten(num_steps=-1), "num_steps: Input should be greater than or eq"),
+    "short mean": (recontracted(mean=[0.0]), "contract: mean has 1 values for 16 channels"),
+    "long std": (recontracted(std=[1.0] * 17), "contract: std has 17 values for 16 channels"),
+    "other size": (recontracted(image_size=128), "sample_size is 4, but the model has 16"),
+    "no size": (recontracted(image_size=0), "contract.image_size: Input should be greater than"),
+    "elsewhere": (renamed_weights("/etc/passwd"), "weights.name: must be the plain name of a file"),
+    "above": (renamed_weights("../x"), "weights.name: must be the plain name of a file"),
+    "other file": (renamed_weights("config.json"), "weights.name: must be diffusion_pytorch_mo"),
     "one missing": (reweighted(lambda t: t.pop("out_mix.bias")), "1 missing .*out_mix.bias"),
     "one more": (
         reweighted(lambda t: t.update(other=torch.zeros(1))),
@@ -255,7 +304,7 @@ def test_damaged_model_is_refused(model, some, tmp_path, capfd, damage):
     shutil.copytree(some[0], tmp_path / "samples")
     change(tmp_path / "model")
     capfd.readouterr()
-    with pytest.raises(UserError, match=rf"{rule}.*; run `dvc repro train`") as refusal:
+    with pytest.raises(UserError, match=rf"{rule}.*(; run `liquidgen repair`, then `dvc repro`|run `dvc repro`|; train it again)") as refusal:
         sample(tmp_path / "model", tmp_path / "samples", settings=settings(), device=CPU)
     assert "\n" not in str(refusal.value)
     assert "newly initialized" not in "".join(capfd.readouterr())

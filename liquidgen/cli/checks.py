@@ -129,6 +129,25 @@ def dvc_files(root: Path) -> Finding:
     return Finding(Level.OK, "dvc", "no locks are held")
 
 
+def outputs(root: Path) -> Iterator[Finding]:
+    """Compare all outputs with the digests that were recorded when they were made."""
+    from liquidgen.cli.damage import check_outputs
+
+    count = size = 0
+    damaged = False
+    for checked in check_outputs(root):
+        count += 1
+        size += checked.size
+        if checked.damage:
+            damaged = True
+            yield Finding(Level.WRONG, "data", checked.damage)
+    if not damaged:
+        found = (
+            f"{count} files of {size / 1e6:.0f} MB are as recorded" if count else "no outputs yet"
+        )
+        yield Finding(Level.OK, "data", found)
+
+
 def _pids(states: dict[int, ProcessState], wanted: ProcessState) -> str:
     return ", ".join(str(pid) for pid, state in states.items() if state is wanted)
 

@@ -28,6 +28,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield from checks.packages()
     yield checks.settings()
     yield checks.dvc_files(root)
+    yield from checks.outputs(root)
     yield checks.device()
     yield checks.tracking(root)
     yield checks.hub()

@@ -53,9 +53,7 @@ def nearest_names(name: object, known: Collection[str]) -> str:
 
 
 def _is_unsafe(character: str) -> bool:
-    return (
-        unicodedata.category(character) in UNSAFE_CATEGORIES or character in DIRECTION_MARKS
-    )
+    return unicodedata.category(character) in UNSAFE_CATEGORIES or character in DIRECTION_MARKS
 
 
 def _escaped(character: str) -> str:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, Field
-from safetensors import SafetensorError, safe_open
 
-from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.latents.weights import weight_shapes
+from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import REMEDY, read_json
 
 Positive = Annotated[int, Field(ge=1)]
@@ -39,7 +39,10 @@ class NetworkConfig(BaseModel):
 
 
 def check_network(
-    folder: Path, classes: tuple[str, ...] | None, latent_shape: tuple[int, int, int]
+    folder: Path,
+    classes: tuple[str, ...] | None,
+    latent_shape: tuple[int, int, int],
+    remedy: str = REMEDY,
 ) -> None:
     """Check that a network's config.json fits its weights, the classes and the latents.
 
@@ -49,11 +52,12 @@ def check_network(
         folder: Folder with config.json and the weights.
         classes: Names of the classes; None: an unconditional model.
         latent_shape: Shape (C, h, w) of the latents.
+        remedy: What to do about damaged files, for the message.
 
     Raises:
         UserError: A file is missing or unreadable, or they do not fit.
     """
-    config = read_json(folder / CONFIG_NAME, NetworkConfig)
+    config = read_json(folder / CONFIG_NAME, NetworkConfig, remedy)
     for key, found, expected in (
         ("num_classes", config.num_classes, len(classes or ())),
         ("in_channels", config.in_channels, latent_shape[0]),
@@ -61,33 +65,18 @@ def check_network(
     ):
         if found != expected:
             raise UserError(
-                f"{folder / CONFIG_NAME}: {key} is {found}, but the model has {expected}; {REMEDY}"
+                f"{folder / CONFIG_NAME}: {key} is {found}, but the model has {expected}; {remedy}"
             )
-    shapes = weight_shapes(folder / SAFETENSORS_WEIGHTS_NAME)
+    shapes = weight_shapes(folder / SAFETENSORS_WEIGHTS_NAME, remedy)
     depth = len({match[1] for name in shapes if (match := BLOCK.match(name))})
     if config.depth != depth:
         raise UserError(
             f"{folder / CONFIG_NAME}: depth is {config.depth}, but the weights have {depth} "
-            f"blocks; {REMEDY}"
+            f"blocks; {remedy}"
         )
     for name, shape in config.shapes().items():
         if shapes.get(name) != shape:
             raise UserError(
                 f"{folder / CONFIG_NAME}: asks for {name} of shape {shape}, but the weights have "
-                f"{shapes.get(name, 'none')}; {REMEDY}"
+                f"{shapes.get(name, 'none')}; {remedy}"
             )
-
-
-def weight_shapes(path: Path) -> dict[str, list[int]]:
-    """Read the names and shapes of the tensors in a safetensors file.
-
-    Raises:
-        UserError: It is none.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; run `dvc repro`") from None
-    except SafetensorError as error:
-        raise UserError(f"{path}: unreadable ({reason_of(error)}); {REMEDY}") from None

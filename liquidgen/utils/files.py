@@ -151,25 +151,26 @@ def canonical_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def read_json(path: Path, kind: type[Content]) -> Content:
-    """Read and validate a JSON file that a stage has written.
+def read_json(path: Path, kind: type[Content], remedy: str = REMEDY) -> Content:
+    """Read and validate a JSON file.
 
     Args:
         path: The file.
         kind: Model of its content.
+        remedy: What to do about a damaged file, for the message.
 
     Raises:
         UserError: It is missing or does not fit the model.
     """
     try:
         return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError(f"{path}: missing; run `dvc repro`") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "content"
         rule = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {place}: {rule}; {REMEDY}") from None
+        raise UserError(f"{path}: {place}: {rule}; {remedy}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -26,8 +26,8 @@ def markdown(value: object) -> str:
 
 
 def python_literal(text: str) -> str:
-    """Return a string literal of Python that cannot end a block of code in Markdown."""
-    return ascii(text).replace("`", "\\x60")
+    """Return a string literal of Python that holds nothing which Markdown could act on."""
+    return "".join(f"\\x{ord(c):02x}" if c in "`<>[]&|" else c for c in ascii(text))
 
 
 def shown(name: object) -> str:

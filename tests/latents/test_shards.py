@@ -135,13 +135,13 @@ def test_manifest_of_other_format_is_refused(tmp_path, text):
 
 
 def test_missing_manifest_error_names_stage(tmp_path):
-    with pytest.raises(UserError, match=r"manifest\.json: missing; run .*`dvc repro -f encode`"):
+    with pytest.raises(UserError, match=r"manifest\.json: missing; run `dvc repro`"):
         LatentDataset(tmp_path, "train")
 
 
 def test_unknown_split_is_refused(tmp_path):
     write(tmp_path)
-    with pytest.raises(UserError, match="no split 'test'; there are: train"):
+    with pytest.raises(UserError, match="no split 'test'; there are: 'train'"):
         LatentDataset(tmp_path, "test")
 
 

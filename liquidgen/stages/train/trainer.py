@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch._dynamo.exc import TorchDynamoException
 from tqdm.auto import tqdm
 
@@ -20,6 +21,7 @@ from liquidgen.latents.shards import epoch_order
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runtime.signals import Interrupt, Interrupted
 from liquidgen.stages.train.checkpoint import (
+    Content,
     checkpoints,
     load_checkpoint,
     prune_checkpoints,
@@ -70,7 +72,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.learner = Learner(LiquidNet(**training.network), self.settings, device, world)
         self.progress = Progress()
-        if found := load_checkpoint(training.folder, training.last_step):
+        if found := load_checkpoint(training.folder, training.last_step, self._check_content):
             tensors, state = found
             self.learner.load_state(tensors, state["learner"])
             self.progress = Progress(**state["progress"])
@@ -84,6 +86,14 @@ class Trainer:
 
         self.validation = Validation(training.holdout)
         self.saved_at = time.monotonic()
+
+    def _check_content(self, step: int, content: Content) -> None:
+        """Raise an error for a checkpoint that is not one of this network at this step."""
+        tensors, state = content
+        if state["learner"]["step"] != step:
+            raise ValueError("of another step")
+        self.learner.check_state(tensors, state["learner"])
+        TypeAdapter(Progress).validate_python(state["progress"])
 
     def run(self, log: "TrainingLogger", preview: Preview | None = None) -> None:
         """Train.

@@ -25,7 +25,7 @@ from helpers.training import (
 
 from liquidgen.generator.model_folder import load_model
 from liquidgen.stages.train.callbacks import CallbackLogger
-from liquidgen.stages.train.checkpoint import checkpoints
+from liquidgen.stages.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from liquidgen.stages.train.export import export, train_scores
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.errors import UserError
@@ -84,6 +84,59 @@ def test_interrupted_training_ends_bitwise_equal(tmp_path, latents, at):
     rest = Trainer(training, CPU).remaining_batches()
     assert [batch.tolist() for batch in rest] == order[at:]
     assert_same_end(train(training), straight)
+
+
+def without_a_tensor(tensors, state):
+    del tensors["ema.out_mix.weight"]
+
+
+def of_another_shape(tensors, state):
+    tensors["model.out_mix.weight"] = torch.zeros(3)
+
+
+def of_another_step(tensors, state):
+    state["learner"]["step"] = 10**9
+
+
+def without_a_state(tensors, state):
+    del state["learner"]["scaler"]
+
+
+def with_odd_losses(tensors, state):
+    state["progress"]["losses"] = ["many"]
+
+
+def with_odd_progress(tensors, state):
+    state["progress"] = None
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        without_a_tensor,
+        of_another_shape,
+        of_another_step,
+        without_a_state,
+        with_odd_losses,
+        with_odd_progress,
+    ],
+)
+def test_checkpoint_of_wrong_content_is_left_out(tmp_path, latents, caplog, forge):
+    """Its digest is right; the one before is used, and nothing of it stays."""
+    training = prepare(tmp_path, latents)
+    stop(training, STEPS)
+    expected, _ = Trainer(training, CPU).learner.state()
+    tensors, state = load_checkpoint(training.folder, STEPS)
+    tensors = {name: value + 1 for name, value in tensors.items()}
+    state["learner"]["step"] = STEPS + 1
+    forge(tensors, state)
+    path = save_checkpoint(training.folder, STEPS + 1, tensors, state)
+    trainer = Trainer(training, CPU)
+    assert trainer.learner.step == STEPS
+    assert f"{path}: damaged checkpoint, going back to step {STEPS}" in caplog.text
+    found, _ = trainer.learner.state()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("at", [STEPS, 2 * STEPS])

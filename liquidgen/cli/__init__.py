@@ -1,6 +1,8 @@
 """The command `liquidgen`; each subcommand is the function `run` of one module of this package."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -14,6 +16,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"liquidgen {version('liquidgen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no subcommand."""
+
+
 app.command("sample")(sample.run)
 app.command("presets")(presets.run)
 app.command("ui")(ui.run)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import LONGEST, short
 
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 
@@ -44,7 +45,8 @@ Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+# of a block; the names of the five selectors make the name of a folder
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Crop = Literal["center", "random", "letterbox"]
 
@@ -211,8 +213,8 @@ class MachineSettings(Settings):
     """Settings that depend on the machine; a change of them must not retrain."""
 
     device: Annotated[str, AfterValidator(_device)]
-    num_processes: Count
-    num_workers: Annotated[int, Field(ge=0)]
+    num_processes: Annotated[int, Field(ge=1, le=1024)]
+    num_workers: Annotated[int, Field(ge=0, le=1024)]
 
 
 class TrackingSettings(Settings):
@@ -237,7 +239,7 @@ class Selectors(Settings):
     """The image size, and the names of the selected blocks."""
 
     dataset: Name
-    image_size: Count
+    image_size: Annotated[int, Field(ge=1, le=2**14)]
     autoencoder: Name
     model: Name
     block: Name
@@ -302,8 +304,10 @@ def validate(model: type[Model], data: object, path: str = "", file: Path | None
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Remedy for an unknown key: the nearest known one, or to remove it."""
-    near = get_close_matches(name, known, n=1)
+    """Remedy for an unknown key: the known one that is nearest, or has its initials."""
+    keys = [str(key) for key in known]
+    near = [key for key in keys if name == "".join(part[:1] for part in key.split("_"))]
+    near = near or get_close_matches(name[:LONGEST], keys, n=1)
     return f"did you mean {prefix}{near[0]}?" if near else "remove it"
 
 
@@ -333,14 +337,14 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel], path: str, file: 
             return f"{key}.{misspelt[0]}: unknown key; did you mean {key}.kind?"
         return f"{key}.kind: missing key; add it, one of {kinds}"
     if kind == "union_tag_invalid":
-        return f"{key}.kind: must be one of {kinds}; it is {value['kind']!r}"
+        return f"{key}.kind: must be one of {kinds}; it is {short(value['kind'])}"
     if kind == "dict_type" and len(keys) == 1:
-        return f"{key}: must be a mapping of named blocks, but it is {value!r}"
+        return f"{key}: must be a mapping of named blocks, but it is {short(value)}"
     if kind in NO_MAPPING:
         shape = "section" if len(keys) == 1 else "block"
-        return f"{key}: must be a {shape} with keys, but it is {value!r}"
+        return f"{key}: must be a {shape} with keys, but it is {short(value)}"
     rule = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {value!r}"
+    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {short(value)}"
 
 
 def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], list[str]]:

@@ -80,7 +80,8 @@ class LatentContract(BaseModel):
             path = self.autoencoder.path or "the builtin autoencoder"
             raise UserError(
                 f"{path}: weights have digest {digest[:12]}, but the latents were made with "
-                f"{self.autoencoder_digest[:12]}; run `dvc repro -f encode`, or restore the weights"
+                f"{self.autoencoder_digest[:12]}; run `dvc repro -s -f encode`, then "
+                "`dvc repro`, or restore the weights"
             )
 
     @staticmethod

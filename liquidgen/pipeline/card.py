@@ -63,7 +63,9 @@ def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
         log.warning("%s: damaged, the scores are left out; run `dvc repro -s -f evaluate`", path)
         return None
     evaluated = scores.protocol.sampling.get("weights_digest")
-    return scores.model_dump() if evaluated == weights_digest else None
+    # shortened in the file, whose values `dvc metrics diff` shows side by side
+    same = isinstance(evaluated, str) and evaluated and weights_digest.startswith(evaluated)
+    return scores.model_dump() if same else None
 
 
 def model_card(metadata: ModelMetadata, scores: dict | None) -> ModelCard:

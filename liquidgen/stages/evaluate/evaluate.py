@@ -41,6 +41,7 @@ from liquidgen.utils.files import new_folder, write_json
 
 PROBE_IMAGES = 3072  # training images that the probe is fitted to, in random order
 NEIGHBOR_ROWS = 12  # samples in neighbors.png
+DIGITS = 12  # of digests in the protocol: `dvc metrics diff` shows two side by side
 
 
 def evaluate(
@@ -214,9 +215,12 @@ def _protocol(
         "num_reference": len(features.holdout.labels),
         "num_train": len(features.train.labels),
         "feature_network": extractor.network.name,
-        "feature_digest": extractor.network.digest,
-        "autoencoder_digest": extractor.contract.autoencoder_digest,
+        "feature_digest": str(extractor.network.digest)[:DIGITS],
+        "autoencoder_digest": extractor.contract.autoencoder_digest[:DIGITS],
         "image_size": extractor.contract.image_size,
-        "sampling": samples.info.sampling,
+        "sampling": {
+            key: str(value)[:DIGITS] if key.endswith("_digest") else value
+            for key, value in (samples.info.sampling or {}).items()
+        },
         "settings": settings.model_dump(),
     }

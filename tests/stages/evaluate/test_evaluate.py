@@ -185,10 +185,10 @@ def truncated_file(folder):
 
 
 @pytest.mark.parametrize("damage", [damaged_info, truncated_file])
-def test_damaged_samples_error_names_stage_sample(labeled, damage):
+def test_damaged_samples_error_names_the_remedy(labeled, damage):
     samples = write_samples(labeled / "damaged", [draw("hills", SIDE, 0)], [0])
     damage(samples)
-    with pytest.raises(UserError, match=r"; run `dvc checkout`, or `dvc repro -f -s sample`"):
+    with pytest.raises(UserError, match=r"; run `liquidgen repair`, then `dvc repro`"):
         score(labeled, samples)
 
 

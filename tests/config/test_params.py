@@ -406,12 +406,6 @@ def test_hostile_file_is_one_line_and_quick(kind: str, tmp_path: Path):
         ("machine.num_processes", 10**9),
     ],
 )
-def test_long_value_is_cut_in_the_message(tmp_path: Path):
-    message = refusal(changed(RAW, {"train": "v" * 500_000}), tmp_path)
-    assert message.startswith("train: must be a section with keys, but it is 'vvv")
-    assert len(message) < 400
-
-
 def test_value_beyond_all_reason_is_refused(key: str, value: object, tmp_path: Path):
     assert refusal(changed(RAW, {key: value}), tmp_path).startswith(f"{key}: ")
 
@@ -433,3 +427,9 @@ def test_unknown_change_names_nearest_key_of_its_section(key: str, right: str):
     with pytest.raises(UserError) as refused:
         load_params(PARAMS_YAML, {key: 1})
     assert str(refused.value) == f"{key}: unknown key; did you mean {right}?"
+
+
+def test_long_value_is_cut_in_the_message(tmp_path: Path):
+    message = refusal(changed(RAW, {"train": "v" * 500_000}), tmp_path)
+    assert message.startswith("train: must be a section with keys, but it is 'vvv")
+    assert len(message) < 400

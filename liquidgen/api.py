@@ -11,6 +11,7 @@ from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import one_line
 
 if TYPE_CHECKING:
     from liquidgen.stages.train.callbacks import TrainingLogger
@@ -95,7 +96,7 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
     require_extra("pipeline")
     for line in _run_stages(params, project_root(), callbacks):
         if line is not None:
-            print(line, flush=True)
+            print(one_line(line), flush=True)
     return params.model_folder
 
 

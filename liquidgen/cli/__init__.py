@@ -8,6 +8,7 @@ import typer
 
 from liquidgen.cli import doctor, presets, repair, sample, ui
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import one_line
 
 app = typer.Typer(
     help="Sample from a trained model, list presets, browse runs, find and fix problems.",
@@ -49,4 +50,4 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{error.strerror or error}")
+        sys.exit(f"error: {one_line(f'{where}{error.strerror or error}')}")

@@ -13,6 +13,7 @@ from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import one_line
 
 # OSErrors that the user can fix
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -43,7 +44,7 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
         if distributed and params.machine.num_processes > 1 and not is_worker():
             sys.exit(launch(params.machine.num_processes))
         if line := main(params, project_root()):
-            print(line, flush=True)
+            print(one_line(line), flush=True)
     except UserError as error:
         wait_for_rank_zero()
         sys.exit(f"error: {error}")

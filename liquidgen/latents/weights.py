@@ -130,7 +130,8 @@ def check_autoencoder_folder(folder: Path, settings: AutoencoderSettings) -> Non
             f"autoencoder path '{folder}': holds {found}, but kind '{settings.kind}' is"
             f" {kind.class_name}; {remedy}"
         )
-    downscale = 2 ** (len(config.get(kind.stages, [])) - 1)
+    stages = config.get(kind.stages)
+    downscale = 2 ** (len(stages) - 1) if isinstance(stages, list) and stages else None
     for key, true in (("channels", config.get("latent_channels")), ("downscale", downscale)):
         if (value := getattr(settings, key)) != true:
             raise UserError(f"autoencoder {key}: {value}, but '{folder}' has {true}; set {true}")
@@ -144,9 +145,12 @@ def check_autoencoder_folder(folder: Path, settings: AutoencoderSettings) -> Non
 
 def _read_config(path: Path) -> dict:
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise _Damaged(f"{path}: not valid JSON ({error}); download it again") from None
+    if not isinstance(config, dict):
+        raise _Damaged(f"{path}: no mapping of keys; download it again")
+    return config
 
 
 def weight_shapes(path: Path, remedy: str) -> dict[str, list[int]]:

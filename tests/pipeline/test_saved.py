@@ -112,6 +112,12 @@ FORGERIES = {
         "autoencoder/config.json", decoder_block_out_channels=[32, 64, 2**20, 2**20]
     ),
     "odd autoencoder": changed("autoencoder/config.json", encoder_block_types=7),
+    "odd stages": changed("autoencoder/config.json", encoder_block_out_channels=7),
+    "no stages": changed("autoencoder/config.json", encoder_block_out_channels=[]),
+    "list of keys": lambda folder: (folder / "autoencoder/config.json").write_text("[]"),
+    "nested keys": lambda folder: (folder / "autoencoder/config.json").write_text("[" * 10**5),
+    "nested network": lambda folder: (folder / "liquidnet/config.json").write_text("[" * 10**5),
+    "nested index": lambda folder: (folder / INDEX).write_text("[" * 10**5),
     "odd scheduler": changed("scheduler/scheduler_config.json", num_train_timesteps="many"),
 }
 

@@ -1,8 +1,11 @@
 """Damage at rest: doctor names it, stages refuse it, and repair with `dvc repro` removes it."""
 
 import hashlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +15,10 @@ from helpers.damage import flip_a_bit
 from helpers.small_latents import write
 
 from liquidgen.cli.damage import check_outputs, set_aside_damage
-from liquidgen.cli.repair import repair
+from liquidgen.cli.repair import RWLOCK, repair
 from liquidgen.latents.shards import verify
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import locked
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -144,3 +149,25 @@ def test_intact_outputs_need_no_repair(tmp_path: Path, capsys: pytest.CaptureFix
     repair(tmp_path)
     assert capsys.readouterr().err == "repair: nothing to do, all outputs are as recorded\n"
     assert verify(tmp_path / "data/latents/set").splits["train"].count == 50
+
+
+def test_outputs_are_left_alone_while_dvc_runs(tmp_path: Path, capsys: pytest.CaptureFixture):
+    shard, _ = cached(tmp_path, os.link)
+    flip_a_bit(shard)
+    (tmp_path / ".dvc/tmp").mkdir()
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "dvc", "repro"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        entry = {"pid": process.pid, "cmd": "dvc repro"}
+        (tmp_path / RWLOCK).write_text(json.dumps({"write": {"a": entry}, "read": {}}))
+        repair(tmp_path)
+        process.stdin.close()
+    assert "its outputs were not checked" in capsys.readouterr().err
+    assert shard.exists()
+
+
+def test_outputs_are_left_alone_while_a_stage_writes(tmp_path: Path):
+    shard, _ = cached(tmp_path, os.link)
+    flip_a_bit(shard)
+    with locked(shard.parent, "fills this folder"), pytest.raises(UserError, match="another proc"):
+        list(set_aside_damage(tmp_path))
+    assert shard.exists()

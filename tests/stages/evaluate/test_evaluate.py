@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.checkout import encoded
+from helpers.damage import flip_a_bit
 from PIL import Image
 
 from liquidgen.config.params import load_params
@@ -136,6 +137,8 @@ def test_scores_are_written_with_protocol(copies, tmp_path):
     assert protocol["reference_split"] == "holdout"
     assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 60)
     assert protocol["feature_network"] == "builtin"
+    values = [*protocol.values(), *protocol["sampling"].values()]
+    assert max(len(one) for one in values if isinstance(one, str)) <= 12  # in `dvc metrics diff`
     assert all(isinstance(value, float) for value in written.values())
 
 
@@ -190,6 +193,19 @@ def test_damaged_samples_error_names_the_remedy(labeled, damage):
     damage(samples)
     with pytest.raises(UserError, match=r"; run `liquidgen repair`, then `dvc repro`"):
         score(labeled, samples)
+
+
+@pytest.mark.parametrize(
+    "name", ["raw/holdout-00000.parquet", "latents/train-00000.tar", "latents/holdout-00000.tar"]
+)
+def test_flipped_bit_in_what_is_read_is_refused(labeled, name):
+    samples = write_samples(labeled / "whole", [draw("hills", SIDE, 0)] * 60, [0] * 60)
+    flip_a_bit(labeled / name)
+    try:
+        with pytest.raises(UserError, match=f"{name}: damaged, its sha256 is not the recorded"):
+            score(labeled, samples)
+    finally:
+        flip_a_bit(labeled / name)  # whole again
 
 
 def test_samples_of_other_classes_are_refused(labeled):

@@ -416,10 +416,10 @@ def test_value_beyond_all_reason_is_refused(key: str, value: object, tmp_path: P
         ("train.lr", "train.learning_rate"),
         ("train.lerning_rate", "train.learning_rate"),
         ("train.bs", "train.batch_size"),
-        ("trian.learning_rate", "train"),
+        ("trainn.learning_rate", "train"),
         ("sample.steps", "sample.num_steps"),
         ("models.nanoo.width", "models.nano"),
-        ("models.nano.witdh", "models.nano.width"),
+        ("models.nano.widthh", "models.nano.width"),
         ("modle", "model"),
     ],
 )

@@ -10,6 +10,7 @@ from liquidgen.config.params import PARAMS, Params, load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
+from liquidgen.runtime.streams import lossy_output
 from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
     """Download, encode and train in the current folder.
 
     Data that an earlier call made from the same settings are reused. An interrupted training is
-    resumed, and a higher `num_epochs` continues a finished one.
+    resumed, and a higher `num_epochs` continues a finished one. In the main thread SIGINT, SIGTERM
+    and SIGHUP save a training and stop it; any other thread trains without handlers of signals.
 
     Args:
         config: Settings.
@@ -93,9 +95,10 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
             "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
     require_extra("pipeline")
-    for line in _run_stages(params, project_root(), callbacks):
-        if line is not None:
-            print(line, flush=True)
+    with lossy_output():
+        for line in _run_stages(params, project_root(), callbacks):
+            if line is not None:
+                print(line, flush=True)
     return params.model_folder
 
 

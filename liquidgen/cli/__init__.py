@@ -5,6 +5,7 @@ import sys
 import typer
 
 from liquidgen.cli import doctor, presets, repair, sample, ui
+from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command("repair")(repair.run)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a subcommand and exit; an error that the user can fix is one line, and exit code 1."""
+    make_output_lossy()
     try:
         app(arguments, prog_name="liquidgen")
     except UserError as error:

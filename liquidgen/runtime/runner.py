@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from liquidgen.config.params import Params, load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
-from liquidgen.runtime.signals import INTERRUPTED
+from liquidgen.runtime.signals import INTERRUPTED, interrupt_on_termination
+from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 
 # OSErrors that the user can fix
@@ -25,17 +25,18 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
     """Run the main function of a stage as the program of this process.
 
     Exits with 1 after an error of the user, printed as one line, and with `INTERRUPTED` after
-    KeyboardInterrupt (whose message may say how far the stage came) or SIGTERM.
+    KeyboardInterrupt (whose message may say how far the stage came), SIGTERM or SIGHUP. What cannot
+    be written to stdout or stderr is dropped.
 
     Args:
         main: Called with the settings and the root of the checkout; returns the closing line to
             print, None on ranks > 0.
         distributed: Whether the stage runs in machine.num_processes processes.
     """
+    make_output_lossy()
     # not in ranks: the launcher stops them, perhaps while they exit by themselves
     if not is_worker():
-        # raises KeyboardInterrupt, so that the open MLflow run ends with status KILLED
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        interrupt_on_termination()  # so that the open MLflow run ends with status KILLED
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         params = load_params()

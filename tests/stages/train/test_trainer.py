@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from helpers.training import (
@@ -120,11 +123,12 @@ def test_epoch_visits_samples_at_most_once(tmp_path, latents):
 
 
 def test_signal_handlers_are_restored(tmp_path, latents):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     training = prepare(tmp_path, latents)
     stop(training, at=1)
     train(training)
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_more_epochs_continue(tmp_path, latents):
@@ -235,29 +239,72 @@ def is_free(training):
         return False
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "death of the parent"])
-def test_stopped_process_saves_and_exits(tmp_path, latents, how):
+@pytest.fixture
+def endless(tmp_path, latents):
+    """A training without end, and a command that runs it in a process of its own."""
     changes = {"num_epochs": 100_000, "checkpoint_every": 0.2}
     training = prepare(tmp_path, latents, **changes)
-    trainer = [sys.executable, "-c", PROCESS, str(tmp_path), str(latents), json.dumps(changes)]
-    shell = ["sh", "-c", '"$@" & wait', "sh", *trainer]
-    process = subprocess.Popen(
-        trainer if how == "SIGTERM" else shell,
-        env=environment("."),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(lambda: len(checkpoints(training.folder)) == 2)
+    arguments = [str(tmp_path), str(latents), json.dumps(changes)]
+    return training, [sys.executable, "-c", PROCESS, *arguments]
+
+
+def assert_saves(training, process, number):
+    """Send a signal to the process; its last line must name the step of the last checkpoint."""
     seen = checkpoints(training.folder)[-1][0]
-    process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
-    _, output = process.communicate(timeout=30)  # the trainer holds the pipe until it ends
-    last = output.splitlines()[-1]
-    wait_for(lambda: is_free(training))
+    process.send_signal(number)
+    _, output = process.communicate(timeout=30)
     saved = checkpoints(training.folder)[-1][0]
-    assert last == f"KeyboardInterrupt: stopped at step {saved}, all progress is saved"
+    assert output.splitlines()[-1] == (
+        f"KeyboardInterrupt: stopped at step {saved}, all progress is saved"
+    )
     assert saved >= seen
-    if how == "SIGTERM":
-        assert process.returncode == 1
+    assert process.returncode == 1
+    assert is_free(training)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_stopped_process_saves_and_exits(number, endless):
+    training, command = endless
+    with subprocess.Popen(
+        command, env=environment("."), stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: len(checkpoints(training.folder)) == 2)
+        assert_saves(training, process, number)
+
+
+def test_training_survives_its_shell_and_the_hangup_under_nohup(endless):
+    training, command = endless
+    shell = ["sh", "-c", 'nohup "$@" & echo $! & wait', "sh", *command]
+    with subprocess.Popen(
+        shell, env=environment("."), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        trainer = psutil.Process(int(process.stdout.readline()))
+        try:
+            wait_for(lambda: checkpoints(training.folder))
+            process.kill()
+            process.wait()
+            trainer.send_signal(signal.SIGHUP)
+            seen = checkpoints(training.folder)[-1][0]
+            wait_for(lambda: checkpoints(training.folder)[-1][0] > seen + 2)
+            trainer.terminate()
+            trainer.wait(30)
+            assert is_free(training)
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                trainer.kill()
+
+
+def test_any_thread_trains_without_handlers(tmp_path, latents):
+    handlers = []
+
+    class Looking(MemoryLog):
+        def log_metrics(self, metrics, step):
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    with ThreadPoolExecutor(1) as executor:
+        trainer = executor.submit(train, prepare(tmp_path, latents), Looking()).result()
+    assert set(handlers) == {signal.getsignal(signal.SIGINT)}
+    assert_same_end(trainer, train(prepare(tmp_path / "main thread", latents)))
 
 
 def test_nonfinite_batch_is_skipped_and_counted(tmp_path, latents):

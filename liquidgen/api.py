@@ -12,10 +12,12 @@ from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
 from liquidgen.runtime.streams import lossy_output
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import memory_errors
 
 if TYPE_CHECKING:
     from liquidgen.stages.train.callbacks import TrainingLogger
 
+MEMORY_ADVICE = "close other programs, or choose smaller batches, images or networks"
 PACKAGE_FOLDER = Path(__file__).parent
 # fields of TrainConfig (their names are a stable interface), and their keys in params.yaml
 KEYS = {
@@ -85,7 +87,7 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
         Folder of the model.
 
     Raises:
-        UserError: A mistake in the settings or the data.
+        UserError: A mistake in the settings or the data, or memory ran out.
         KeyboardInterrupt: The training was interrupted; a checkpoint is saved.
     """
     params = config.params()
@@ -95,7 +97,7 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
             "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
     require_extra("pipeline")
-    with lossy_output():
+    with lossy_output(), memory_errors(MEMORY_ADVICE):
         for line in _run_stages(params, project_root(), callbacks):
             if line is not None:
                 print(line, flush=True)

@@ -7,6 +7,7 @@ import typer
 from liquidgen.cli import doctor, presets, repair, sample, ui
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import memory_errors
 
 app = typer.Typer(
     help="Sample from a trained model, list presets, browse runs, find and fix problems.",
@@ -26,7 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a subcommand and exit; an error that the user can fix is one line, and exit code 1."""
     make_output_lossy()
     try:
-        app(arguments, prog_name="liquidgen")
+        with memory_errors("close other programs, or draw fewer images at once"):
+            app(arguments, prog_name="liquidgen")
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

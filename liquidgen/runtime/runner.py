@@ -13,12 +13,18 @@ from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED, interrupt_on_termination
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import memory_errors
 
 # OSErrors that the user can fix
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 WRONG_FILE_TYPE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 OUTPUTS_ARE_SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
+
+MEMORY_ADVICE = (
+    "close other programs, or lower this stage's batch_size, machine.num_workers or image_size; "
+    "then run `dvc repro` again"
+)
 
 
 def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool = True) -> None:
@@ -43,7 +49,9 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
         require_extra("pipeline")
         if distributed and params.machine.num_processes > 1 and not is_worker():
             sys.exit(launch(params.machine.num_processes))
-        if line := main(params, project_root()):
+        with memory_errors(MEMORY_ADVICE):
+            line = main(params, project_root())
+        if line:
             print(line, flush=True)
     except UserError as error:
         wait_for_rank_zero()

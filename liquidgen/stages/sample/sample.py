@@ -19,6 +19,7 @@ from liquidgen.images.raw import RawWriter, Record
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.files import new_folder
+from liquidgen.utils.memory import Batches
 
 GRID = "grid.png"
 SINGLES = 4  # images that are also written as single files
@@ -50,7 +51,8 @@ def sample(
 
     Raises:
         UserError: The model is damaged, the solver unknown, the autoencoder not the one of the
-            model's latents, or guidance is asked of a model that was trained without null labels.
+            model's latents, guidance is asked of a model that was trained without null labels, or
+            there is not enough memory to draw one image.
     """
     model, metadata = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
@@ -101,6 +103,7 @@ def _draw_all(
 ) -> Iterator[Image.Image]:
     """Yield every image in order, in rank 0; nothing in other ranks."""
     scheduler = scheduler_of(settings.solver)
+    batches = Batches(settings.batch_size, "sample.batch_size")
 
     def draw_numbers(numbers: range) -> list[Image.Image]:
         latents = draw_latents(
@@ -118,8 +121,8 @@ def _draw_all(
     with tqdm(desc="sample", total=total, unit="img", disable=not world.is_main) as bar:
         for start in range(0, total, settings.batch_size):
             numbers = range(start, min(start + settings.batch_size, total))
-            own = world.shard(numbers)
-            if parts := world.gather(draw_numbers(own) if own else []):
+            drawn = batches.map(draw_numbers, world.shard(numbers))
+            if parts := world.gather(list(chain.from_iterable(drawn))):
                 yield from chain.from_iterable(parts)
             bar.update(len(numbers))
 

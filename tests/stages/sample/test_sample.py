@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.memory import use_memory_for
 from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -306,3 +307,30 @@ def test_new_samples_replace_earlier_ones(model, some, tmp_path):
     images, _ = drawn(model, tmp_path / "samples", num_images=2)
     assert len(images) == 2
     assert len(list((tmp_path / "samples").glob("0*.png"))) == 2
+
+
+def test_batches_that_need_too_much_memory_are_halved(model, some, tmp_path, monkeypatch, caplog):
+    decode = Autoencoder.decode
+    sizes = []
+
+    def limited(self, latents):
+        sizes.append(len(latents))
+        use_memory_for(len(latents), most=2)
+        return decode(self, latents)
+
+    monkeypatch.setattr(Autoencoder, "decode", limited)
+    images, labels = drawn(model, tmp_path / "samples", batch_size=7)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert labels == some[2]
+    assert abs(images - some[1]).max() <= 1  # rounding differs with the size of a batch
+    assert [text.partition(";")[0] for text in caplog.messages] == [
+        "sample.batch_size: not enough memory for batches of 7",
+        "sample.batch_size: not enough memory for batches of 3",
+    ]
+
+
+def test_too_little_memory_for_one_image_is_one_line(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Autoencoder, "decode", lambda self, latents: use_memory_for(1, most=0))
+    with pytest.raises(UserError, match=r"^sample\.batch_size: not enough memory even"):
+        drawn(model, tmp_path / "samples")
+    assert not (tmp_path / "samples").exists()

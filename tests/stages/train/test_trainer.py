@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from helpers.memory import use_memory_for
 from helpers.training import (
     CPU,
     MemoryLog,
@@ -27,9 +28,11 @@ from helpers.training import (
 )
 
 from liquidgen.generator.model_folder import load_model
+from liquidgen.latents.autoencoder import Autoencoder
 from liquidgen.stages.train.callbacks import CallbackLogger
 from liquidgen.stages.train.checkpoint import checkpoints
 from liquidgen.stages.train.export import export, train_scores
+from liquidgen.stages.train.learner import Learner
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.errors import UserError
 
@@ -305,6 +308,35 @@ def test_any_thread_trains_without_handlers(tmp_path, latents):
         trainer = executor.submit(train, prepare(tmp_path, latents), Looking()).result()
     assert set(handlers) == {signal.getsignal(signal.SIGINT)}
     assert_same_end(trainer, train(prepare(tmp_path / "main thread", latents)))
+
+
+def test_too_little_memory_names_the_keys_to_change(tmp_path, latents, monkeypatch):
+    backward = Learner._backward
+
+    def limited(self, *batch):
+        use_memory_for(len(batch[0]), most=15 + 16 * (self.step < STEPS))
+        return backward(self, *batch)
+
+    monkeypatch.setattr(Learner, "_backward", limited)
+    training = prepare(tmp_path, latents, checkpoint_every=1e-9)
+    with pytest.raises(
+        UserError, match=r"^memory ran out \(.+ allocate memory.+\); lower "
+    ) as stopped:
+        train(training)
+    assert "train.batch_size (16), raise train.accumulation_steps (1;" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+    monkeypatch.undo()
+    assert_same_end(train(training), train(prepare(tmp_path / "straight", latents)))
+
+
+def test_too_little_memory_for_a_preview_goes_on(tmp_path, latents, monkeypatch, caplog):
+    training = prepare(tmp_path, latents, num_epochs=1, preview_every=1)
+    monkeypatch.setattr(Autoencoder, "decode", lambda self, latents: use_memory_for(1, most=0))
+    log = MemoryLog()
+    assert train(training, log).learner.step == STEPS
+    assert log.images == []
+    [message] = caplog.messages
+    assert message.startswith(f"no preview at step {STEPS} (memory ran out (")
 
 
 def test_nonfinite_batch_is_skipped_and_counted(tmp_path, latents):

@@ -1,7 +1,8 @@
-"""Stages whose output cannot be written, or whose terminal is closed."""
+"""Stages as programs: output that cannot be written, signals, memory that runs out."""
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -132,3 +133,11 @@ def test_stage_under_nohup_outlives_its_terminal():
         assert process.poll() is None
         process.terminate()
         assert process.wait() == 130
+
+
+@pytest.mark.parametrize("code", ["bytearray(2**62)", "import torch; torch.empty(2**60)"])
+def test_memory_that_runs_out_is_one_line(code: str):
+    stage = f"from liquidgen.runtime.runner import run_stage; run_stage(lambda *_: exec({code!r}))"
+    done = run('"$@"', (sys.executable, "-c", stage))
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: memory ran out \(.+\); close other programs, .+\n", done.stderr)

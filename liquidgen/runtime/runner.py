@@ -13,10 +13,10 @@ from liquidgen.runtime.launch import is_worker, launch, wait_for_rank_zero
 from liquidgen.runtime.signals import INTERRUPTED, interrupt_on_termination
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import DISK_FULL
 from liquidgen.utils.memory import memory_errors
 
 # OSErrors that the user can fix
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 WRONG_FILE_TYPE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 OUTPUTS_ARE_SAFE = "earlier outputs are safe in DVC's cache (`dvc checkout` brings them back)"
@@ -59,9 +59,10 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
     except OSError as error:
         path = f" at {error.filename}" if error.filename else ""
         if error.errno in DISK_FULL:
+            notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
             sys.exit(
-                f"error: no space left on the disk{path}; free some, then run `dvc repro` again: "
-                f"{OUTPUTS_ARE_SAFE}"
+                f"error: no space left on the disk{path}{notes}; free some, then run `dvc repro` "
+                f"again: {OUTPUTS_ARE_SAFE}"
             )
         if error.errno in NO_PERMISSION:
             sys.exit(

@@ -1,10 +1,12 @@
 """Atomic writes of files and folders, locks, digests and JSON."""
 
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from liquidgen.utils.errors import UserError
 
 Content = TypeVar("Content", bound=BaseModel)
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the last one is of a limit to file sizes
 
 
 class StoredFile(BaseModel):
@@ -52,8 +55,9 @@ class StoredFile(BaseModel):
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file for writing; it gets its name once it is complete and on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    file = _Counted(io.FileIO(temporary, "w"))
     try:
-        with open(temporary, "wb") as file:
+        with _explained(path, lambda: f"{file.asked}"), file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -105,7 +109,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         _remove(temporary, retired)
         temporary.mkdir()
         try:
-            yield temporary
+            with _explained(folder, lambda: f"more than {_bytes_in(temporary)}"):
+                yield temporary
             for path in (*temporary.rglob("*"), temporary):
                 _sync(path)
             if folder.exists():
@@ -158,6 +163,32 @@ def file_sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Counted(io.BufferedWriter):
+    """Counts the bytes that it was asked to write."""
+
+    asked = 0
+
+    def write(self, data: Any) -> int:  # typing names buffers since Python 3.12
+        self.asked += memoryview(data).nbytes
+        return super().write(data)
+
+
+@contextmanager
+def _explained(path: Path, needed: Callable[[], str]) -> Iterator[None]:
+    """Add to the error of a full disk, which names no file, the path and the bytes needed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename is None:
+            error.filename = str(path)
+            error.add_note(f"it needs {needed()} bytes, {shutil.disk_usage(path.parent).free} free")
+        raise
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
 def _sync(path: Path) -> None:

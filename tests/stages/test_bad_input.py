@@ -240,7 +240,8 @@ def test_truncated_weights_of_the_model(checkout: Checkout):
 def test_full_disk_leaves_earlier_outputs(stage: str, checkout: Checkout):
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
     message = refusal(checkout, stage, preexec_fn=limit)
-    assert message.startswith("no space left on the disk")
+    needs = r"no space left on the disk at \S+ \(it needs (more than )?\d+ bytes, \d+ free\); "
+    assert re.match(needs, message), message
     assert "free some, then run `dvc repro` again" in message
 
 

@@ -40,8 +40,8 @@ class Side:
     """A process that trains for some seconds whenever it is asked to."""
 
     def __init__(self, model: str, spins: str | None) -> None:
-        environment = dict(os.environ)
-        environment.pop("GOMP_SPINCOUNT", None)
+        unset = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")  # as by this process
+        environment = {key: value for key, value in os.environ.items() if key not in unset}
         if spins is not None:
             environment["GOMP_SPINCOUNT"] = spins
         command = (sys.executable, "-m", "benchmarks.busy", "--model", model, "--serve")
@@ -149,16 +149,19 @@ def main() -> None:
                     left_out += 1
                 else:
                     rates[name, bool(is_busy)].append(rate)
+    print(f"{left_out} of {len(sides) * options.rounds * 2} runs left out: other programs ran")
+    for side in sides.values():
+        side.process.kill()
+    needed = [(name, is_busy) for name in sides for is_busy in (False, True)]
+    if not all(rates[key] for key in needed):
+        sys.exit("too few runs are left: close other programs")
     reference = median(rates[DEFAULT, False])
     for name in sides:
-        quiet, busy = (median(rates[name, is_busy]) for is_busy in (False, True))
+        quiet, busy = median(rates[name, False]), median(rates[name, True])
         print(
             f"{name:16} quiet {quiet:5.1f} images/s, {quiet / reference:.2f} of torch's default; "
             f"beside a busy process {busy:5.1f}, {busy / quiet:.2f} of quiet"
         )
-    print(f"{left_out} of {len(sides) * options.rounds * 2} runs left out: other programs ran")
-    for side in sides.values():
-        side.process.kill()
 
 
 if __name__ == "__main__":

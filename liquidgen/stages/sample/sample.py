@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
-from liquidgen.figures.grid import class_grid, to_images
+from liquidgen.figures.grid import class_grid, max_rows, to_images
 from liquidgen.flow.solvers import scheduler_of
 from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidance
 from liquidgen.generator.model_folder import SavedModel, load_model
@@ -64,6 +64,7 @@ def sample(
 
     labels = cycled_labels(metadata, range(settings.num_images))
     rows: list[list[Image.Image]] = [[] for _ in metadata.classes or ("no class",)]
+    rows = rows[: max_rows(metadata.contract.image_size)]
     with (
         new_folder(folder) as temporary,
         RawWriter(temporary, metadata.classes, MAX_FILE_MB) as writer,
@@ -74,7 +75,7 @@ def sample(
             writer.add("samples", Record(data, name, label if metadata.classes else None))
             if number < SINGLES:
                 (temporary / name).write_bytes(data)
-            if len(rows[label]) < settings.grid_columns:
+            if label < len(rows) and len(rows[label]) < settings.grid_columns:
                 rows[label].append(image)
         writer.finish(
             license=metadata.license,

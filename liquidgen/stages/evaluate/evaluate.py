@@ -1,18 +1,19 @@
-"""Stage evaluate: scores of a folder of samples, each beside its reference value.
+"""Stage evaluate: scores of a folder of samples, each beside its floor and its ceiling.
 
 | score | of | against |
 |---|---|---|
 | fd, kid, precision, recall, density, coverage | samples | holdout |
 | reconstruction_fd, reconstruction_kid | reconstructed holdout | holdout |
-| train_fd, train_kid | as many reconstructed training images as samples | holdout |
 | class_accuracy | samples, as the class that was asked for | |
 | probe_accuracy, probe_scrambled_accepted | reconstructed holdout, intact and scrambled | |
 | memorized_share | samples | nearest training images |
 
 "Reconstructed" means encoded and decoded by the autoencoder, as samples are decoded; the holdout is
-compared as it is. train_fd and train_kid are what real images get in the samples' place: a
-generator with better values copies. reconstruction_kid compares images with themselves: the two
-sets are not independent, so it can be well below 0.
+compared as it is. `train_<score>` is what as many real images get in the samples' place: training
+images, reconstructed. A generator with a better distance copies. `noise_<score>` is what decoded
+noise gets, and `<score>_tells_noise` whether the score can tell it from real images. The accuracy
+of real images is probe_accuracy. reconstruction_kid compares images with themselves: the two sets
+are not independent, so it can be well below 0.
 """
 
 from pathlib import Path
@@ -30,6 +31,7 @@ from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
 from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
 from liquidgen.stages.evaluate.scores import (
+    Compared,
     EvaluationFeatures,
     Scores,
     class_scores,
@@ -89,21 +91,22 @@ def evaluate(
         latents_folder, batch_size=settings.batch_size, device=device, world=world
     )
     order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
-    features = _extract_features(extractor, samples, raw, order, world)
+    features = _extract_features(extractor, samples, raw, order, settings.seed, world)
     if not world.is_main:
         return None
 
     # compute the scores, and write figures and tables
-    values = compute_scores(features, settings)
+    comparisons = features.comparisons()
+    values = compute_scores(comparisons, settings)
     with new_folder(folder) as temporary:
-        _draw_neighbors(temporary / "neighbors.png", extractor, features, samples, order)
+        _draw_neighbors(temporary / "neighbors.png", extractor, comparisons[""], samples, order)
         if raw.classes is not None:
             probe_train = LabeledFeatures(
                 features.train.features[:PROBE_IMAGES], features.train.labels[:PROBE_IMAGES]
             )
             scrambled = _extract_scrambled(extractor, order, settings.seed)
             results = probe_results(features, probe_train, *scrambled, len(raw.classes))
-            values |= class_scores(results)
+            values |= class_scores(results, settings.seed)
             write_accuracies(temporary, raw.classes, results)
     return Scores(values, _protocol(features, extractor, samples, settings))
 
@@ -148,17 +151,22 @@ def _extract_features(
     samples: RawDataset,
     raw: RawDataset,
     order: np.ndarray,
+    seed: int,
     world: World,
 ) -> EvaluationFeatures:
     sample_features = extractor.from_files(samples, "samples")
     if world.is_main and len(sample_features.labels) != samples.counts["samples"]:
-        raise UserError(f"{samples.folder}: not all samples are readable; run `dvc repro sample`")
+        extractor.check_readable(samples, "samples", "run `dvc repro -f -s sample`")
     holdout = extractor.holdout
+    num_compared = min(samples.counts["samples"], len(order))
     return EvaluationFeatures(
         samples=sample_features,
         holdout=extractor.from_files(raw, "holdout"),
-        reconstructed=extractor.from_latents(holdout, np.arange(len(holdout))),
-        train=extractor.from_latents(extractor.train, order),
+        reconstructed=extractor.from_latents(
+            holdout, np.arange(len(holdout)), "reconstructed holdout"
+        ),
+        train=extractor.from_latents(extractor.train, order, "training images"),
+        noise=extractor.from_noise(num_compared, seed),
     )
 
 
@@ -166,34 +174,35 @@ def _extract_scrambled(
     extractor: FeatureExtractor, order: np.ndarray, seed: int
 ) -> tuple[LabeledFeatures, LabeledFeatures]:
     """Return features of scrambled training images, half as many as intact, and of the holdout."""
-    generator = torch.Generator().manual_seed(seed)
 
-    def change(latents: torch.Tensor) -> torch.Tensor:
-        return scramble(latents, generator)
+    def change(latents: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
+        return scramble(latents, numbers.tolist(), seed)
 
-    count = (min(len(order), PROBE_IMAGES) + 1) // 2
-    train = extractor.from_changed_latents(extractor.train, order[:count], change)
-    holdout = extractor.holdout
-    return train, extractor.from_changed_latents(holdout, np.arange(len(holdout)), change)
+    some = order[: (min(len(order), PROBE_IMAGES) + 1) // 2]
+    holdout = np.arange(len(extractor.holdout))
+    return (
+        extractor.from_changed_latents(extractor.train, some, "scrambled training images", change),
+        extractor.from_changed_latents(extractor.holdout, holdout, "scrambled holdout", change),
+    )
 
 
 def _draw_neighbors(
     path: Path,
     extractor: FeatureExtractor,
-    features: EvaluationFeatures,
+    compared: Compared,
     samples: RawDataset,
     order: np.ndarray,
 ) -> None:
     """Draw the samples that are nearest to training images, beside these."""
-    neighbors = features.neighbors
-    rows = neighbors.ratios[:, 0].argsort()[:NEIGHBOR_ROWS]
+    nearest = compared.neighbors.distances[:, 0]
+    ratios = (nearest / compared.holdout_distances.median()).numpy()
+    indices = compared.neighbors.indices.numpy()
+    rows = ratios.argsort()[:NEIGHBOR_ROWS]
     draw_neighbors(
         path,
         samples=extractor.read_images(samples, "samples", rows.tolist()),
-        neighbors=[
-            extractor.decode_images(extractor.train, order[neighbors.indices[row]]) for row in rows
-        ],
-        ratios=neighbors.ratios[rows, 0],
+        neighbors=[extractor.decode_images(extractor.train, order[indices[row]]) for row in rows],
+        ratios=ratios[rows].tolist(),
     )
 
 

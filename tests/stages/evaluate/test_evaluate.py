@@ -117,6 +117,15 @@ def test_scrambled_images_get_worse_scores(copies, noise):
     assert bad["coverage"] < real["coverage"]
 
 
+def test_decoded_noise_is_the_ceiling(copies):
+    values = copies[0].values
+    for name in ("fd", "kid"):
+        assert values[f"noise_{name}"] > 2 * values[f"train_{name}"]
+    for name in ("recall", "coverage", "class_accuracy", "memorized_share"):
+        assert values[f"noise_{name}"] < 0.5
+    assert values["fd_tells_noise"] == values["class_accuracy_tells_noise"] == 1
+
+
 def test_probe_accepts_real_and_rejects_scrambled_images(copies, noise):
     assert copies[0].values["probe_accuracy"] >= 0.98
     assert copies[0].values["probe_scrambled_accepted"] <= 0.05
@@ -189,6 +198,24 @@ def test_damaged_samples_error_names_stage_sample(labeled, damage):
     samples = write_samples(labeled / "damaged", [draw("hills", SIDE, 0)], [0])
     damage(samples)
     with pytest.raises(UserError, match=r"; run `dvc checkout`, or `dvc repro -f -s sample`"):
+        score(labeled, samples)
+
+
+def test_unreadable_sample_is_named(labeled):
+    samples = write_samples(
+        labeled / "unreadable", [draw("hills", SIDE, i) for i in range(60)], [0] * 60
+    )
+    records = list(RawDataset(samples).records("samples"))
+    info = RawDataset(samples).info
+    with new_folder(samples) as temporary, RawWriter(temporary, CLASSES, 256) as writer:
+        for i, record in enumerate(records):
+            writer.add("samples", replace(record, data=record.data[:200]) if i == 41 else record)
+        facts = {"license": "", "origin": "", "revision": None, "refused": {}}
+        writer.finish(**facts, sampling=info.sampling)
+    named = (
+        r"samples-00000\.parquet: '41\.png' cannot be used \(\w+\); run `dvc repro -f -s sample`"
+    )
+    with pytest.raises(UserError, match=named):
         score(labeled, samples)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 MAX_DISTANCES = 2**23  # in memory at a time
+MAX_ROWS = 1024  # images whose distances are in memory at a time
 SPARE = 8  # candidates beyond the nearest neighbors, for distances that are equal but for rounding
 NO_SYNC = {"sync_on_compute": False}  # features are already gathered from all processes
 
@@ -176,4 +177,4 @@ def _radii(features: Tensor, nearest_k: int) -> Tensor:
 
 def _rows(columns: Tensor) -> int:
     """Return how many rows of a table of distances are in memory at a time."""
-    return max(1, MAX_DISTANCES // len(columns))
+    return min(MAX_ROWS, max(1, MAX_DISTANCES // len(columns)))

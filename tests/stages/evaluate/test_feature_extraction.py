@@ -86,7 +86,7 @@ def test_batches_halve_when_memory_runs_out(folder, expected, caplog):
 
 def test_too_little_memory_for_one_image_names_the_key(folder):
     with pytest.raises(UserError, match=r"evaluate\.batch_size: not enough memory"):
-        extracted(folder, 64, limit=0)
+        extracted(folder, 2, limit=0)
 
 
 def test_noise_has_statistics_of_latents_but_its_own_seed(folder, expected):

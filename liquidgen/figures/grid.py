@@ -51,7 +51,7 @@ def class_grid(rows: Sequence[Sequence[Image.Image]], names: Sequence[str]) -> I
     side = rows[0][0].width + GAP
     width = margin + max(map(len, rows)) * side - GAP
     height = len(rows) * row_height - GAP
-    footer = f"and {without_row} more classes" if without_row else ""
+    footer = f"and {without_row} more" if without_row else ""
     font = pil_font(default_font())
     if footer:
         width = max(width, int(font.getlength(footer)) + 2 * GAP)

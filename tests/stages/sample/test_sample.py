@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from liquidgen.config.settings import SampleSettings
+from liquidgen.figures import grid as figure
 from liquidgen.flow.solvers import SOLVERS
 from liquidgen.generator.draw import noise_of
 from liquidgen.generator.model_folder import MODEL, NETWORK, load_model, save_model
@@ -91,6 +92,16 @@ def test_grid_has_classes_as_rows(model, some, tmp_path):
         assert np.array_equal(np.asarray(grid.crop(box)), image)
     with Image.open(tmp_path / "samples" / GRID) as written:
         assert written.tobytes() == grid.tobytes()
+
+
+def test_grid_of_many_classes_has_the_first(model, tmp_path, monkeypatch):
+    whole = sample(model, tmp_path / "whole", settings=settings(), device=CPU)
+    monkeypatch.setattr(figure, "MAX_HEIGHT", 2 * (IMAGE_SIZE + figure.GAP))
+    first = sample(model, tmp_path / "first", settings=settings(), device=CPU)
+    rows = (0, 0, whole.width, 2 * IMAGE_SIZE + figure.GAP)
+    assert first.crop(rows).tobytes() == whole.crop(rows).tobytes()
+    assert first.height < whole.height
+    assert content(tmp_path / "first").keys() == content(tmp_path / "whole").keys()
 
 
 def test_same_settings_give_the_same_bytes(model, some, tmp_path):

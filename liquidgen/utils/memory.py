@@ -6,9 +6,10 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, Self, TypeVar
 
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,25 @@ def is_out_of_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     message = str(error).lower()
     return isinstance(error, MemoryError) or any(sign in message for sign in SIGNS)
+
+
+@contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Turn any error within the context that says that memory ran out into a UserError.
+
+    Args:
+        advice: What to do about it, for the message.
+
+    Raises:
+        UserError: Memory ran out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = reason_of(error, lines=1)
+        raise UserError(f"memory ran out ({reason}); {advice}") from None
 
 
 class Batches:

@@ -8,13 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from helpers.memory import little_memory
+from helpers.memory import TOO_MUCH, use_memory_for
 
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches, is_out_of_memory
 from liquidgen.utils.workers import Threads
-
-TOO_MUCH = 2**46  # bytes
 
 
 def out_of_file_memory() -> None:
@@ -33,7 +31,7 @@ def out_of_file_memory() -> None:
     ids=["torch", "numpy", "python", "arrow", "system"],
 )
 def test_errors_of_allocators_are_recognized(allocate: Callable[[], object]):
-    with little_memory(2**30), pytest.raises(Exception) as failed:  # noqa: PT011
+    with pytest.raises(Exception) as failed:  # noqa: PT011
         allocate()
     assert is_out_of_memory(failed.value)
 
@@ -70,8 +68,7 @@ def limited(most: int, calls: list[int]) -> Callable[[np.ndarray], np.ndarray]:
 
     def function(items: np.ndarray) -> np.ndarray:
         calls.append(len(items))
-        if len(items) > most:
-            torch.empty(TOO_MUCH, dtype=torch.uint8)
+        use_memory_for(len(items), most)
         return items * 2
 
     return function
@@ -81,7 +78,7 @@ def limited(most: int, calls: list[int]) -> Callable[[np.ndarray], np.ndarray]:
 def test_batches_are_halved_until_they_fit(most: int, caplog: pytest.LogCaptureFixture):
     calls: list[int] = []
     items = np.arange(50)
-    with little_memory(2**30), caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING):
         results = list(Batches(16, "sample.batch_size").map(limited(most, calls), items))
     assert np.array_equal(np.concatenate(results), items * 2)
     assert sum(size for size in calls if size <= most) == len(items)  # nothing is done twice
@@ -93,9 +90,8 @@ def test_batches_are_halved_until_they_fit(most: int, caplog: pytest.LogCaptureF
 def test_later_work_keeps_the_smaller_size():
     calls: list[int] = []
     batches = Batches(16, "encode.batch_size")
-    with little_memory(2**30):
-        for _ in range(3):
-            list(batches.map(limited(4, calls), np.arange(8)))
+    for _ in range(3):
+        list(batches.map(limited(4, calls), np.arange(8)))
     assert calls == [8, 4, 4, 4, 4, 4, 4]
 
 
@@ -104,7 +100,7 @@ def test_threads_share_the_smaller_size(caplog: pytest.LogCaptureFixture):
     batches = Batches(64, "encode.batch_size")
     function = limited(2, calls)
     groups = [np.arange(start, start + 32) for start in range(0, 320, 32)]
-    with little_memory(2**32), Threads(2) as threads:
+    with Threads(2) as threads:
         found = threads.map(
             lambda group: np.concatenate(list(batches.map(function, group))), groups
         )
@@ -114,7 +110,7 @@ def test_threads_share_the_smaller_size(caplog: pytest.LogCaptureFixture):
 
 
 def test_one_item_that_does_not_fit_is_one_line():
-    with little_memory(2**30), pytest.raises(UserError, match=r"^evaluate\.batch_size: not enough"):
+    with pytest.raises(UserError, match=r"^evaluate\.batch_size: not enough"):
         list(Batches(4, "evaluate.batch_size").map(limited(0, []), np.arange(9)))
 
 

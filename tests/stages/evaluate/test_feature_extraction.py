@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkout import encoded
+from helpers.memory import use_memory_for
 
 from liquidgen.config.settings import DownloadSettings, ProceduralSettings
 from liquidgen.images.raw import RawDataset
@@ -37,14 +38,13 @@ def extractor(folder, batch_size):
     return FeatureExtractor(folder / "latents", batch_size=batch_size, device="cpu")
 
 
-def extracted(folder, batch_size, limit=None):
+def extracted(folder, batch_size, limit=1000):
     """Extract features of all kinds; more than `limit` images at once are too many for memory."""
     source = extractor(folder, batch_size)
     network = source.network
 
     def limited(pixels):
-        if limit is not None and len(pixels) > limit:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        use_memory_for(len(pixels), limit)
         return network(pixels)
 
     limited.num_features = network.num_features

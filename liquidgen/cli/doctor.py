@@ -27,6 +27,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield checks.python()
     yield from checks.packages()
     yield checks.settings()
+    yield from checks.git(root)
     yield checks.dvc_files(root)
     yield checks.device()
     yield checks.tracking(root)

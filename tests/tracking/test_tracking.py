@@ -81,20 +81,27 @@ def mlflow_id_of(root: Path, run_id: str) -> str:
     return run.info.run_id
 
 
-def test_parent_run_shows_latest_scores_of_children(root: Path):
-    parent = trained(root, range(3))
-    for guidance, fd in [(2.0, 12.0), (3.0, 15.0)]:
+def test_row_has_scores_and_settings_of_one_sampling(root: Path):
+    training = trained(root, range(3))
+    rows = []
+    for guidance, fd in [(2.0, 12.0), (3.0, 15.0), (2.0, 11.0)]:
         params = PARAMS | {"sample.guidance_scale": guidance}
-        with opened(root, "evaluate", parent=parent, params=params) as child:
+        with opened(root, "evaluate", parent=training, params=params) as child:
             child.log_metrics({"fd": fd}, step=0)
             child.log_to_parent({"fd": fd})
-        assert stored(root, child.run_id).data.tags["mlflow.parentRunId"] == parent
         assert stored(root, child.run_id).data.params["sample.guidance_scale"] == str(guidance)
-    run = stored(root, parent)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics["evaluate/fd"] == 15.0
-    assert run.data.params == {"dataset": "emoji", "train.seed": "0"}
-    assert run.data.tags["sample.guidance_scale"] == "3.0"
+        rows.append(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
+    assert rows[0] == rows[2] == training != rows[1]
+    for row, fd, guidance in [(training, 11.0, "2.0"), (rows[1], 15.0, "3.0")]:
+        run = stored(root, row)
+        assert run.info.status == "FINISHED"
+        assert run.info.run_name == f"{row[:4]} train"
+        assert run.data.metrics["evaluate/fd"] == fd
+        assert run.data.params == {
+            "dataset": "emoji",
+            "train.seed": "0",
+            "sample.guidance_scale": guidance,
+        }
 
 
 def test_images_files_and_datasets_are_stored(root: Path):
@@ -464,5 +471,5 @@ def test_journal_is_json_lines(root: Path):
 def test_empty_tracking_uri_is_unset(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     store = Store(root)
-    experiment = store.client.get_experiment(store.experiment("pictures"))
+    experiment = store.client.get_experiment(store.rows.experiment("pictures"))
     assert experiment.artifact_location == (root / "mlruns/pictures").as_uri()

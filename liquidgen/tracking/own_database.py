@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-LOCK_TIMEOUT_SECONDS = 3.0  # to wait for another process that writes to the database
+LOCK_TIMEOUT_SECONDS = 2.0  # to wait for another process that writes to the database
 ARTIFACTS = "mlruns"  # in the root of a checkout
 # tables whose rows name a folder: the columns of their key and of the folder
 _LOCATIONS = {

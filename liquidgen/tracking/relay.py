@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from liquidgen.tracking.address import is_database, reason, shown, tracking_uri
+from liquidgen.tracking.address import is_database, reason, shown, sqlite_file, tracking_uri
 from liquidgen.tracking.journal import Journal, State
 from liquidgen.tracking.rows import RunDeleted
 from liquidgen.tracking.sending import (
@@ -77,13 +77,16 @@ class Relay(threading.Thread):
 
     def _wait_for_answers(self) -> None:
         """Wait until the thread ends, while the store takes entries."""
+        # a file says at once that it cannot be opened or is locked: what takes time is work
+        is_file = sqlite_file(tracking_uri(self._root)) is not None
+        patience = CLOSE_TIMEOUT_SECONDS if is_file else ANSWER_TIMEOUT_SECONDS
         answers = -1
         started = answered = time.monotonic()
         while self.is_alive():
             now = time.monotonic()
             if self._store and self._store.answers != answers:
                 answers, answered = self._store.answers, now
-            if now > answered + ANSWER_TIMEOUT_SECONDS or now > started + CLOSE_TIMEOUT_SECONDS:
+            if now > answered + patience or now > started + CLOSE_TIMEOUT_SECONDS:
                 return
             self.join(0.05)
 

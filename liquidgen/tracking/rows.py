@@ -1,5 +1,6 @@
 """Rows of MLflow's table: experiments and runs of a checkout, found or created."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ class Rows:
         self._root = root
         self._keeps_files = keeps_files
         self._keeps_apart = keeps_files and is_shared
-        self._lock = store_lock(root)
+        # not while a server is asked, which may never answer
+        self._lock: AbstractContextManager = store_lock(root) if keeps_files else nullcontext()
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment; create it if it is missing, restore it if deleted.
@@ -66,10 +68,21 @@ class Rows:
                 found = self._client.get_experiment_by_name(name)
             if found is None:
                 location = artifact_location(self._root, name) if self._keeps_files else None
-                return self._client.create_experiment(name, artifact_location=location)
+                return self._create_experiment(name, location)
             if found.lifecycle_stage == "deleted":
                 self._restore(found.experiment_id)
             return found.experiment_id
+
+    def _create_experiment(self, name: str, location: str | None) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            created = self._client.get_experiment_by_name(name)
+            if created is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return created.experiment_id  # by another process
 
     def _restore(self, experiment: str) -> None:
         """Restore a deleted experiment; its runs stay deleted.

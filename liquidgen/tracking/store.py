@@ -77,6 +77,9 @@ def prepare(root: Path) -> None:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient  # noqa: F401
 
+    if is_database(tracking_uri(root)):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
     bound_answers()
     # their errors become one warning of `Relay`
     for name in ("alembic", "mlflow.exceptions", "mlflow.store.db.utils", "urllib3.connectionpool"):
@@ -106,11 +109,13 @@ class Store:
         prepare(root)
         from mlflow import MlflowClient
 
-        database = sqlite_file(self.uri)
-        if database and database.exists():
-            own_database.check(database)  # MLflow would try to open it for minutes
+        opened = self.uri
+        if database := sqlite_file(self.uri):
+            if database.exists():
+                own_database.check(database)  # MLflow would try to open it for minutes
+            opened += f"{'&' if '?' in opened else '?'}timeout={own_database.LOCK_TIMEOUT_SECONDS}"
         with store_lock(root):
-            self.client = MlflowClient(tracking_uri=self.uri)
+            self.client = MlflowClient(tracking_uri=opened)
         self.rows = Rows(
             self.client,
             root,

@@ -3,39 +3,22 @@
 import json
 import os
 import resource
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.tracking import PARAMS, logged_steps, mlflow_id_of, opened, stored, trained
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from liquidgen.config.paths import project_root
-from liquidgen.tracking import Run, open_run, relay, start
+from liquidgen.tracking import Run, relay, sending, start
+from liquidgen.tracking.rows import EXTERNAL_ID_TAG
 from liquidgen.tracking.run import NullRun
-from liquidgen.tracking.store import EXTERNAL_ID_TAG, Store
+from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
-
-PARAMS = {"dataset": "emoji", "train.seed": 0, "sample.guidance_scale": 2.0}
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: MLflow takes seconds to make one."""
-    root = tmp_path_factory.mktemp("store")
-    Store(root)
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def root(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with an empty store."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(database, tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -46,39 +29,6 @@ def dead_server(monkeypatch: pytest.MonkeyPatch) -> str:
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
-
-
-def opened(root: Path, stage: str = "train", **arguments):
-    arguments = {"name": stage, "params": PARAMS} | arguments
-    return open_run(root, "test", stage, **arguments)
-
-
-def trained(root: Path, steps: range, *, epochs: int = 1, **arguments) -> str:
-    """Log one loss per step, as a training of so many epochs does."""
-    folder = root / "work/train/key"
-    journal = folder / f"epochs-{epochs}/metrics.jsonl"
-    earlier = sorted(folder.glob("**/metrics.jsonl"))
-    with opened(root, journal=journal, earlier=earlier, **arguments) as run:
-        for step in steps:
-            run.log_metrics({"loss": 1.0 / (step + 1)}, step)
-    return run.run_id
-
-
-def logged_steps(root: Path, run_id: str) -> list[int]:
-    history = Store(root).client.get_metric_history(run_id, "train/loss")
-    return sorted(point.step for point in history)
-
-
-def stored(root: Path, run_id: str):
-    return Store(root).client.get_run(run_id)
-
-
-def mlflow_id_of(root: Path, run_id: str) -> str:
-    """MLflow's id of the one run whose tag is an id that was assigned offline."""
-    (experiment,) = [e for e in Store(root).client.search_experiments() if e.name == "test"]
-    query = f"tags.`{EXTERNAL_ID_TAG}` = '{run_id}'"
-    (run,) = Store(root).client.search_runs([experiment.experiment_id], query)
-    return run.info.run_id
 
 
 def test_row_has_scores_and_settings_of_one_sampling(root: Path):
@@ -437,7 +387,7 @@ def test_concurrent_store_creation_and_killed_process(
     assert [process.returncode for process in processes] == [0, 9]
     assert [errors for _, errors in answers] == ["", ""]
     ended, killed = (output.strip() for output, _ in answers)
-    relay.replay(Store(tmp_path), tmp_path)
+    sending.replay(Store(tmp_path), tmp_path)
     assert stored(tmp_path, ended).info.status == "FINISHED"
     assert stored(tmp_path, killed).info.status == "KILLED"
     assert logged_steps(tmp_path, killed) == [0]

@@ -16,6 +16,13 @@ _LOCATIONS = {
 }
 
 
+def opened_by(uri: str) -> str:
+    """Return the address by which MLflow opens a database of SQLite: locks are awaited briefly."""
+    # with the name of the driver, or MLflow makes folders of the names in the quoted path
+    named = uri.replace("sqlite:///", "sqlite+pysqlite:///", 1)
+    return f"{named}{'&' if '?' in uri else '?'}timeout={LOCK_TIMEOUT_SECONDS}"
+
+
 def create(path: Path, root: Path) -> None:
     """Create an empty database, whole or not at all.
 
@@ -30,8 +37,9 @@ def create(path: Path, root: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # as an address, because MLflow writes a path with both quotes as wrong SQL
-        store = SqlAlchemyStore(f"sqlite:///{quote(str(partial))}", (root / ARTIFACTS).as_uri())
+        # the folder as an address, because MLflow writes a path with both quotes as wrong SQL
+        uri = opened_by(f"sqlite:///{quote(str(partial))}")
+        store = SqlAlchemyStore(uri, (root / ARTIFACTS).as_uri())
         store.engine.dispose()
         os.replace(partial, path)
     finally:

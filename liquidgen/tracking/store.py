@@ -95,7 +95,7 @@ class Store:
     """MLflow at one tracking URI. Every method may raise whatever MLflow raises.
 
     Attributes:
-        uri: The tracking URI, with its secrets.
+        uri: The tracking URI as MLflow opens it, with its secrets.
         name: The store as it may be stored.
         client: The MLflow client.
         rows: Experiments and runs of this checkout.
@@ -109,13 +109,12 @@ class Store:
         prepare(root)
         from mlflow import MlflowClient
 
-        opened = self.uri
         if database := sqlite_file(self.uri):
             if database.exists():
                 own_database.check(database)  # MLflow would try to open it for minutes
-            opened += f"{'&' if '?' in opened else '?'}timeout={own_database.LOCK_TIMEOUT_SECONDS}"
+            self.uri = own_database.opened_by(self.uri)
         with store_lock(root):
-            self.client = MlflowClient(tracking_uri=opened)
+            self.client = MlflowClient(tracking_uri=self.uri)
         self.rows = Rows(
             self.client,
             root,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
-from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -133,9 +132,11 @@ def _has_git(root: Path) -> bool:
     if any((folder / ".git").exists() for folder in (root, *root.parents)):
         return True
     config = ConfigParser(strict=False, interpolation=None)
-    with suppress(ConfigParserError, UnicodeDecodeError):  # DVC names what is wrong with it
+    try:
         config.read([root / ".dvc/config", root / ".dvc/config.local"])
-    return config.get("core", "no_scm", fallback="").lower() == "true"
+        return config.getboolean("core", "no_scm", fallback=False)
+    except (ConfigParserError, ValueError):
+        return False  # DVC says what is wrong with it
 
 
 def dvc_files(root: Path) -> Finding:

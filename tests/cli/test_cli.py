@@ -229,6 +229,36 @@ def test_doctor_finds_wrong_settings_and_broken_store(run: Run, hub: StandInHub)
     assert printed.endswith("doctor: 2 to fix\n")
 
 
+def test_doctor_names_silent_store_without_password(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(checks, "STORE_TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://bob:s3cr3t@{address}")
+        printed = run("doctor")
+    level, text = findings(printed)["tracking"]
+    assert level == "wrong"
+    assert f"http://{address}: cannot be opened (no answer within 0.5 s)" in text
+    assert "s3cr3t" not in printed
+
+
+@pytest.mark.parametrize(
+    ("has_git", "config", "level"),
+    [(False, "", "wrong"), (True, "", None), (False, "[core]\n    no_scm = true\n", None)],
+)
+def test_doctor_says_what_dvc_needs_without_git(
+    run: Run, hub: StandInHub, has_git: bool, config: str, level: str | None
+):
+    Path(".dvc").mkdir()
+    Path(".dvc/config.local").write_text(config)
+    if has_git:
+        Path(".git").mkdir()
+    found = findings(run("doctor")).get("git")
+    assert (found and found[0]) == level
+    assert not found or "dvc config --local core.no_scm true" in found[1]
+
+
 def test_doctor_without_mlflow_is_note(run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
     """It is needed to train, not to sample."""
     monkeypatch.setattr(checks, "_version", lambda name: "" if name == "mlflow" else "99")

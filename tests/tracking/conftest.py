@@ -1,6 +1,7 @@
 """Fixtures: checkouts with an empty store."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,13 @@ def root(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(database, tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def dead_server(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store that refuses connections, set as MLFLOW_TRACKING_URI."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri

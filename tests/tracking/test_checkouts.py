@@ -10,6 +10,7 @@ import pytest
 from helpers.tracking import logged_steps, opened, rows, stored, trained
 from PIL import Image
 
+from liquidgen.cli import checks
 from liquidgen.config.paths import project_root
 from liquidgen.tracking import open_run
 from liquidgen.tracking.own_database import artifact_location
@@ -51,6 +52,9 @@ def test_copied_or_moved_checkout_has_its_own_images(
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     new = tmp_path_factory.mktemp("new") / "place"
     (shutil.move if is_move else shutil.copytree)(root, new)
+    found = checks.tracking(new)
+    assert found.level == "note"
+    assert "1 runs look for their images in another checkout" in found.found
     log_image(new)
     (line,) = caplog.messages
     assert str(new / "mlruns") in line
@@ -63,6 +67,7 @@ def test_copied_or_moved_checkout_has_its_own_images(
     else:
         assert {path: path.read_bytes() for path in before} == before
         assert {path for path in root.rglob("*") if path.is_file()} == set(before)
+    assert checks.tracking(new).level == "ok"
     caplog.clear()
     log_image(new)
     assert caplog.messages == []

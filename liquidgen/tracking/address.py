@@ -13,7 +13,7 @@ SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 HIDDEN = "***"
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]*)(.*)", re.DOTALL)
 # up to the last @, because a password may hold any character
-_CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
+_CREDENTIALS = re.compile(r"^([\w+.-]+://)?(.*)@", re.DOTALL)
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|token|secret|key|user)[^=&]*=)([^&#]+)", re.I)
 
 
@@ -63,13 +63,16 @@ def file_in(root: Path, uri: str) -> Path | None:
 
 def shown(uri: str) -> str:
     """Return an address without user, password and other secrets."""
-    if _SQLITE.fullmatch(uri) or uri.startswith("file:"):
+    if _SQLITE.fullmatch(uri) or uri.startswith(("file:", "/")):
         return uri
-    return _SECRET_OPTION.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub("", uri))
+    return _SECRET_OPTION.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(r"\1", uri))
 
 
 def stored(root: Path, uri: str) -> str:
-    """Return what identifies a store: no secrets, and the same for a moved checkout's own."""
+    """Return what identifies a store: no secrets, and the same for a moved checkout's own.
+
+    That of a result is the result itself.
+    """
     path = file_in(root, uri)
     return f"sqlite:///{quote(str(path.relative_to(root)))}" if path else shown(uri)
 
@@ -89,7 +92,6 @@ def _secrets() -> set[str]:
     uri = named_uri()
     secrets = {os.environ.get(name, "") for name in SECRET_VARIABLES}
     secrets |= {value for _, value in _SECRET_OPTION.findall(uri)}
-    if shown(uri) != uri and (credentials := _CREDENTIALS.search(uri)):
-        password = credentials[0][:-1].partition(":")[2]
-        secrets |= {credentials[0], credentials[0][:-1], password}
+    if shown(uri) != uri and (match := _CREDENTIALS.search(uri)):
+        secrets |= {f"{match[2]}@", match[2], match[2].partition(":")[2]}
     return {form for secret in secrets for form in (secret, unquote(secret), quote(secret))} - {""}

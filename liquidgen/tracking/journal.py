@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -108,14 +109,14 @@ class Journal:
         path: The file.
         files: Folder of the files that events refer to.
         lock: Held by whoever appends or sends.
-        rejected: What MLflow said of each entry that it will never take.
+        rejected: What MLflow said of entries that it will never take, and how often.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files = path.with_suffix(".files")
         self.lock = FileLock(path.with_suffix(".lock"))
-        self.rejected: list[str] = []
+        self.rejected: Counter[str] = Counter()
         self._state_path = path.with_suffix(".state.json")
         self._write_lock = threading.Lock()
         self._state_lock = threading.Lock()

@@ -122,12 +122,14 @@ class Relay(threading.Thread):
         if self._journal.is_closed:  # the answer before came too late
             return
         try:
-            call()
-        except RunDeleted as error:
-            leave_alone(self._journal, self._state, error)
+            try:
+                call()
+            except RunDeleted as error:
+                leave_alone(self._root, self._journal, self._state, error)
         except Exception as error:
             self._next_attempt = time.monotonic() + RETRY_INTERVAL_SECONDS
-            self._warn(reason(error))
+            if not self._journal.is_closed:
+                self._warn(reason(error))
 
     def _warn_of_silence(self) -> None:
         if not self._tried_to_open.is_set() and not self._closing.is_set():

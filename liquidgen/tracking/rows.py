@@ -24,7 +24,15 @@ LOCK_TIMEOUT_SECONDS = 10.0  # to wait for another process, which may wait for M
 
 
 class RunDeleted(Exception):
-    """The run was deleted in MLflow."""
+    """The run was deleted in MLflow.
+
+    Attributes:
+        run_id: MLflow's id of it.
+    """
+
+    def __init__(self, run_id: str, name: str = "") -> None:
+        super().__init__(name or run_id)
+        self.run_id = run_id
 
 
 def store_lock(root: Path, timeout: float = LOCK_TIMEOUT_SECONDS) -> FileLock:
@@ -127,7 +135,7 @@ class Rows:
             found = [run for run in found if not is_elsewhere(run.info.artifact_uri, self._root)]
         found.sort(key=_is_deleted)
         if found and _is_deleted(found[0]):
-            raise RunDeleted(found[0].info.run_name)
+            raise RunDeleted(found[0].info.run_id, found[0].info.run_name)
         return found[0] if found else None
 
     def check_active(self, run: str) -> None:
@@ -145,7 +153,7 @@ class Rows:
                 raise RunDeleted(run) from error
             raise
         if _is_deleted(found):
-            raise RunDeleted(found.info.run_name)
+            raise RunDeleted(run, found.info.run_name)
 
     def row(self, header: Header, experiment: str, *, claim: bool) -> str:
         """Return MLflow's id of the row that shows a run of sample or evaluate.

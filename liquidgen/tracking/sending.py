@@ -5,7 +5,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from liquidgen.tracking.address import file_in, reason, stored
+from liquidgen.tracking.address import file_in, reason
 from liquidgen.tracking.journal import Event, Journal, State, now
 from liquidgen.tracking.own_database import ARTIFACTS, repair_locations
 from liquidgen.tracking.rows import RunDeleted
@@ -36,11 +36,11 @@ def open_in_store(store: Store, journal: Journal, state: State) -> None:
         RunDeleted: The run was deleted there.
     """
     mlflow_id = store.open(state.header)
-    if (store.name, mlflow_id) != (state.store, state.mlflow_id):
-        state.store = store.name
+    if mlflow_id != state.mlflow_id or not store.is_at(state.store or ""):
         state.mlflow_id = mlflow_id
         state.offset = 0
         state.waiting = []
+    state.store = store.name
     state.ended = state.deleted = False
     journal.save_state(state)
 
@@ -91,31 +91,39 @@ def _write(store: Store, journal: Journal, state: State, events: list[Event]) ->
             raise
         store.rows.check_active(state.opened_id)
         if len(events) == 1:
-            journal.rejected.append(reason(error))
+            journal.rejected[reason(error)] += 1
             return
         for event in events:
             _write(store, journal, state, [event])
 
 
-def leave_alone(journal: Journal, state: State, error: RunDeleted) -> None:
-    """Send no more of a run that was deleted."""
+def leave_alone(root: Path, journal: Journal, state: State, error: RunDeleted) -> None:
+    """Send no more of a run that was deleted, or whose parent was; told once in a checkout."""
     state.deleted = True
+    journal.save_state(state)
+    told = root / "work/tracking/deleted"
+    told.parent.mkdir(parents=True, exist_ok=True)
+    with open(told, "a+") as file:
+        file.seek(0)
+        if error.run_id in file.read().split():
+            return
+        file.write(f"{error.run_id}\n")
     logger.warning(
         "tracking: run %r was deleted in MLflow, and nothing more is recorded with it; restore it "
         "there to record again",
         str(error),
     )
-    journal.save_state(state)
 
 
 def report_rejected(journal: Journal) -> None:
     """Say once how many entries of a run MLflow rejected."""
     if journal.rejected:
+        count, first = journal.rejected.total(), next(iter(journal.rejected))
         logger.warning(
             "tracking: MLflow rejected entries of %s, %d are left out; the first: %s",
             journal.path,
-            len(journal.rejected),
-            journal.rejected[0],
+            count,
+            first,
         )
         journal.rejected.clear()
 
@@ -147,13 +155,13 @@ def _replay(store: Store, journal: Journal, root: Path) -> None:
     state = journal.read_state()
     if state is None or not journal.is_pending(state):
         return
-    if state.store and stored(root, state.store) != store.name:
+    if state.store and not store.is_at(state.store):
         return
     journal.truncate_partial_line()
     try:
         _send_all(store, journal, state)
     except RunDeleted as error:
-        leave_alone(journal, state, error)
+        leave_alone(root, journal, state, error)
     if not state.keep:
         journal.remove()
 

@@ -106,6 +106,7 @@ class Store:
         self.uri = tracking_uri(root)
         self.name = stored(root, self.uri)
         self.answers = 0
+        self._root = root
         prepare(root)
         from mlflow import MlflowClient
 
@@ -121,6 +122,10 @@ class Store:
             keeps_files=is_database(self.uri),
             is_shared=bool(named_uri()) and file_in(root, self.uri) is None,
         )
+
+    def is_at(self, address: str) -> bool:
+        """Return whether an address is this store's, also of an earlier version."""
+        return stored(self._root, address) == self.name
 
     def open(self, header: Header) -> str:
         """Find or create a run, set its parameters, tags and status; return MLflow's id of it.

@@ -10,6 +10,7 @@ SECRET = "s3cr3t"
 WITH_SECRETS = {
     f"http://bob:{SECRET}@host:5000/base": "http://host:5000/base",
     f"https://{SECRET}@host": "https://host",
+    f"bob:{SECRET}@host:5000": "host:5000",
     f"postgresql://bob:{SECRET}@db/mlflow": "postgresql://db/mlflow",
     f"postgresql://bob:a/{SECRET}@@#{SECRET}@db/mlflow": "postgresql://db/mlflow",
     f"mysql+pymysql://bob:{SECRET}%40x@db:3306/m": "mysql+pymysql://db:3306/m",
@@ -21,7 +22,7 @@ WITH_SECRETS = {
 def test_no_secret_is_shown_or_stored(uri: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert shown(uri) == WITH_SECRETS[uri]
-    assert stored(Path("/checkout"), uri) == shown(uri)
+    assert stored(Path("/checkout"), uri) == stored(Path("/checkout"), shown(uri)) == shown(uri)
     assert SECRET not in reason(f"API request to {uri}/api failed with Max retries of {uri}")
 
 

@@ -414,3 +414,21 @@ def test_empty_tracking_uri_is_unset(root: Path, monkeypatch: pytest.MonkeyPatch
     store = Store(root)
     experiment = store.client.get_experiment(store.rows.experiment("pictures"))
     assert experiment.artifact_location == (root / "mlruns/pictures").as_uri()
+
+
+def test_address_of_earlier_version_is_known(root: Path, monkeypatch: pytest.MonkeyPatch):
+    first = trained(root, range(4))
+    state = root / "work/train/key/epochs-1/metrics.state.json"
+    earlier = json.loads(state.read_bytes()) | {"store": f"sqlite:///{root}/mlflow.db"}
+    state.write_text(json.dumps(earlier))
+    written: list[int] = []
+    write = Store.write
+
+    def counted(self: Store, run: str, events: list, *rest: object) -> None:
+        written.append(len(events))
+        write(self, run, events, *rest)
+
+    monkeypatch.setattr(Store, "write", counted)
+    trained(root, range(4, 6), resume=first)
+    assert sum(written) == 2
+    assert json.loads(state.read_bytes())["store"] == "sqlite:///mlflow.db"

@@ -12,12 +12,13 @@ def bound_answers() -> None:
     """Give up an answer that drips or never ends.
 
     MLflow's own time limit is that of the silence between two bytes, and an answer without an end
-    would fill the memory. MLflow has no setting for it, hence the private function.
+    would fill the memory. MLflow has no setting for it, hence the private function; a later version
+    without it only waits longer, in a thread of its own.
     """
     from mlflow.utils import rest_utils
 
-    request = rest_utils._get_http_response_with_retries
-    if not isinstance(request, partial):
+    request = getattr(rest_utils, "_get_http_response_with_retries", None)
+    if request and not isinstance(request, partial):
         bounded = partial(request, hooks={"response": _read})
         rest_utils._get_http_response_with_retries = bounded
 

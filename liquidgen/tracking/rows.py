@@ -168,7 +168,7 @@ class Rows:
                 is created if it is missing. Otherwise the best row that exists is returned.
 
         Raises:
-            RunDeleted: The training was deleted.
+            RunDeleted: The training or the row was deleted.
         """
         if header.parent is None:
             raise ValueError("the run has no parent")
@@ -176,6 +176,8 @@ class Rows:
         with self._lock:
             rows = [training, *self._others(training, experiment)]
             row = next((row for row in rows if _fits(row, header)), None)
+            if row and _is_deleted(row):
+                raise RunDeleted(row.info.run_id, row.info.run_name)
             if not claim:
                 return (row or training).info.run_id
             row = row or self._create_other(training, header)
@@ -201,9 +203,8 @@ class Rows:
         self._client.update_run(run, status=status, name=f"{run[:4]} {name}")
 
     def _others(self, training: "Run", experiment: str) -> list["Run"]:
-        """Find the other rows of a training."""
-        found = self._search(experiment, f"tags.`{TRAINING_TAG}` = '{training.info.run_id}'")
-        return [row for row in found if not _is_deleted(row)]
+        """Find the other rows of a training, also deleted ones."""
+        return self._search(experiment, f"tags.`{TRAINING_TAG}` = '{training.info.run_id}'")
 
     def _create_other(self, training: "Run", header: Header) -> "Run":
         """Create a row for other settings of a training."""

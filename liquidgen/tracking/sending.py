@@ -59,8 +59,7 @@ def send_points(store: Store, journal: Journal, state: State) -> None:
             case {"end": status, "time": time}:
                 # not the end of an earlier part of the run
                 if offset == journal.path.stat().st_size:
-                    store.end(state.opened_id, status, time)
-                    state.ended = True
+                    _end(store, state, status, time)
             case {"metrics": _} | {"parent": _}:
                 _write(store, journal, state, events)
             case {"time": _}:
@@ -87,14 +86,33 @@ def _write(store: Store, journal: Journal, state: State, events: list[Event]) ->
     try:
         store.write(state.opened_id, events, journal, state.header)
     except Exception as error:
-        if not is_refusal(error):
-            raise
-        store.rows.check_active(state.opened_id)
+        _check_refusal(error, store, state)
         if len(events) == 1:
             journal.rejected[reason(error)] += 1
             return
         for event in events:
             _write(store, journal, state, [event])
+
+
+def _end(store: Store, state: State, status: str, time: int) -> None:
+    """Set the final status of the run."""
+    try:
+        store.end(state.opened_id, status, time)
+    except Exception as error:
+        _check_refusal(error, store, state)
+        raise
+    state.ended = True
+
+
+def _check_refusal(error: Exception, store: Store, state: State) -> None:
+    """Raise an error again unless it is a refusal of MLflow for an entry alone.
+
+    Raises:
+        RunDeleted: It is one because the run was deleted.
+    """
+    if not is_refusal(error):
+        raise error
+    store.rows.check_active(state.opened_id)
 
 
 def leave_alone(root: Path, journal: Journal, state: State, error: RunDeleted) -> None:
@@ -171,7 +189,6 @@ def _send_all(store: Store, journal: Journal, state: State) -> None:
         open_in_store(store, journal, state)
         send_points(store, journal, state)
     if not state.ended:  # the process was killed before it could record an end
-        store.end(state.opened_id, "KILLED", now())
-        state.ended = True
+        _end(store, state, "KILLED", now())
         journal.save_state(state)
     send_files(store, journal, state)

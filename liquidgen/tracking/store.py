@@ -10,7 +10,6 @@ from liquidgen.tracking import own_database
 from liquidgen.tracking.address import (
     file_in,
     is_database,
-    named_uri,
     sqlite_file,
     stored,
     tracking_uri,
@@ -120,7 +119,7 @@ class Store:
             self.client,
             root,
             keeps_files=is_database(self.uri),
-            is_shared=bool(named_uri()) and file_in(root, self.uri) is None,
+            is_shared=file_in(root, self.uri) is None,
         )
 
     def is_at(self, address: str) -> bool:

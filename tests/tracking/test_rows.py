@@ -106,3 +106,30 @@ def test_stage_that_shows_nothing_claims_no_row(root: Path):
     with opened(root, "sample", parent=training, params=params) as child:
         child.log_image(Image.new("RGB", (8, 8)), "samples", 0, on_parent=True)
     assert stored(root, training).data.params["sample.guidance_scale"] == "3.0"
+
+
+def test_other_row_that_was_deleted_is_left_alone(root: Path, caplog: pytest.LogCaptureFixture):
+    training = trained(root, range(3))
+    for scale in (1.0, 2.0, 2.0):
+        params = PARAMS | {"sample.guidance_scale": scale}
+        with opened(root, "evaluate", parent=training, params=params) as child:
+            child.log_to_parent({"fd": scale})
+        other = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
+    caplog.clear()
+    count = len(all_rows(root))
+    Store(root).client.delete_run(other)
+    for _ in range(2):
+        with opened(root, "evaluate", parent=training, params=params) as child:
+            child.log_to_parent({"fd": 3.0})
+    assert len(caplog.messages) == 1
+    assert len(all_rows(root)) == count
+
+
+def test_run_deleted_before_it_logs_anything_is_no_failure(
+    root: Path, caplog: pytest.LogCaptureFixture
+):
+    with opened(root) as run:
+        Store(root).client.delete_run(run.run_id)
+    (line,) = caplog.messages
+    assert "was deleted in MLflow" in line
+    assert not list(root.glob("work/tracking/*/"))

@@ -40,7 +40,7 @@ soak: $(STAMP)
 bench: $(STAMP)
 	@for name in speed resolution; do echo "== $$name"; \
 		$(ACTIVATED) OMP_NUM_THREADS=1 python -m benchmarks.$$name || exit; done
-	@for name in train sample encode hub memory model_memory; do echo "== $$name"; \
+	@for name in train busy sample encode hub memory model_memory; do echo "== $$name"; \
 		$(ACTIVATED) python -m benchmarks.$$name || exit; done
 
 repair: $(STAMP)

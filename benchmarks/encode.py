@@ -94,7 +94,7 @@ def main() -> None:
             seed=0,
             holdout_fraction=0.0625,
         )
-        raw_settings = DownloadSettings(max_file_mb=256, split_seed=0)
+        raw_settings = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
         download(dataset, raw_settings, folder / "raw", num_workers=2)
         block = block_of(options.autoencoder, folder)
         ratios = [one_round(folder, block, options) for _ in range(options.rounds)]

@@ -49,6 +49,7 @@ def one_way(way: str, source: str, images: int, folder: Path, and_encode: bool) 
             path=source,
             image_column=block.image_column,
             label_column=block.label_column,
+            classes=None,
             max_images=None,
             holdout_fraction=block.holdout_fraction,
             license=block.license,

@@ -10,11 +10,15 @@ from liquidgen.config.params import PARAMS, Params, load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
+from liquidgen.runtime.streams import lossy_output
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import memory_errors
+from liquidgen.utils.text import one_line
 
 if TYPE_CHECKING:
     from liquidgen.stages.train.callbacks import TrainingLogger
 
+MEMORY_ADVICE = "close other programs, or choose smaller batches, images or networks"
 PACKAGE_FOLDER = Path(__file__).parent
 # fields of TrainConfig (their names are a stable interface), and their keys in params.yaml
 KEYS = {
@@ -72,7 +76,8 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
     """Download, encode and train in the current folder.
 
     Data that an earlier call made from the same settings are reused. An interrupted training is
-    resumed, and a higher `num_epochs` continues a finished one.
+    resumed, and a higher `num_epochs` continues a finished one. In the main thread SIGINT, SIGTERM
+    and SIGHUP save a training and stop it; any other thread trains without handlers of signals.
 
     Args:
         config: Settings.
@@ -83,7 +88,7 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
         Folder of the model.
 
     Raises:
-        UserError: A mistake in the settings or the data.
+        UserError: A mistake in the settings or the data, or memory ran out.
         KeyboardInterrupt: The training was interrupted; a checkpoint is saved.
     """
     params = config.params()
@@ -93,9 +98,10 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
             "to 1 (and start no torchrun), or use `dvc repro` in a checkout"
         )
     require_extra("pipeline")
-    for line in _run_stages(params, project_root(), callbacks):
-        if line is not None:
-            print(line, flush=True)
+    with lossy_output(), memory_errors(MEMORY_ADVICE):
+        for line in _run_stages(params, project_root(), callbacks):
+            if line is not None:
+                print(one_line(line), flush=True)
     return params.model_folder
 
 

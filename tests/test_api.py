@@ -1,6 +1,7 @@
 """The Python interface: TrainConfig, train, and installation from a wheel."""
 
 import ast
+import asyncio
 import json
 import os
 import shutil
@@ -194,6 +195,13 @@ def test_more_epochs_continue_training(folder: Path, capsys: pytest.CaptureFixtu
     assert "train: 10 steps" in printed
     curve = (folder / "metrics/train.csv").read_text().splitlines()
     assert curve[1].startswith(f"1.0,{first['loss']}")
+
+
+def test_train_works_in_any_thread(folder: Path, capsys: pytest.CaptureFixture[str]):
+    changes = {"settings": {"train.seed": 1, "encode.flip": True}}
+    printed = asyncio.run(asyncio.to_thread(train_again, capsys, **changes))
+    assert "encode: " in printed
+    assert "train: 11 steps" in printed
 
 
 def test_training_continues_from_backup_on_fresh_machine(

@@ -1,11 +1,16 @@
 """The command `liquidgen`; each subcommand is the function `run` of one module of this package."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from liquidgen.cli import doctor, presets, repair, sample, ui
+from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import memory_errors
+from liquidgen.utils.text import one_line
 
 app = typer.Typer(
     help="Sample from a trained model, list presets, browse runs, find and fix problems.",
@@ -14,6 +19,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"liquidgen {version('liquidgen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no subcommand."""
+
+
 app.command("sample")(sample.run)
 app.command("presets")(presets.run)
 app.command("ui")(ui.run)
@@ -23,10 +46,12 @@ app.command("repair")(repair.run)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a subcommand and exit; an error that the user can fix is one line, and exit code 1."""
+    make_output_lossy()
     try:
-        app(arguments, prog_name="liquidgen")
+        with memory_errors("close other programs, or draw fewer images at once"):
+            app(arguments, prog_name="liquidgen")
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{error.strerror or error}")
+        sys.exit(f"error: {one_line(f'{where}{error.strerror or error}')}")

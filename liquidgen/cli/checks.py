@@ -4,19 +4,21 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from liquidgen.cli.findings import Finding, Level
 from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
-from liquidgen.hub.errors import Unreachable
-from liquidgen.hub.session import within
 from liquidgen.runtime.extras import requirements
+from liquidgen.utils.deadline import within
 from liquidgen.utils.errors import UserError, reason_of
 
 SHOWN_PACKAGES = ("torch", "diffusers", "huggingface_hub", "dvc", "mlflow")
 HUB_TIMEOUT = 5  # seconds
+STORE_TIMEOUT = 30  # seconds; MLflow alone takes some to start
 
 
 def python() -> Finding:
@@ -89,29 +91,61 @@ def device() -> Finding:
 
 
 def tracking(root: Path) -> Finding:
-    """Check that the store of the runs can be opened."""
-    from liquidgen.tracking.store import Store, named_uri, tracking_uri
+    """Check that the store of the runs can be opened, and that its files are this checkout's."""
+    from liquidgen.tracking.address import file_in, named_uri, reason, shown, tracking_uri
+    from liquidgen.tracking.own_database import foreign_locations
+    from liquidgen.tracking.store import Store
 
     if not _version("mlflow"):
         remedy = "`pip install 'liquidgen[pipeline]'` to train"
         return Finding(Level.NOTE, "tracking", "MLflow is not installed", remedy)
     uri = tracking_uri(root)
-    if not named_uri() and not (root / "mlflow.db").exists():
-        return Finding(Level.OK, "tracking", f"{uri}: created by the first run")
+    where = shown(uri)
+    own = file_in(root, uri)
+    if not named_uri() and own and not own.exists():
+        return Finding(Level.OK, "tracking", f"{where}: created by the first run")
     try:
-        count = len(Store(root).client.search_experiments())
+        store = within(STORE_TIMEOUT, partial(Store, root))
+        count = len(within(STORE_TIMEOUT, store.client.search_experiments))
+        elsewhere = foreign_locations(own, root)["runs"] if own else []
     except Exception as error:  # of MLflow or any database
-        reason = reason_of(error)[:200]
+        found = f"{where}: cannot be opened ({reason(error)})"
         remedy = "training works without it; fix it, or set MLFLOW_TRACKING_URI"
-        return Finding(Level.WRONG, "tracking", f"{uri}: cannot be opened ({reason})", remedy)
-    return Finding(Level.OK, "tracking", f"{uri}: {count} experiments")
+        return Finding(Level.WRONG, "tracking", found, remedy)
+    if elsewhere:
+        found = f"{where}: {len(elsewhere)} runs look for their images in another checkout"
+        remedy = "this one is a copy or was moved; the next run, or `liquidgen ui`, repairs it"
+        return Finding(Level.NOTE, "tracking", found, remedy)
+    return Finding(Level.OK, "tracking", f"{where}: {count} experiments")
+
+
+def git(root: Path) -> Iterator[Finding]:
+    """Find a DVC repository without git, in which DVC stops unless it is told to do without."""
+    if (root / ".dvc").is_dir() and not _has_git(root):
+        found = "no git repository here, and `dvc repro` stops without one"
+        remedy = "`git init`, or `dvc config --local core.no_scm true` (as `make demo` does)"
+        yield Finding(Level.WRONG, "git", found, remedy)
+
+
+def _has_git(root: Path) -> bool:
+    """Return whether DVC finds a git repository, or is told to do without one."""
+    if any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return True
+    config = ConfigParser(strict=False, interpolation=None)
+    try:
+        config.read([root / ".dvc/config", root / ".dvc/config.local"])
+        return config.getboolean("core", "no_scm", fallback=False)
+    except (ConfigParserError, ValueError):
+        return False  # DVC says what is wrong with it
 
 
 def dvc_files(root: Path) -> Finding:
-    """Check the files that a killed DVC can leave half-written."""
+    """Check the files that a killed DVC can leave half-written, and the folder's name."""
     if not (root / ".dvc").is_dir():
         remedy = "run from a checkout to use `dvc repro`"
         return Finding(Level.NOTE, "dvc", "no repository here", remedy)
+    if {"{", "}"} & set(str(root)):
+        return Finding(Level.WRONG, "dvc", f"DVC fails at the braces in {root}", "rename it")
     if not is_whole_lock(root / DVC_LOCK):
         return Finding(Level.WRONG, "dvc", f"{DVC_LOCK} is damaged", "`make repair`")
     try:
@@ -127,6 +161,25 @@ def dvc_files(root: Path) -> Finding:
         found = f"a killed DVC left a lock, and its process ID ({reused}) is another program's now"
         return Finding(Level.WRONG, "dvc", found, "`make repair`")
     return Finding(Level.OK, "dvc", "no locks are held")
+
+
+def outputs(root: Path) -> Iterator[Finding]:
+    """Compare all outputs with the digests that were recorded when they were made."""
+    from liquidgen.cli.damage import check_outputs
+
+    count = size = 0
+    damaged = False
+    for checked in check_outputs(root):
+        count += 1
+        size += checked.size
+        if checked.damage:
+            damaged = True
+            yield Finding(Level.WRONG, "data", checked.damage)
+    if not damaged:
+        found = (
+            f"{count} files of {size / 1e6:.0f} MB are as recorded" if count else "no outputs yet"
+        )
+        yield Finding(Level.OK, "data", found)
 
 
 def _pids(states: dict[int, ProcessState], wanted: ProcessState) -> str:
@@ -146,8 +199,6 @@ def hub() -> Finding:
         within(HUB_TIMEOUT, request)  # the timeout of a request does not cover DNS
     except Exception as error:  # of whatever HTTP library the hub client uses
         reason = reason_of(error)
-        if isinstance(error, Unreachable):
-            reason = f"no answer within {HUB_TIMEOUT} s"
         remedy = "presets need it (check HTTPS_PROXY, HF_ENDPOINT); the builtin default does not"
         return Finding(Level.NOTE, "hub", f"{constants.ENDPOINT} not reached ({reason})", remedy)
     token = "with a token" if get_token() else "without a token: HF_TOKEN opens gated repositories"

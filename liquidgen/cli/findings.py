@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from liquidgen.utils.text import one_line
+
 
 class Level(StrEnum):
     """Severity of a finding."""
@@ -30,4 +32,4 @@ class Finding:
 
     def __str__(self) -> str:
         line = f"{self.level:<6}{self.about:<10}{self.found}"
-        return f"{line}; {self.remedy}" if self.remedy else line
+        return one_line(f"{line}; {self.remedy}" if self.remedy else line)

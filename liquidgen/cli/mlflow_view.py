@@ -21,7 +21,7 @@ COLUMNS = [
     "params.`model`",
     "params.`train.learning_rate`",
     "params.`train.num_epochs`",
-    "tags.`sample.guidance_scale`",
+    "params.`sample.guidance_scale`",
     "tags.`dvc.experiment`",
 ]
 # charts by section, in this order; MLflow adds one chart for each other metric to the section of
@@ -46,8 +46,8 @@ def save_view(store: Store, experiment: str) -> str:
     Returns:
         Path of the page that shows the view, relative to MLflow's address.
     """
-    store.experiment(f"{experiment}-data")  # listed beside it, also before its first run
-    experiment_id = store.experiment(experiment)
+    store.rows.experiment(f"{experiment}-data")  # listed beside it, also before its first run
+    experiment_id = store.rows.experiment(experiment)
     state = json.dumps(_state(_last_step(store, experiment_id)))
     store.client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", state)
     # without `workflowType` MLflow opens a page for language models, which hides the runs

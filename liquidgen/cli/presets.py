@@ -2,6 +2,7 @@
 
 from liquidgen.api import params_file
 from liquidgen.config.params import BLOCKS, load_choices, load_params
+from liquidgen.utils.text import one_line
 
 HEADER = ("", "name", "license", "description")
 UNKNOWN = "-"
@@ -17,9 +18,9 @@ def run() -> None:
         rows = [
             (
                 "*" * (name == choice.selected),
-                name,
-                getattr(block, "license", UNKNOWN),
-                choice.descriptions.get(name, ""),
+                one_line(name),
+                one_line(getattr(block, "license", UNKNOWN)),
+                one_line(choice.descriptions.get(name, "")),
             )
             for name, block in choice.blocks.items()
         ]

@@ -1,4 +1,4 @@
-"""`liquidgen repair`: clear away the files that a killed DVC left half-written.
+"""`liquidgen repair`: clear away half-written files of a killed DVC, and damaged outputs.
 
 DVC writes two files in place: dvc.lock, and .dvc/tmp/rwlock, which lists the running DVC processes
 and the paths that they read and write. DVC skips entries of dead processes. It stops at a truncated
@@ -8,6 +8,7 @@ a container.
 
 import os
 import sys
+from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from liquidgen.cli.damage import set_aside_damage
 from liquidgen.config.paths import project_root
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import one_line
 
 DVC_LOCK = Path("dvc.lock")
 TMP = Path(".dvc/tmp")
@@ -68,20 +71,23 @@ class ProcessState(Enum):
 
 
 def run() -> None:
-    """Clear away the files that a killed DVC left half-written."""
+    """Clear away half-written files of a killed DVC, and damaged outputs."""
     repair(project_root())
 
 
 def repair(root: Path) -> None:
-    """Set aside a truncated dvc.lock, and delete an rwlock that names no running DVC process.
+    """Clear away what stops DVC, and what it would not notice.
 
-    Outputs are not lost: DVC finds them by its run cache. A running DVC process is left alone.
+    A truncated dvc.lock is set aside, and an rwlock that names no running DVC process deleted:
+    outputs are not lost, DVC finds them by its run cache. Damaged outputs are set aside, and
+    damaged objects in DVC's cache deleted: `dvc repro` makes them again. A running DVC process is
+    left alone.
 
     Args:
         root: Folder of the checkout.
 
     Raises:
-        UserError: `root` is not a DVC repository.
+        UserError: `root` is not a DVC repository, or a stage writes its output.
     """
     if not (root / ".dvc").is_dir():
         raise UserError(f"{root}: not a DVC repository; run from a checkout")
@@ -89,21 +95,31 @@ def repair(root: Path) -> None:
     repo_guard, rwlock_guard = (FileLock(root / guard, timeout=GUARD_TIMEOUT) for guard in GUARDS)
     try:
         with repo_guard, rwlock_guard:
-            _set_aside_truncated_lock(root)
-            _delete_stale_rwlock(root / RWLOCK)
+            done = [*_set_aside_truncated_lock(root), *_delete_stale_rwlock(root / RWLOCK)]
+            for line in done:
+                _report(line)
+            if ProcessState.RUNNING in read_rwlock(root / RWLOCK).values():
+                _report(f"DVC is running in {root}, its outputs were not checked")
+                return
+            for line in set_aside_damage(root):
+                _report(line)
+                done.append(line)
     except Timeout:
         _report(f"DVC is running in {root}, nothing was changed")
+        return
+    if not done:
+        _report("repair: nothing to do, all outputs are as recorded")
 
 
-def _set_aside_truncated_lock(root: Path) -> None:
+def _set_aside_truncated_lock(root: Path) -> Iterator[str]:
     path = root / DVC_LOCK
     if not is_whole_lock(path):
         aside = root / TMP / f"{DVC_LOCK}.damaged"
         os.replace(path, aside)
-        _report(f"{path} was damaged and is now {aside}; `dvc repro` writes it again")
+        yield f"{path} was damaged and is now {aside}; `dvc repro` writes it again"
 
 
-def _delete_stale_rwlock(path: Path) -> None:
+def _delete_stale_rwlock(path: Path) -> Iterator[str]:
     try:
         states = read_rwlock(path).values()
         is_stale = states and ProcessState.RUNNING not in states
@@ -111,7 +127,7 @@ def _delete_stale_rwlock(path: Path) -> None:
         is_stale = True
     if is_stale:
         path.unlink()
-        _report(f"{path} named no running DVC process and was deleted")
+        yield f"{path} named no running DVC process and was deleted"
 
 
 def is_whole_lock(path: Path) -> bool:
@@ -156,4 +172,4 @@ def _state(entry: _Entry) -> ProcessState:
 
 
 def _report(message: str) -> None:
-    print(message, file=sys.stderr)
+    print(one_line(message), file=sys.stderr)

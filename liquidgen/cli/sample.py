@@ -11,6 +11,8 @@ from liquidgen.utils.errors import UserError
 if TYPE_CHECKING:
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
+NAME_LENGTH = 50  # characters of a class in a file's name: up to 200 of the 255 bytes
+
 Model = Annotated[
     str | None,
     Option(help="Folder of a model, or its repository on the hub; default: as params.yaml says."),
@@ -51,9 +53,8 @@ def run(
 
     pipe = LiquidGenPipeline.from_pretrained(model or _default_model())
     pipe.to(resolve_device(device))
-    ids = [_class_id(pipe, name) for name in classes] if classes else None
     # refuse before drawing what could not be written afterwards
-    labels = pipe.image_labels(ids, count)
+    labels = pipe.image_labels(classes, count)
     paths = [out / _file_name(pipe, number, label) for number, label in enumerate(labels)]
     for path in paths:
         if path.exists():
@@ -61,7 +62,7 @@ def run(
     # the pipeline has its own defaults
     options: dict[str, Any] = {"guidance_scale": guidance, "num_steps": steps, "solver": solver}
     given = {name: value for name, value in options.items() if value is not None}
-    images = pipe(ids, count, seed=seed, **given).images
+    images = pipe(classes, count, seed=seed, **given).images
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
         image.save(path)
@@ -78,12 +79,6 @@ def _default_model() -> Path:
     return folder
 
 
-def _class_id(pipe: "LiquidGenPipeline", name: str) -> str | int:
-    """Return a class as the pipeline takes it: names are text, ids are numbers."""
-    is_name = name in (pipe.classes or ())
-    return int(name) if name.isdecimal() and not is_name else name
-
-
 def _file_name(pipe: "LiquidGenPipeline", number: int, label: int) -> str:
     name = re.sub(r"\W+", "_", pipe.classes[label]) if pipe.classes else "image"
-    return f"{number:04d}-{name}.png"
+    return f"{number:04d}-{name[:NAME_LENGTH]}.png"

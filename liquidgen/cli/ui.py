@@ -8,18 +8,23 @@ import subprocess
 import sys
 import time
 import webbrowser
+from functools import partial
 from pathlib import Path
 
 from liquidgen.cli.mlflow_view import save_view
 from liquidgen.config.params import load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
-from liquidgen.tracking.relay import replay
-from liquidgen.tracking.store import Store, tracking_uri
-from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.tracking.address import reason, shown, tracking_uri
+from liquidgen.tracking.sending import open_store, replay
+from liquidgen.tracking.store import Store
+from liquidgen.utils.deadline import within
+from liquidgen.utils.errors import UserError
 
 PORT = 5000  # MLflow's default
 START_TIMEOUT = 120.0  # seconds; the server takes 10 to 30
+STORE_TIMEOUT = 60.0  # seconds until the store has answered; a new database takes 10
+REPLAY_TIMEOUT = 300.0  # seconds for runs that were recorded while MLflow was down
 
 
 def run() -> None:
@@ -44,18 +49,34 @@ def serve() -> None:
     experiment = load_params().tracking.experiment
     print("starting MLflow ...", flush=True)
     try:
-        store = Store(root)
-        replay(store, root)
-        page = save_view(store, experiment)
+        store = within(STORE_TIMEOUT, partial(_open, root, experiment))
+        _replay(store, root)
+        page = within(STORE_TIMEOUT, partial(save_view, store, experiment))
     except Exception as error:
-        raise UserError(f"MLflow cannot open {tracking_uri(root)}: {reason_of(error)}") from error
+        where = shown(tracking_uri(root))
+        raise UserError(f"MLflow cannot open {where}: {reason(error)}") from error
     if store.uri.startswith("http"):
-        _show(f"{store.uri.rstrip('/')}/{page}")
+        _show(f"{shown(store.uri).rstrip('/')}/{page}")
         return
     port = _free_port()
     if port != PORT:
         print(f"port {PORT} is in use, using {port} instead")
     _run_server(store, root, port, f"http://127.0.0.1:{port}/{page}")
+
+
+def _open(root: Path, experiment: str) -> Store:
+    """Return the store, which answers."""
+    store = open_store(root)
+    store.rows.experiment(experiment)
+    return store
+
+
+def _replay(store: Store, root: Path) -> None:
+    """Send what MLflow has not received, which may fail in part: what is there is shown."""
+    try:
+        within(REPLAY_TIMEOUT, partial(replay, store, root))
+    except Exception as error:
+        print(f"not all runs could be sent: {reason(error)}", flush=True)
 
 
 def _free_port() -> int:
@@ -70,9 +91,12 @@ def _free_port() -> int:
 
 def _run_server(store: Store, root: Path, port: int, page: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # also ends the server
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": store.uri,  # all users can read a command line
+    }
     with (
         open(root / "work/tracking/server.log", "wb") as log,
         subprocess.Popen(

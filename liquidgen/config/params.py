@@ -1,6 +1,7 @@
 """Reads and validates params.yaml, and names the folder of each stage."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from liquidgen.config import settings as s
 from liquidgen.config.paths import own_path, project_root
 from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.utils.text import short
 
 PARAMS = Path("params.yaml")
+MAX_BYTES = 1_000_000  # of the file; reading YAML takes about 10 s per MB
+MAX_LEVELS = 50
+TOO_DEEP = f"nested in more than {MAX_LEVELS} levels; settings have a few"
 STAGES = tuple(s.StageSections.model_fields)
 UNTRACKED = tuple(s.UntrackedSections.model_fields)
 # selector -> its group of blocks
@@ -148,20 +153,16 @@ def load_choices(path: Path) -> dict[str, Choice]:
 
 def _change(raw: dict, key: str, value: object) -> None:
     *path, last = key.split(".")
-    section: object = raw
+    section = raw
+    prefix = ""
     for name in path:
-        section = section.get(name) if isinstance(section, dict) else None
-    if isinstance(section, dict) and (last in section or path in [[g] for g in BLOCKS.values()]):
-        section[last] = value
-        return
-    raise UserError(f"{key}: unknown key; {s.nearest(key, _paths(raw))}")
-
-
-def _paths(section: dict, prefix: str = "") -> Iterator[str]:
-    for name, value in section.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, dict):
-            yield from _paths(value, f"{prefix}{name}.")
+        if not isinstance(section.get(name), dict):
+            raise UserError(f"{key}: unknown key; {s.nearest(name, section, prefix)}")
+        section = section[name]
+        prefix += f"{name}."
+    if last not in section and path not in [[group] for group in BLOCKS.values()]:
+        raise UserError(f"{key}: unknown key; {s.nearest(last, section, prefix)}")
+    section[last] = value
 
 
 def _check_descriptions(file: s.BlockGroups) -> None:
@@ -200,14 +201,47 @@ def _data_folder() -> Path:
 def _read(path: Path) -> dict[Any, Any]:
     # ruamel reads YAML 1.2 as DVC does; PyYAML would read 1e-4 as text
     try:
-        raw = YAML(typ="safe").load(path)
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise UserError(
+                f"{path}: {size / 1e6:.1f} MB, but settings are at most {MAX_BYTES / 1e6:.0f} MB; "
+                "remove what is no setting"
+            )
+        content = path.read_bytes()
+        _check_brackets(path, content)  # which would take minutes to parse
+        raw = YAML(typ="safe").load(content)
+        _check_values(raw, "", [], set())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the folder that has it") from None
+    except RecursionError:
+        raise UserError(f"{path}: {TOO_DEEP}") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise UserError(f"{path}: line {line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:  # characters that no YAML file may hold
         raise UserError(f"{path}: not valid YAML: {reason_of(error)}; save it as UTF-8") from None
+    except ValueError as error:  # such as numbers of thousands of digits
+        raise UserError(f"{path}: not valid: {reason_of(error)}; correct it") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: must be a mapping of keys, but it is {raw!r}")
+        raise UserError(f"{path}: must be a mapping of keys, but it is {short(raw)}")
     return raw
+
+
+def _check_brackets(path: Path, content: bytes) -> None:
+    depth = 0
+    for bracket in re.finditer(rb"[\[{]|[\]}]", content):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_LEVELS:
+            raise UserError(f"{path}: {TOO_DEEP}")
+
+
+def _check_values(value: object, key: str, parents: list[int], checked: set[int]) -> None:
+    """Refuse values that contain themselves, are nested too deeply, or cannot be in a path."""
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{key}: holds the character NUL; remove it")
+    if isinstance(value, dict | list) and id(value) not in checked:  # aliases repeat values
+        if id(value) in parents or len(parents) > MAX_LEVELS:
+            raise UserError(f"{key}: {TOO_DEEP}")
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, one in items:
+            _check_values(one, f"{key}.{name}".lstrip("."), [*parents, id(value)], checked)
+        checked.add(id(value))

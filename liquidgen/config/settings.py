@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import LONGEST, short
 
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 
@@ -19,6 +20,21 @@ SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError("must be odd, so that the output keeps its size")
+    return value
+
+
+def _distinct(names: list[str]) -> list[str]:
+    spellings = [name for entry in names for name in entry.split("|")]
+    if doubled := [name for name in spellings if spellings.count(name) > 1]:
+        raise ValueError(f"names {doubled[0]!r} twice")
+    return names
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,48}", value):
+        raise ValueError(
+            "must be a name of at most 48 letters, digits and _, in quotes if it is a number"
+        )
     return value
 
 
@@ -44,7 +60,8 @@ Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Name = Annotated[str, BeforeValidator(_name)]
+Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Crop = Literal["center", "random", "letterbox"]
 
@@ -84,6 +101,7 @@ class ParquetSettings(Settings):
     path: str
     image_column: str
     label_column: str | None
+    classes: Classes | None
     max_images: Count | None
     holdout_fraction: Fraction
     license: str
@@ -98,8 +116,8 @@ class HubSettings(Settings):
     files: Annotated[list[str], Field(min_length=1)]
     image_column: str
     label_column: str | None
-    label_names: list[str] | None
-    classes: list[str] | None
+    label_names: Classes | None
+    classes: Classes | None
     max_images: Count | None
     stream_buffer: Count | None
     seed: Seed
@@ -145,6 +163,7 @@ class DownloadSettings(Settings):
     """Stage download."""
 
     max_file_mb: Count
+    max_image_mb: Annotated[int, Field(ge=1, le=2000)]  # Arrow's arrays hold 2 GiB
     split_seed: Seed
 
 
@@ -157,6 +176,7 @@ class EncodeSettings(Settings):
     flip: bool
     max_upscale: Annotated[float, Field(ge=1)]
     max_pixels: Count
+    stretch_to_maximum: bool
     seed: Seed
 
 
@@ -211,8 +231,8 @@ class MachineSettings(Settings):
     """Settings that depend on the machine; a change of them must not retrain."""
 
     device: Annotated[str, AfterValidator(_device)]
-    num_processes: Count
-    num_workers: Annotated[int, Field(ge=0)]
+    num_processes: Annotated[int, Field(ge=1, le=1024)]
+    num_workers: Annotated[int, Field(ge=0, le=1024)]
 
 
 class TrackingSettings(Settings):
@@ -237,7 +257,7 @@ class Selectors(Settings):
     """The image size, and the names of the selected blocks."""
 
     dataset: Name
-    image_size: Count
+    image_size: Annotated[int, Field(ge=1, le=2**14)]
     autoencoder: Name
     model: Name
     block: Name
@@ -302,8 +322,10 @@ def validate(model: type[Model], data: object, path: str = "", file: Path | None
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Remedy for an unknown key: the nearest known one, or to remove it."""
-    near = get_close_matches(name, known, n=1)
+    """Remedy for an unknown key: the known one that is nearest, or has its initials."""
+    keys = [str(key) for key in known]
+    near = [key for key in keys if name == "".join(part[:1] for part in key.split("_"))]
+    near = near or get_close_matches(name[:LONGEST], keys, n=1)
     return f"did you mean {prefix}{near[0]}?" if near else "remove it"
 
 
@@ -333,14 +355,14 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel], path: str, file: 
             return f"{key}.{misspelt[0]}: unknown key; did you mean {key}.kind?"
         return f"{key}.kind: missing key; add it, one of {kinds}"
     if kind == "union_tag_invalid":
-        return f"{key}.kind: must be one of {kinds}; it is {value['kind']!r}"
+        return f"{key}.kind: must be one of {kinds}; it is {short(value['kind'])}"
     if kind == "dict_type" and len(keys) == 1:
-        return f"{key}: must be a mapping of named blocks, but it is {value!r}"
+        return f"{key}: must be a mapping of named blocks, but it is {short(value)}"
     if kind in NO_MAPPING:
         shape = "section" if len(keys) == 1 else "block"
-        return f"{key}: must be a {shape} with keys, but it is {value!r}"
+        return f"{key}: must be a {shape} with keys, but it is {short(value)}"
     rule = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {value!r}"
+    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {short(value)}"
 
 
 def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from liquidgen.flow.matching import guided
 from liquidgen.flow.solvers import solve
-from liquidgen.generator.model_folder import REMEDY, ModelMetadata
+from liquidgen.generator.model_folder import ModelMetadata
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
@@ -86,5 +86,8 @@ def draw_latents(
         after_step=after_step,
     )
     if not latents.isfinite().all():  # they would become black images
-        raise UserError(f"model {metadata.name}: its latents are not finite; {REMEDY}")
+        raise UserError(
+            f"model {metadata.name}: its latents are not finite; train it again, or draw with "
+            "machine.device: cpu"
+        )
     return metadata.contract.denormalize(latents)

@@ -3,19 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, logging
-from pydantic import BaseModel, ConfigDict
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, logging
+from pydantic import BaseModel, ConfigDict, field_validator
 from safetensors.torch import save
 
+from liquidgen.generator.network_files import check_network
 from liquidgen.generator.run_file import write_run
 from liquidgen.latents.contract import LatentContract
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError, reason_of
-from liquidgen.utils.files import StoredFile, new_folder, read_json, write_json
+from liquidgen.utils.files import (
+    REMEDY,
+    ClassNames,
+    Count,
+    StoredFile,
+    new_folder,
+    read_json,
+    write_json,
+)
 
 NETWORK = "liquidnet"
 MODEL = "model.json"
-REMEDY = "run `dvc repro train`"
 
 
 class ModelMetadata(BaseModel):
@@ -37,15 +45,23 @@ class ModelMetadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    classes: tuple[str, ...] | None
+    classes: ClassNames | None
     contract: LatentContract
     dataset: str
     license: str
     latents_digest: str
     recipe: dict[str, Any]
-    num_epochs: int
-    num_steps: int
-    parameters: int
+    num_epochs: Count
+    num_steps: Count
+    parameters: Count
+
+    @field_validator("recipe")
+    @classmethod
+    def _has_label_dropout(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        rate = recipe.get("label_dropout")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+            raise ValueError("needs a label_dropout from 0 to 1")
+        return recipe
 
     @property
     def label_dropout(self) -> float:
@@ -88,15 +104,18 @@ def load_model(folder: Path) -> tuple[LiquidNet, SavedModel]:
     """
     metadata = read_metadata(folder)
     source = folder / NETWORK
-    if not (source / CONFIG_NAME).is_file():  # diffusers would look for it on the hub
-        raise UserError(f"{source / CONFIG_NAME}: missing; {REMEDY}")
-    metadata.weights.verify(source, REMEDY)
+    if metadata.weights.name != SAFETENSORS_WEIGHTS_NAME:
+        raise UserError(
+            f"{folder / MODEL}: weights.name: must be {SAFETENSORS_WEIGHTS_NAME}; {REMEDY}"
+        )
+    metadata.weights.verify(source)
+    check_network(source, metadata.classes, metadata.contract.latent_shape)
     logging.set_verbosity_error()  # everything that diffusers warns of is an error below
     try:
         model, info = LiquidNet.from_pretrained(
             source, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except (UserError, OSError, ValueError, RuntimeError, TypeError) as error:
         reason = reason_of(error, lines=2)
         raise UserError(f"{source}: unreadable weights ({reason}); {REMEDY}") from None
     for kind in ("missing", "unexpected"):  # diffusers initializes missing ones at random
@@ -107,4 +126,4 @@ def load_model(folder: Path) -> tuple[LiquidNet, SavedModel]:
 
 def read_metadata(folder: Path) -> SavedModel:
     """Read model.json of a model folder."""
-    return read_json(folder / MODEL, SavedModel, REMEDY)
+    return read_json(folder / MODEL, SavedModel)

@@ -26,4 +26,4 @@ def read_run(folder: Path) -> str:
     Raises:
         UserError: The file is missing or damaged.
     """
-    return read_json(folder / RUN, RunFile, "run `dvc repro train`").run_id
+    return read_json(folder / RUN, RunFile).run_id

@@ -15,7 +15,6 @@ from liquidgen.hub.session import bounded_requests, within
 
 log = logging.getLogger(__name__)
 DEADLINE = 11  # seconds; one more than the limit of a single request
-SHOWN = 8  # names in a message
 
 
 @dataclass(frozen=True)
@@ -136,9 +135,3 @@ def _snapshot(repo: HubRepo, revision: str, names: list[str], **options: Any) ->
         repo.name, repo_type=repo.type, revision=revision, allow_patterns=patterns, **options
     )
     return Path(folder)
-
-
-def shown(names: list[str]) -> str:
-    """List the first names, and count the others, for a message."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

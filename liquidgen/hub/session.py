@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from liquidgen.hub.errors import unreachable, waiting_time
+from liquidgen.utils import deadline
 
 if TYPE_CHECKING:
     import httpx2
@@ -69,19 +69,7 @@ def within(seconds: float, function: Callable[[], Result]) -> Result:
     Raises:
         Unreachable: It takes longer than `seconds`; its thread is abandoned.
     """
-    outcome: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            outcome["result"] = function()
-        except Exception as error:
-            outcome["error"] = error
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise unreachable(f"no answer within {seconds:g} s")
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["result"]
+    try:
+        return deadline.within(seconds, function)
+    except deadline.NoAnswer as error:
+        raise unreachable(str(error)) from None

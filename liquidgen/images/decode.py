@@ -2,15 +2,19 @@
 
 import io
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
 from typing import cast
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
+from liquidgen.images.jpeg import load_jpeg
+from liquidgen.images.metadata import without_metadata
+from liquidgen.images.sixteen_bits import LARGEST, has_16_bits, largest, stretched
 from liquidgen.images.transform import ImageTransform
 
 # formats that Pillow itself decodes: never EPS, which would run another program
@@ -28,6 +32,24 @@ ANIMATED = "animated_first_frame"
 UPSCALED = "upscaled"
 LETTERBOXED = "letterboxed"
 PROFILE_IGNORED = "profile_ignored"
+METADATA_IGNORED = "metadata_ignored"
+ONE_COLOR = "one_color"
+DARK_16_BIT = "dark_16_bit"
+SUSPECT = (ONE_COLOR, DARK_16_BIT)  # the image may not be what its owner sees elsewhere
+
+DARK = 2**14  # a 16-bit image of smaller values is noted: its camera has 10, 12 or 14 bits
+MAX_METADATA = 2**26  # bytes of a PNG's texts, and of its profile, when decompressed
+
+# EXIF orientation -> what turns the image upright
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Refused(Exception):
@@ -58,28 +80,83 @@ def decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> De
     Raises:
         Refused: The image cannot be decoded or is beyond the limits.
     """
-    size = transform.image_size
     with pillow_limits_off:
+        try:
+            return _decode(data, transform, index)
+        except Refused as refused:
+            if str(refused) not in (UNDECODABLE, TRUNCATED):
+                raise
+            # damaged metadata costs the metadata, not the image
+            bare = without_metadata(data)
+            if bare is None or len(bare) == len(data):
+                raise
+            with suppress(Refused):
+                decoded = _decode(bare, transform, index)
+                return Decoded(decoded.pixels, (*decoded.notes, METADATA_IGNORED))
+            raise
+
+
+def _decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> Decoded:
+    size = transform.image_size
+    notes = []
+    with _refusing(UNDECODABLE):
         # limits are checked by the header, before any pixel is decoded
-        image = _open(data)
-        if image.width * image.height > transform.max_pixels:
-            raise Refused(TOO_MANY_PIXELS)
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+        image: Image.Image = opened
         oblong = image.width != image.height
         side = _side(image, transform.crop)
+        # of a progressive JPEG libjpeg holds all coefficients, at whatever fraction of its size
+        sizes = [image.size] if image.info.get("progressive") else []
+        least = (2 * size, 2 * size)
+        image.draft(None, least)  # JPEG: decode at a fraction of the size
+        if max(width * height for width, height in (*sizes, image.size)) > transform.max_pixels:
+            raise Refused(TOO_MANY_PIXELS)
         if size > side * transform.max_upscale:
             raise Refused(TOO_SMALL)
-        notes = [UPSCALED] if size > side else []
+        notes += [UPSCALED] if size > side else []
+        sixteen_bits = has_16_bits(opened)
+        if opened.format == "PNG" and opened.mode == "P" and opened.palette is None:
+            raise Refused(UNDECODABLE)  # its colors are lost; Pillow may take shades of gray
 
-        image.draft(None, (2 * size, 2 * size))  # JPEG: decode at a fraction of the size
-        image, animated = _load(image)
-    notes += [ANIMATED] if animated else []
-    notes += [LETTERBOXED] if oblong and transform.crop == "letterbox" else []
+    with _refusing(TRUNCATED):
+        # a photograph with a second image (MPO) is no animation
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        notes += [ANIMATED] if animated else []
+        if image.format in ("JPEG", "MPO"):
+            image = load_jpeg(opened, data, least)
+        else:
+            image.load()
 
-    # resize before the conversion to sRGB: there are fewer pixels to convert
-    square = _square(_plain(image), transform, index)
-    square, usable = _to_srgb(square, image.info.get("icc_profile"))
-    notes += [] if usable else [PROFILE_IGNORED]
-    return Decoded(np.asarray(_with_bars(_on_white(square), size)), tuple(notes))
+    with _refusing(UNDECODABLE):
+        notes += [LETTERBOXED] if oblong and transform.crop == "letterbox" else []
+        profile = image.info.get("icc_profile")
+        notes += [DARK_16_BIT] if sixteen_bits and largest(image) < DARK else []
+        turn, readable = _turn(image)
+        notes += [] if readable else [METADATA_IGNORED]
+        if sixteen_bits and transform.stretch_to_maximum:
+            _check_range(image)
+            image = stretched(image, data)
+        image = image if turn is None else image.transpose(turn)
+
+        # resize before the conversion to sRGB: there are fewer pixels to convert
+        square = _square(_plain(image), transform, index)
+        square, usable = _to_srgb(square, profile)
+        notes += [] if usable else [PROFILE_IGNORED]
+        square = _on_white(square)
+        colors = np.asarray(square)
+        notes += [ONE_COLOR] if (colors == colors[0, 0]).all() else []
+        return Decoded(np.asarray(_with_bars(square, size)), tuple(notes))
+
+
+@contextmanager
+def _refusing(reason: str) -> Iterator[None]:
+    """Refuse an image for any exception: for damaged files Pillow raises them of all types."""
+    try:
+        yield
+    except (Refused, MemoryError):
+        raise
+    except Exception:
+        raise Refused(reason) from None
 
 
 class _PillowLimitsOff:
@@ -100,6 +177,10 @@ class _PillowLimitsOff:
                 # Pillow's cap is far above ours, and warns where it should refuse
                 self._restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
                 Image.MAX_IMAGE_PIXELS = None
+                # an intact profile or text may have more than its cap of 1 MB
+                limit = PngImagePlugin.MAX_TEXT_CHUNK
+                self._restore.callback(setattr, PngImagePlugin, "MAX_TEXT_CHUNK", limit)
+                PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
                 self._restore.enter_context(warnings.catch_warnings())
                 # about damaged metadata, which is not used
                 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -115,36 +196,21 @@ class _PillowLimitsOff:
 pillow_limits_off = _PillowLimitsOff()
 
 
-def _open(data: bytes) -> Image.Image:
+def _turn(image: Image.Image) -> tuple[Image.Transpose | None, bool]:
+    """Return what turns the image upright, and whether its metadata are readable."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except MemoryError:
-        raise
-    except Exception:  # for damaged headers Pillow raises exceptions of any type
-        raise Refused(UNDECODABLE) from None
-
-
-def _load(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return the first frame, rotated upright, and whether there are more frames."""
-    try:
-        # a photograph with a second image (MPO) is no animation
-        animated = image.format != "MPO" and getattr(image, "is_animated", False)
-        image.load()
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(image) if orientation != 1 else image, animated
+        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1)), True
     except MemoryError:
         raise
     except Exception:  # for damaged data Pillow raises exceptions of any type
-        raise Refused(TRUNCATED) from None
+        return None, False
 
 
 def _plain(image: Image.Image) -> Image.Image:
     """Convert to mode L, RGB, RGBA or CMYK, which can be resized."""
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise Refused(UNSUPPORTED_MODE)
-        return Image.fromarray((values // 257).astype(np.uint8))
+        _check_range(image)
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in ("L", "RGB", "CMYK"):
@@ -154,6 +220,14 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("P", "YCbCr", "HSV", "LA", "RGBX"):
         return image.convert("RGB")
     raise Refused(UNSUPPORTED_MODE)
+
+
+def _check_range(image: Image.Image) -> None:
+    """Refuse integers that are no 16-bit values; the range of other modes is their own."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > LARGEST:
+            raise Refused(UNSUPPORTED_MODE)
 
 
 def _side(image: Image.Image, crop: str) -> int:

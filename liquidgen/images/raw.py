@@ -7,19 +7,21 @@ data, `label`, and `dataset.json`. The samples of a model are written in this fo
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm.auto import tqdm
 
-from liquidgen.images.raw_info import REMEDY, RawInfo, RawSplit, read_info, write_info
-from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import StoredFile
+from liquidgen.images.raw_info import RawInfo, RawSplit, read_info, write_info
+from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.utils.files import REMEDY, StoredFile
 
 IMAGES_PER_GROUP = 64  # of a Parquet row group, the unit of reading and decoding
+BYTES_PER_GROUP = 256_000_000  # about the largest group; an array of Arrow holds 2 GiB
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class _SplitWriter:
         self._images_in_file = 0
         self._bytes_in_file = 0
         self._group: list[Record] = []
+        self._bytes_in_group = 0
         # finished files, and images per label
         self._files: list[StoredFile] = []
         self._counts: Counter = Counter()
@@ -130,7 +133,8 @@ class _SplitWriter:
         self._images_in_file += 1
         self._bytes_in_file += size
         self._counts[record.label] += 1
-        if len(self._group) == IMAGES_PER_GROUP:
+        self._bytes_in_group += size
+        if len(self._group) == IMAGES_PER_GROUP or self._bytes_in_group >= BYTES_PER_GROUP:
             self._flush()
 
     def close(self) -> None:
@@ -180,6 +184,7 @@ class _SplitWriter:
             columns["label"] = [r.label for r in self._group]
         self._file.write_table(pa.table(columns, schema=self._schema))
         self._group = []
+        self._bytes_in_group = 0
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ class Group:
         index: Number of the row group in the file.
         start: Number of its first image in the split.
         count: Number of its images.
+        num_classes: Number of classes, 0 in unlabeled data.
     """
 
     path: str
@@ -199,14 +205,27 @@ class Group:
     index: int
     start: int
     count: int
+    num_classes: int
 
     def read(self) -> list[Record]:
-        """Read the records of the group."""
-        table = _open(self.path, self.sha256).read_row_group(self.index, use_threads=False)
+        """Read the records of the group.
+
+        Raises:
+            UserError: The file does not hold what its description promises.
+        """
+        with _named(self.path):
+            table = _open(self.path, self.sha256).read_row_group(self.index, use_threads=False)
         images = table.column("image").to_pylist()
         labels = [None] * len(images)
-        if "label" in table.column_names:
+        if self.num_classes:
             labels = table.column("label").to_pylist()
+        for number, (image, label) in enumerate(zip(images, labels, strict=True), self.start):
+            wrong = self.num_classes and (label is None or not 0 <= label < self.num_classes)
+            if wrong or image is None or None in image.values():
+                raise UserError(
+                    f"{self.path}: image {number} of the split has label {label}, or no bytes or "
+                    f"path; labels are 0 to {self.num_classes - 1}; {REMEDY}"
+                )
         return [
             Record(image["bytes"], image["path"], label)
             for image, label in zip(images, labels, strict=True)
@@ -218,7 +237,6 @@ class RawDataset:
 
     Args:
         folder: The folder.
-        remedy: What to do about missing or damaged files, for the messages.
 
     Attributes:
         folder: The folder.
@@ -231,34 +249,55 @@ class RawDataset:
             than it says.
     """
 
-    def __init__(self, folder: Path, remedy: str = REMEDY) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.info = read_info(folder, remedy)
+        self.info = read_info(folder)
         self.classes = self.info.classes
         self.counts = {name: split.count for name, split in self.info.splits.items()}
-        self._remedy = remedy
         for file in self._files():
-            file.verify_size(folder, remedy)
+            file.verify_size(folder)
 
-    def verify(self) -> None:
-        """Compare the digest of every file with `dataset.json`.
+    def verify(self, split: str | None = None, quiet: bool = False) -> None:
+        """Compare the digests of the files, or of those of one split, with `dataset.json`.
+
+        Args:
+            split: Name of the split; None: all.
+            quiet: Whether to show no bar.
 
         Raises:
-            UserError: A file is missing or damaged.
+            UserError: A file is missing or damaged, or there is no such split.
         """
-        for file in self._files():
-            file.verify(self.folder, self._remedy)
+        files = self._split(split).files if split else self._files()
+        size = sum(file.bytes for file in files)
+        bar = tqdm(desc="verify", total=size, unit="B", unit_scale=True, delay=1, disable=quiet)
+        with bar:
+            for file in files:
+                file.verify(self.folder)
+                bar.update(file.bytes)
 
     def groups(self, split: str) -> Iterator[Group]:
         """Yield the row groups of a split, in order."""
         start = 0
         for file in self._split(split).files:
             path = str(self.folder / file.name)
-            metadata = _open(path, file.sha256).metadata
+            metadata = self._metadata(path, file)
             for index in range(metadata.num_row_groups):
                 count = metadata.row_group(index).num_rows
-                yield Group(path, file.sha256, index, start, count)
+                yield Group(path, file.sha256, index, start, count, len(self.classes or ()))
                 start += count
+
+    def _metadata(self, path: str, file: StoredFile) -> pq.FileMetaData:
+        """Return the metadata of a file, after a check of its columns and number of images."""
+        with _named(path):
+            opened = _open(path, file.sha256)
+        if opened.metadata.num_rows != file.count:
+            rows = opened.metadata.num_rows
+            raise UserError(f"{path}: holds {rows} images instead of {file.count}; {REMEDY}")
+        expected = _schema(self.classes)
+        if not opened.schema_arrow.equals(expected):
+            columns = ", ".join(f"{field.name}: {field.type}" for field in expected)
+            raise UserError(f"{path}: has other columns than {columns}; {REMEDY}")
+        return opened.metadata
 
     def records(self, split: str) -> Iterator[Record]:
         """Yield all images of a split in order, one row group in memory at a time."""
@@ -273,6 +312,17 @@ class RawDataset:
 
     def _files(self) -> list[StoredFile]:
         return [file for split in self.info.splits.values() for file in split.files]
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Turn errors of pyarrow about a file's content into one that names the file."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the system, not of the content
+            raise
+        raise UserError(f"{path}: no whole Parquet file ({reason_of(error)}); {REMEDY}") from None
 
 
 @lru_cache(maxsize=4)

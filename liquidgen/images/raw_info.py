@@ -4,14 +4,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
+from liquidgen.utils.files import (
+    ClassNames,
+    Count,
+    StoredFile,
+    canonical_json,
+    read_json,
+    sha256,
+    write_json,
+)
+from liquidgen.utils.text import listed, shown
 
 INFO = "dataset.json"
-REMEDY = "run `dvc checkout`, or `dvc repro -f download` to make the images again"
-# -s: without -s, -f would train again, too
-SAMPLES_REMEDY = "run `dvc checkout`, or `dvc repro -f -s sample` to draw the samples again"
 
 
 class RawSplit(BaseModel):
@@ -25,9 +31,17 @@ class RawSplit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    count: int
-    per_class: dict[str, int] | None
+    count: Count
+    per_class: dict[str, Count] | None
     files: tuple[StoredFile, ...]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "RawSplit":
+        if self.count != (found := sum(file.count for file in self.files)):
+            raise ValueError(f"{self.count} images, but {found} in its files")
+        if self.per_class and self.count != (found := sum(self.per_class.values())):
+            raise ValueError(f"{self.count} images, but {found} in its classes")
+        return self
 
 
 class RawInfo(BaseModel):
@@ -47,13 +61,22 @@ class RawInfo(BaseModel):
 
     format: Literal["liquidgen-raw"] = "liquidgen-raw"
     version: Literal[1] = 1
-    classes: tuple[str, ...] | None
+    classes: ClassNames | None
     license: str
     origin: str
     revision: str | None
-    refused: dict[str, int]
+    refused: dict[str, Count]
     sampling: dict[str, str | int | float] | None
     splits: dict[str, RawSplit]
+
+    @model_validator(mode="after")
+    def _has_classes_of_splits(self) -> "RawInfo":
+        expected = None if self.classes is None else set(self.classes)
+        for name, split in self.splits.items():
+            found = None if split.per_class is None else set(split.per_class)
+            if found != expected:
+                raise ValueError(f"{shown(name)} has other classes than the whole")
+        return self
 
     @property
     def digest(self) -> str:
@@ -71,9 +94,11 @@ class RawInfo(BaseModel):
         counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.refused.items()))
         total = sum(self.refused.values())
-        kinds = "unlabeled" if self.classes is None else f"in {len(self.classes)} classes"
-        return f"images {kinds}{self._balance()}: {counts}; license {self.license}" + (
-            f"; {total} files refused: {reasons}" if total else ""
+        kinds = "unlabeled"
+        if self.classes is not None:
+            kinds = f"in {len(self.classes)} classes{self._balance()} ({listed(self.classes)})"
+        return f"images {kinds}: {counts}; license {self.license}" + (
+            f"; {total} files skipped: {reasons}" if total else ""
         )
 
     def _balance(self) -> str:
@@ -93,14 +118,10 @@ def write_info(folder: Path, info: RawInfo) -> RawInfo:
     return info
 
 
-def read_info(folder: Path, remedy: str = REMEDY) -> RawInfo:
+def read_info(folder: Path) -> RawInfo:
     """Read `dataset.json` of a folder of raw images.
 
-    Args:
-        folder: Folder in the raw format.
-        remedy: What to do about a missing or invalid file, for the message.
-
     Raises:
-        UserError: The file is missing, or of another format or version.
+        UserError: The file is missing, of another format or version, or does not add up.
     """
-    return read_json(folder / INFO, RawInfo, remedy)
+    return read_json(folder / INFO, RawInfo)

@@ -1,41 +1,68 @@
 """Decodes row groups of raw images to pixels; this is the work of encode's workers."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
-from liquidgen.images.decode import Refused, decode
+from liquidgen.images.decode import SUSPECT, Refused, decode
 from liquidgen.images.raw import Group
 from liquidgen.images.transform import ImageTransform
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import escaped
 
 READ_LOCK = Lock()  # pyarrow does not promise that threads may read one file at the same time
 
 
+class Entry(NamedTuple):
+    """An image to be named to the user.
+
+    Attributes:
+        path: Path that the file had.
+        reason: Why it was refused, or a note.
+        label: Index of its class, 0 in unlabeled data.
+    """
+
+    path: str
+    reason: str
+    label: int
+
+
 @dataclass(frozen=True)
-class ImageCounts:
-    """Counts of images by outcome: images = encoded + the sum of skipped.
+class Outcomes:
+    """What became of images: images = encoded + number of skipped.
 
     Attributes:
         images: Number of images.
-        skipped: Number of refused images by reason.
+        skipped: The refused images, in order.
         notes: Number of decoded images by note; an image may have several.
+        suspect: The decoded images with a note of `SUSPECT`, in order.
     """
 
     images: int = 0
-    skipped: Counter = field(default_factory=Counter)
-    notes: Counter = field(default_factory=Counter)
+    skipped: list[Entry] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    suspect: list[Entry] = field(default_factory=list)
 
-    def __add__(self, other: "ImageCounts") -> "ImageCounts":
-        return ImageCounts(
-            self.images + other.images, self.skipped + other.skipped, self.notes + other.notes
+    @classmethod
+    def total(cls, parts: Iterable["Outcomes"]) -> "Outcomes":
+        """Join the outcomes of several sets of images."""
+        parts = list(parts)
+        return cls(
+            images=sum(part.images for part in parts),
+            skipped=[*chain.from_iterable(part.skipped for part in parts)],
+            notes=sum((part.notes for part in parts), Counter()),
+            suspect=[*chain.from_iterable(part.suspect for part in parts)],
         )
 
     @property
     def encoded(self) -> int:
-        """Images that were not skipped."""
-        return self.images - self.skipped.total()
+        """Number of images that were not skipped."""
+        return self.images - len(self.skipped)
 
 
 @dataclass(frozen=True)
@@ -45,12 +72,12 @@ class DecodedGroup:
     Attributes:
         pixels: uint8 (N, S, S, 3).
         labels: int64 (N,), 0 in unlabeled data.
-        counts: Counts of all images of the group, with those that were skipped.
+        outcomes: What became of all images of the group.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
-    counts: ImageCounts
+    outcomes: Outcomes
 
 
 @dataclass(frozen=True)
@@ -67,24 +94,37 @@ class GroupDecoder:
     split_number: int
 
     def __call__(self, group: Group) -> DecodedGroup:
+        """Decode a row group.
+
+        Raises:
+            UserError: There is not enough memory for an image.
+        """
         with READ_LOCK:
             records = group.read()
         pixels = []
         labels = []
-        counts = ImageCounts(images=group.count)
+        outcomes = Outcomes(images=group.count)
         for number, record in enumerate(records, start=group.start):
+            label = record.label or 0
             try:
                 decoded = decode(record.data, self.transform, (self.split_number, number))
             except Refused as refused:
-                counts.skipped[str(refused)] += 1
+                outcomes.skipped.append(Entry(record.path, str(refused), label))
                 continue
-            counts.notes.update(decoded.notes)
+            except MemoryError:
+                raise UserError(
+                    f"{escaped(record.path)}: not enough memory to decode it; lower "
+                    "encode.max_pixels or machine.num_workers, or close other programs"
+                ) from None
+            outcomes.notes.update(decoded.notes)
+            found = [note for note in decoded.notes if note in SUSPECT]
+            outcomes.suspect.extend(Entry(record.path, note, label) for note in found)
             pixels.append(decoded.pixels)
-            labels.append(record.label or 0)
+            labels.append(label)
         size = self.transform.image_size
         shape = (len(pixels), size, size, 3)  # also when all images of the group were skipped
         return DecodedGroup(
-            np.array(pixels, np.uint8).reshape(shape), np.array(labels, np.int64), counts
+            np.array(pixels, np.uint8).reshape(shape), np.array(labels, np.int64), outcomes
         )
 
 

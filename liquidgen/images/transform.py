@@ -15,7 +15,8 @@ class ImageTransform(BaseModel):
             white bars.
         crop_seed: Seed of random crops.
         max_upscale: Images that would be enlarged by more than this factor are refused.
-        max_pixels: Images with more pixels than this are refused.
+        max_pixels: Images of which more pixels than this would be decoded are refused.
+        stretch_to_maximum: Whether 16-bit images are scaled by their own largest value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +26,7 @@ class ImageTransform(BaseModel):
     crop_seed: int
     max_upscale: float
     max_pixels: int
+    stretch_to_maximum: bool = False
 
     @classmethod
     def of(cls, settings: EncodeSettings, image_size: int) -> "ImageTransform":

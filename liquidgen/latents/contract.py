@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from liquidgen.config.settings import AutoencoderSettings, Crop
 from liquidgen.utils.errors import UserError
@@ -22,7 +22,8 @@ class LatentContract(BaseModel):
         crop_seed: Seed of random crops.
         flip: Whether each training image was also encoded mirrored.
         max_upscale: Images that would have been enlarged by more than this factor were skipped.
-        max_pixels: Images with more pixels than this were skipped.
+        max_pixels: Images of which more pixels than this would have been decoded were skipped.
+        stretch_to_maximum: Whether 16-bit images were scaled by their own largest value.
         dtype: Type of the stored latents.
         mean: Mean per channel of the stored latents of the train split.
         std: Standard deviation per channel of the same.
@@ -32,15 +33,27 @@ class LatentContract(BaseModel):
 
     autoencoder: AutoencoderSettings
     autoencoder_digest: str
-    image_size: int
+    image_size: Annotated[int, Field(ge=1)]
     crop: Crop
     crop_seed: int
     flip: bool
     max_upscale: float
     max_pixels: int
+    # not written if False: latents and models from before it have none
+    stretch_to_maximum: bool = Field(default=False, exclude_if=lambda stretch: not stretch)
     dtype: Literal["float16"]
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _fits_autoencoder(self) -> "LatentContract":
+        channels, downscale = self.autoencoder.channels, self.autoencoder.downscale
+        if self.image_size % downscale:
+            raise ValueError(f"image_size {self.image_size} is no multiple of {downscale}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != channels:
+                raise ValueError(f"{name} has {len(values)} values for {channels} channels")
+        return self
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -70,7 +83,8 @@ class LatentContract(BaseModel):
             path = self.autoencoder.path or "the builtin autoencoder"
             raise UserError(
                 f"{path}: weights have digest {digest[:12]}, but the latents were made with "
-                f"{self.autoencoder_digest[:12]}; run `dvc repro -f encode`, or restore the weights"
+                f"{self.autoencoder_digest[:12]}; run `dvc repro -s -f encode`, then "
+                "`dvc repro`, or restore the weights"
             )
 
     @staticmethod

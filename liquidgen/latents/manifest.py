@@ -4,15 +4,26 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from liquidgen.latents.contract import LatentContract
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import StoredFile, canonical_json, read_json, sha256, write_json
+from liquidgen.utils.files import (
+    REMEDY,
+    ClassNames,
+    Count,
+    StoredFile,
+    canonical_json,
+    read_json,
+    sha256,
+    write_json,
+)
+from liquidgen.utils.text import escaped, shown
 
 MANIFEST = "manifest.json"
+SKIPPED, NOTED = "skipped.csv", "noted.csv"  # images to look at, for the user; no stage reads them
+CLASSES_SHOWN = 5  # in the closing line
 SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops
-REMEDY = "run `dvc checkout`, or `dvc repro -f encode` to make the latents again"
 
 
 class Frozen(BaseModel):
@@ -30,15 +41,29 @@ class Split(Frozen):
         encoded: Number of images that were encoded.
         skipped: Numbers of images that were not, by reason.
         notes: Numbers of images that were changed, such as "upscaled", by note.
+        per_class: Encoded images per class; None in unlabeled data, and in latents from before it.
         shards: Files in order.
     """
 
-    count: int
-    images: int
-    encoded: int
-    skipped: dict[str, int]
-    notes: dict[str, int]
+    count: Count
+    images: Count
+    encoded: Count
+    skipped: dict[str, Count]
+    notes: dict[str, Count]
+    per_class: dict[str, Count] | None = None
     shards: tuple[StoredFile, ...]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Split":
+        if not all(shard.count for shard in self.shards) or not self.shards:
+            raise ValueError("has no shards, or one without samples")
+        if self.count != (found := sum(shard.count for shard in self.shards)):
+            raise ValueError(f"{self.count} samples, but {found} in its shards")
+        if self.count not in (self.encoded, 2 * self.encoded):
+            raise ValueError(f"{self.count} samples of {self.encoded} encoded images")
+        if self.images != (found := self.encoded + sum(self.skipped.values())):
+            raise ValueError(f"{self.images} images, but {found} encoded or skipped")
+        return self
 
 
 class Manifest(Frozen):
@@ -59,16 +84,28 @@ class Manifest(Frozen):
     dataset: str
     dataset_digest: str
     license: str
-    classes: tuple[str, ...] | None
+    classes: ClassNames | None
     contract: LatentContract
     splits: dict[str, Split]
     digest: str = ""
 
     def sealed(self) -> "Manifest":
         """Return a copy with its digest."""
-        # without the license, which does not change the latents: no training starts again for it
-        content = self.model_dump(mode="json", exclude={"digest", "license"})
+        # without what does not change the latents: no training starts again for it
+        other: dict = {"digest": True, "license": True, "splits": {"__all__": {"per_class"}}}
+        content = self.model_dump(mode="json", exclude=other)
         return self.model_copy(update={"digest": sha256(canonical_json(content))})
+
+    def split(self, name: str) -> Split:
+        """Return a split.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        if name not in self.splits:
+            known = ", ".join(map(shown, self.splits))
+            raise UserError(f"{self.dataset}: no split {name!r}; there are: {known}")
+        return self.splits[name]
 
     def metrics(self) -> dict[str, float]:
         """Return the counts to log: samples per split, and images skipped or noted, by reason."""
@@ -88,10 +125,27 @@ class Manifest(Frozen):
             skipped.update(split.skipped)
             noted.update(split.notes)
         return (
-            f"latents: {counts}; license of the autoencoder {self.contract.autoencoder.license}"
+            f"latents: {counts}{self._balance()}; "
+            f"license of the autoencoder {self.contract.autoencoder.license}"
             + (f"; {skipped.total()} images skipped: {_listed(skipped)}" if skipped else "")
             + (f"; {_listed(noted)}" if noted else "")
         )
+
+    def _balance(self) -> str:
+        """Return the numbers of encoded images of each class, or of the smallest of many."""
+        splits = {name: split.per_class for name, split in self.splits.items() if split.per_class}
+        classes = list(self.classes or ())
+        if not splits:
+            return ""
+        more = ""
+        if len(classes) > CLASSES_SHOWN:
+            classes.sort(key=lambda name: sum(split[name] for split in splits.values()))
+            more = f" and {len(classes) - CLASSES_SHOWN} larger classes"
+        named = ", ".join(
+            f"{escaped(name)} {' + '.join(str(split[name]) for split in splits.values())}"
+            for name in classes[:CLASSES_SHOWN]
+        )
+        return f"; images per class ({' + '.join(splits)}): {named}{more}"
 
 
 def _listed(counts: Counter) -> str:
@@ -112,7 +166,7 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: The file is missing, of another format or version, or was altered.
     """
     path = folder / MANIFEST
-    manifest = read_json(path, Manifest, REMEDY)
+    manifest = read_json(path, Manifest)
     if manifest.sealed().digest != manifest.digest:
         raise UserError(f"{path}: content does not match its digest; {REMEDY}")
     return manifest

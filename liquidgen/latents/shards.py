@@ -6,7 +6,7 @@ is an array of equal records: any WebDataset reader reads it, and we index it wi
 """
 
 import io
-import re
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from tarfile import RECORDSIZE
@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from liquidgen.latents.manifest import MANIFEST, REMEDY, Manifest, read_manifest
+from liquidgen.latents.manifest import (
+    MANIFEST,
+    NOTED,
+    SKIPPED,
+    Manifest,
+    read_manifest,
+)
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import StoredFile, atomic
+from liquidgen.utils.files import REMEDY, StoredFile, atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 512  # bytes of a tar block
 NPY_HEADER = 128  # bytes before the data in an npy file with few dimensions
+LABEL_DIGITS = 9  # of a label, at most
 
 
 def write_shard(path: Path, latents: np.ndarray, labels: np.ndarray) -> StoredFile:
@@ -74,11 +81,11 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     shards = {shard.name: shard for split in manifest.splits.values() for shard in split.shards}
     for path in sorted(folder.iterdir()):
-        known = path.name == MANIFEST or path.name in shards
+        known = path.name in (MANIFEST, SKIPPED, NOTED) or path.name in shards
         if not known and not path.name.startswith("."):  # such as .DS_Store
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
     for shard in shards.values():
-        shard.verify(folder, REMEDY)
+        shard.verify(folder)
     return manifest
 
 
@@ -98,16 +105,17 @@ class LatentDataset:
 
     def __init__(self, folder: Path, split: str) -> None:
         self.manifest = read_manifest(folder)
-        if split not in self.manifest.splits:
-            known = ", ".join(self.manifest.splits)
-            raise UserError(f"{folder}: no split {split!r}; there are: {known}")
         self.contract = self.manifest.contract
         self.classes = self.manifest.classes
         self.num_classes = len(self.classes or ())
-        shards = self.manifest.splits[split].shards
+        shards = self.manifest.split(split).shards
         records = [_map(folder, shard, self.contract.latent_shape) for shard in shards]
         self._latents = [shard["latents"] for shard in records]
-        self.labels = np.concatenate([_labels(shard) for shard in records])
+        labels = [
+            _labels(folder / shard.name, mapped, max(1, self.num_classes))
+            for shard, mapped in zip(shards, records, strict=True)
+        ]
+        self.labels = np.concatenate(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -180,19 +188,36 @@ def _template(latent_shape: Sequence[int]) -> np.ndarray:
 
 
 def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.ndarray:
-    """Memory-map a shard as an array of records, after a check of its size and member names."""
+    """Memory-map a shard as an array of records, after a check of its size and its headers."""
     path = folder / shard.name
-    layout = _record(latent_shape)
-    shard.verify_size(folder, REMEDY)
-    if shard.bytes < shard.count * layout.itemsize:
+    shard.verify_size(folder)
+    # before the layout is made: a forged shape may be larger than numpy can describe
+    if shard.bytes < shard.count * 2 * math.prod(latent_shape):
         raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
-    records = np.memmap(path, dtype=layout, mode="r", shape=(shard.count,))
-    for i in {0, shard.count - 1}:
-        names = records["cls"]["name"][i] + records["npy"]["name"][i]
-        if not re.fullmatch(rb"\d{8}\.cls\d{8}\.npy", names):
-            raise UserError(f"{path}: sample {i} is not where the format says; {REMEDY}")
+    template = _template(latent_shape)
+    if shard.bytes < shard.count * template.itemsize:
+        raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
+    records = np.memmap(path, dtype=template.dtype, mode="r", shape=(shard.count,))
+    names = [b"%08d" % i for i in range(shard.count)]
+    right = records["npy_header"] == template["npy_header"]
+    right &= records["npy"]["size"] == template["npy"]["size"]
+    for member in ("cls", "npy"):
+        right &= records[member]["name"] == [b"%s.%s" % (name, member.encode()) for name in names]
+    if not right.all():
+        raise UserError(f"{path}: sample {right.argmin()} is not as the format says; {REMEDY}")
     return records
 
 
-def _labels(records: np.ndarray) -> np.ndarray:
-    return records["label"].astype(np.int64)
+def _labels(path: Path, records: np.ndarray, num_labels: int) -> np.ndarray:
+    """Return the labels of a shard, after a check of their range."""
+    texts = np.ascontiguousarray(records["label"])
+    digits = np.char.isdigit(texts) & (np.char.str_len(texts) <= LABEL_DIGITS)
+    labels = np.where(digits, texts, b"-1").astype(np.int64)
+    wrong = (labels < 0) | (labels >= num_labels)
+    if wrong.any():
+        number = wrong.argmax()
+        raise UserError(
+            f"{path}: sample {number} has label {bytes(texts[number])!r}, but labels are 0 to "
+            f"{num_labels - 1}; {REMEDY}"
+        )
+    return labels

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from liquidgen.config.paths import own_path
 from liquidgen.config.settings import AutoencoderSettings
-from liquidgen.hub.download import cached, download, look_up, shown
+from liquidgen.hub.download import cached, download, look_up
 from liquidgen.hub.repository import SCHEME, parse_address
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import file_sha256
+from liquidgen.utils.text import listed, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "builtin"
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+DOWNLOAD = "download it again (`hf cache rm` removes a copy in the hub's cache)"
+COUNTS = re.compile("layers|blocks")  # in names of keys of config.json that count parts
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,18 @@ def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
             )
     listing = look_up(repo)
     if missing := [name for name in names if name not in listing.files]:
+        if f"{inside}/vae/{CONFIG}".lstrip("/") in listing.files:
+            raise UserError(_whole_pipeline(str(repo), settings))
+        known = listed(sorted(listing.files), one_line)
         raise UserError(
-            f"{repo}: no file {missing[0]!r}; there are: {shown(sorted(listing.files))}; correct "
-            "`path` of the block"
+            f"{repo}: no file {missing[0]!r}; there are: {known}; correct `path` of the block"
         )
     folder = download(repo, listing.commit, names, force=folder is not None)
     return _checked(folder / inside, settings)
 
 
 def _checked(folder: Path, settings: AutoencoderSettings) -> tuple[Path, str]:
-    _check_config(folder, settings)
+    check_autoencoder_folder(folder, settings)
     digest = file_sha256(folder / WEIGHTS)
     if settings.sha256 is not None and digest != settings.sha256:
         raise _Damaged(
@@ -106,12 +113,18 @@ def _checked(folder: Path, settings: AutoencoderSettings) -> tuple[Path, str]:
     return folder, digest
 
 
-def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
-    """Check an autoencoder's folder and its config.json against the settings."""
+def check_autoencoder_folder(folder: Path, settings: AutoencoderSettings) -> None:
+    """Check an autoencoder's folder and its config.json against the settings.
+
+    Raises:
+        UserError: A file is missing, or it is another autoencoder.
+    """
     if not folder.is_dir():
         raise UserError(f"autoencoder path '{folder}': no such folder; correct the path")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
+            if (folder / "vae" / CONFIG).is_file():
+                raise UserError(_whole_pipeline(f"autoencoder path '{folder}'", settings))
             raise UserError(f"autoencoder path '{folder}': has no {name}; need diffusers' layout")
     kind = KINDS[settings.kind]
     config = _read_config(folder / CONFIG)
@@ -122,7 +135,8 @@ def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
             f"autoencoder path '{folder}': holds {found}, but kind '{settings.kind}' is"
             f" {kind.class_name}; {remedy}"
         )
-    downscale = 2 ** (len(config.get(kind.stages, [])) - 1)
+    stages = config.get(kind.stages)
+    downscale = 2 ** (len(stages) - 1) if isinstance(stages, list) and stages else None
     for key, true in (("channels", config.get("latent_channels")), ("downscale", downscale)):
         if (value := getattr(settings, key)) != true:
             raise UserError(f"autoencoder {key}: {value}, but '{folder}' has {true}; set {true}")
@@ -134,11 +148,75 @@ def _check_config(folder: Path, settings: AutoencoderSettings) -> None:
         )
 
 
+def _whole_pipeline(where: str, settings: AutoencoderSettings) -> str:
+    return (
+        f"{where}: holds a whole pipeline; set `path` of the block to its autoencoder, "
+        f"{(settings.path or '').rstrip('/')}/vae"
+    )
+
+
 def _read_config(path: Path) -> dict:
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise _Damaged(f"{path}: not valid JSON ({error}); download it again") from None
+    if not isinstance(config, dict):
+        raise _Damaged(f"{path}: no mapping of keys; download it again")
+    return config
+
+
+def weight_shapes(path: Path, remedy: str) -> dict[str, list[int]]:
+    """Read the names and shapes of the tensors in a safetensors file.
+
+    Args:
+        path: The file.
+        remedy: What to do about a damaged file, for the message.
+
+    Raises:
+        UserError: It is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"{path}: missing; {remedy}")
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path}: unreadable ({reason_of(error)}); {remedy}") from None
+
+
+def check_size(folder: Path, class_name: str) -> None:
+    """Check that an autoencoder's config.json asks for no more weights than its file has.
+
+    A forged one would else ask for any amount of memory before anything is compared.
+
+    Raises:
+        UserError: It does, or a file is unreadable.
+    """
+    import diffusers
+    import torch
+
+    shapes = weight_shapes(folder / WEIGHTS, DOWNLOAD)
+    config = _read_config(folder / CONFIG)
+    counts = [config[key] for key in config if COUNTS.search(key)]
+    numbers = [n for one in counts for n in (one if isinstance(one, list) else [one])]
+    if any(isinstance(number, int) and number > len(shapes) for number in numbers):
+        raise UserError(
+            f"{folder / CONFIG}: asks for {max(numbers)} layers, but the weights are "
+            f"{len(shapes)} tensors; download both again"
+        )
+    try:
+        with torch.device("meta"):  # no memory
+            asked = getattr(diffusers, class_name).from_config(config).num_parameters()
+    except Exception as error:  # diffusers raises anything for values that do not fit
+        raise UserError(f"{folder / CONFIG}: unusable ({reason_of(error)}); {DOWNLOAD}") from None
+    held = sum(math.prod(shape) for shape in shapes.values())
+    if asked > 2 * held:  # the names of older files differ, so their sum is compared
+        raise UserError(
+            f"{folder / CONFIG}: asks for {asked} weights, but the file has {held}; download both "
+            "again"
+        )
 
 
 def read_weights(folder: Path, class_name: str) -> "ModelMixin":
@@ -160,6 +238,7 @@ def read_weights(folder: Path, class_name: str) -> "ModelMixin":
     from safetensors import SafetensorError
 
     set_verbosity_error()  # TAEF1's config.json has a harmless key that it warns of
+    check_size(folder, class_name)
     try:
         model, info = getattr(diffusers, class_name).from_pretrained(
             folder,
@@ -170,10 +249,7 @@ def read_weights(folder: Path, class_name: str) -> "ModelMixin":
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = reason_of(error, lines=1)
-        raise UserError(
-            f"{folder / WEIGHTS}: unreadable ({reason}); download it again (`hf cache rm` removes "
-            "a copy in the hub's cache)"
-        ) from None
+        raise UserError(f"{folder / WEIGHTS}: unreadable ({reason}); {DOWNLOAD}") from None
     if info["missing_keys"]:
         raise UserError(
             f"{folder / WEIGHTS}: lacks {len(info['missing_keys'])} weights that config.json asks"

@@ -1,10 +1,12 @@
 """Validates the arguments of `LiquidGenPipeline.__call__`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 
 from liquidgen.generator.draw import Seed
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import nearest_names, shown
 
 Class = str | int  # name or id
 
@@ -18,7 +20,8 @@ def resolve_labels(
     """Return the label of each image: those of the requested classes in turn.
 
     Args:
-        requested: Names or ids of classes; None: all classes of the model.
+        requested: Names or ids of classes; None: all classes of the model. Where a class has the
+            number as its name, 3 and "3" are that class, and else the id.
         num_images: None: one image per requested class.
         classes: Names of the model's classes; None: an unconditional model.
         null_label: The label of an unconditional model.
@@ -29,23 +32,32 @@ def resolve_labels(
     if requested is None:
         labels = list(range(len(classes))) if classes else [null_label]
     elif classes is None:
-        raise UserError(f"classes: {requested!r}, but the model has no classes; leave them out")
+        raise UserError(
+            f"classes: {shown(requested)}, but the model has no classes; leave them out"
+        )
     else:
-        several = [requested] if isinstance(requested, Class) else requested
-        labels = [_label(one, classes) for one in several]
-    num_images = len(labels) if num_images is None else num_images
-    if num_images < 1 or not labels:
-        raise UserError(f"{num_images} images of {len(labels)} classes; ask for at least one")
-    return [labels[number % len(labels)] for number in range(num_images)]
+        labels = [_label(one, classes) for one in _several(requested)]
+    count = len(labels) if num_images is None else whole("num_images", num_images)
+    if count < 1 or not labels:
+        raise UserError(f"{count} images of {len(labels)} classes; ask for at least one")
+    return [labels[number % len(labels)] for number in range(count)]
 
 
-def _label(name: Class, classes: tuple[str, ...]) -> int:
-    if isinstance(name, str) and name in classes:
-        return classes.index(name)
-    if isinstance(name, int) and 0 <= name < len(classes):
-        return name
-    known = f"choose 0 to {len(classes) - 1}, or one of {', '.join(classes)}"
-    raise UserError(f"class {name!r}: not known; {known}")
+def _several(value: object) -> list:
+    """Return a list of what is one value or several, such as in an array."""
+    single = isinstance(value, str) or getattr(value, "ndim", None) == 0
+    return [value] if single or not isinstance(value, Iterable) else list(value)
+
+
+def _label(name: object, classes: tuple[str, ...]) -> int:
+    text = name if isinstance(name, str) else str(whole("class", name))
+    if text in classes:
+        return classes.index(text)
+    # the length bounds what int() takes
+    if text.isdecimal() and len(text) < 10 and int(text) < len(classes):
+        return int(text)
+    known = f"choose 0 to {len(classes) - 1}, or a name: {nearest_names(text, classes)}"
+    raise UserError(f"class {shown(name)}: not known; {known}")
 
 
 def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
@@ -57,24 +69,57 @@ def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[See
         num_images: Number of images.
 
     Raises:
-        UserError: The number of seeds is not that of the images, or a seed is negative.
+        UserError: The number of seeds is not that of the images, or a seed is negative or no whole
+            number.
     """
-    given = [seed] if isinstance(seed, int) else seed
-    seeds = [(one, 0) if isinstance(one, int) else one for one in given]
-    for one, parts in zip(given, seeds, strict=True):
-        if min(parts) < 0:
-            raise UserError(f"seed: {one}; must be at least 0")
-    if isinstance(seed, int):
-        return [(seed, number) for number in range(num_images)]
+    if not isinstance(seed, Iterable) or getattr(seed, "ndim", None) == 0:
+        first = _seed(seed)
+        return [(first, number) for number in range(num_images)]
+    seeds = []
+    for one in _several(seed):
+        parts = _several(one)
+        if len(parts) not in (1, 2):
+            raise UserError(f"seed: {shown(one)}; must be a number, or a pair of numbers")
+        first, number = (*map(_seed, parts), 0)[:2]
+        seeds.append((first, number))
     if len(seeds) != num_images:
         raise UserError(f"seed: {len(seeds)} of them for {num_images} images; give one per image")
     return seeds
 
 
-def check_at_least_one(**values: float) -> None:
-    """Raise UserError, with the name, for a value that is below 1 or not finite."""
-    for name, value in values.items():
-        if not value >= 1:  # also refuses NaN
-            raise UserError(f"{name}: {value}; must be at least 1")
-        if not math.isfinite(value):
-            raise UserError(f"{name}: {value}; must be finite")
+def _seed(value: object) -> int:
+    number = whole("seed", value)
+    if number < 0:
+        raise UserError(f"seed: {number}; must be at least 0")
+    return number
+
+
+def whole(name: str, value: object) -> int:
+    """Return a whole number of any type, also of numpy and torch, as an int.
+
+    Raises:
+        UserError: It is none; the message has the name.
+    """
+    try:
+        if "bool" in str(getattr(value, "dtype", type(value))):  # True would be 1
+            raise TypeError
+        return index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: {shown(value)}; must be a whole number") from None
+
+
+def at_least_one(name: str, value: object) -> float:
+    """Return a number of any type that is finite and at least 1, as a float.
+
+    Raises:
+        UserError: It is none; the message has the name.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: {shown(value)}; must be a number") from None
+    if not number >= 1:  # also refuses NaN
+        raise UserError(f"{name}: {number:g}; must be at least 1")
+    if not math.isfinite(number):
+        raise UserError(f"{name}: {number:g}; must be finite")
+    return number

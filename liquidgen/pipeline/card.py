@@ -1,13 +1,18 @@
 """Model card of a saved pipeline: training, scores and license."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
+from pydantic import BaseModel, ConfigDict
 
 from liquidgen.generator.model_folder import ModelMetadata
+from liquidgen.utils.text import markdown, python_literal
 
+log = logging.getLogger(__name__)
 SCORES = Path("metrics/evaluate.json")
 # identifiers that the hub knows; any other license is given by its name
 HUB_LICENSES = {"apache-2.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "mit"}
@@ -19,6 +24,24 @@ pipe({example}num_images=4, seed=0).images
 ```"""
 
 
+class Protocol(BaseModel):
+    """What the card shows of the conditions of the scores."""
+
+    model_config = ConfigDict(extra="allow")
+
+    num_compared: int
+    num_reference: int
+    sampling: dict[str, Any]
+
+
+class PublishedScores(BaseModel):
+    """Content of metrics/evaluate.json: scores by name, and their protocol."""
+
+    model_config = ConfigDict(extra="allow")
+
+    protocol: Protocol
+
+
 def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
     """Read the scores of the checkout that a model folder is in.
 
@@ -27,15 +50,22 @@ def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
         weights_digest: SHA-256 digest of the model's weights.
 
     Returns:
-        Content of metrics/evaluate.json; None if it does not exist or is of other weights.
+        Content of metrics/evaluate.json; None if it does not exist, is of other weights, or is
+        damaged, which is no reason not to draw.
     """
     parents = model_folder.resolve().parents
     path = parents[2] / SCORES if len(parents) > 2 else None
     if path is None or not path.is_file():
         return None
-    scores = json.loads(path.read_bytes())
-    evaluated = scores["protocol"]["sampling"].get("weights_digest")
-    return scores if evaluated == weights_digest else None
+    try:
+        scores = PublishedScores.model_validate(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError):
+        log.warning("%s: damaged, the scores are left out; run `dvc repro -s -f evaluate`", path)
+        return None
+    evaluated = scores.protocol.sampling.get("weights_digest")
+    # shortened in the file, whose values `dvc metrics diff` shows side by side
+    same = isinstance(evaluated, str) and evaluated and weights_digest.startswith(evaluated)
+    return scores.model_dump() if same else None
 
 
 def model_card(metadata: ModelMetadata, scores: dict | None) -> ModelCard:
@@ -50,7 +80,7 @@ def model_card(metadata: ModelMetadata, scores: dict | None) -> ModelCard:
     )
     sections = [
         f"---\n{data.to_yaml()}\n---",
-        f"# {metadata.name}",
+        f"# {markdown(metadata.name)}",
         _introduction(metadata),
         "## Use",
         _use(metadata),
@@ -59,7 +89,8 @@ def model_card(metadata: ModelMetadata, scores: dict | None) -> ModelCard:
         "## Scores",
         _scores(scores),
         "## License",
-        f"The model and its samples carry the license of the training images: {metadata.license}.",
+        "The model and its samples carry the license of the training images: "
+        f"{markdown(metadata.license)}.",
     ]
     return ModelCard("\n\n".join(sections) + "\n")
 
@@ -75,9 +106,10 @@ def _introduction(metadata: ModelMetadata) -> str:
 
 
 def _use(metadata: ModelMetadata) -> str:
-    example = f'"{metadata.classes[0]}", ' if metadata.classes else ""
+    classes = metadata.classes or ()
+    example = f"{python_literal(classes[0])}, " if classes else ""
     text = USE.format(source="<this repository or folder>", example=example)
-    return text + (f"\n\nClasses: {', '.join(metadata.classes)}." if metadata.classes else "")
+    return text + (f"\n\nClasses: {', '.join(map(markdown, classes))}." if classes else "")
 
 
 def _training(metadata: ModelMetadata) -> dict[str, object]:
@@ -101,15 +133,16 @@ def _scores(scores: dict | None) -> str:
         return "Not evaluated."
     protocol = scores["protocol"]
     sampling = ", ".join(f"{key} {value}" for key, value in protocol["sampling"].items())
-    figures = {key: f"{value:.4g}" for key, value in scores.items() if key != "protocol"}
+    numbers = {key: one for key, one in scores.items() if isinstance(one, int | float)}
+    figures = {key: f"{value:.4g}" for key, value in numbers.items()}
     return (
         f"{protocol['num_compared']} samples against {protocol['num_reference']} held-out images "
-        f"({sampling}). The feature network is a small one of LiquidGen's own, not Inception: the "
-        "numbers compare with LiquidGen runs only. `train_fd` and `train_kid` are what real images "
-        f"get in place of samples.\n\n{_table(figures)}"
+        f"({markdown(sampling)}). The feature network is a small one of LiquidGen's own, not "
+        "Inception: the numbers compare with LiquidGen runs only. `train_fd` and `train_kid` are "
+        f"what real images get in place of samples.\n\n{_table(figures)}"
     )
 
 
 def _table(rows: Mapping[str, object]) -> str:
-    lines = [f"| {key} | {value} |" for key, value in rows.items()]
+    lines = [f"| {markdown(key)} | {markdown(value)} |" for key, value in rows.items()]
     return "\n".join(["| key | value |", "|---|---|", *lines])

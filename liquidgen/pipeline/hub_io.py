@@ -1,12 +1,10 @@
-"""Download, check and publish saved pipelines."""
+"""Download and publish saved pipelines."""
 
-import json
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from diffusers import DiffusionPipeline
 from huggingface_hub import create_repo, is_offline_mode, snapshot_download, upload_folder
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -103,17 +101,3 @@ def published(
                 f"{repo_id}: the hub refuses it ({reason}); set HF_TOKEN to a token that may "
                 f"write there ({TOKENS}), or run `hf auth login`"
             ) from None
-
-
-def check_index(folder: Path, class_name: str) -> None:
-    """Check that a folder holds a saved pipeline of a class, before anything of it is loaded.
-
-    Raises:
-        UserError: It does not.
-    """
-    try:
-        found = json.loads((folder / DiffusionPipeline.config_name).read_bytes())["_class_name"]
-    except (FileNotFoundError, ValueError, KeyError):
-        found = "neither a model.json nor a whole model_index.json"
-    if found != class_name:
-        raise UserError(f"{folder}: holds no LiquidGen model, but {found}; give another folder")

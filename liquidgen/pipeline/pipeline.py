@@ -17,13 +17,15 @@ from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.pipeline.arguments import (
     Class,
-    check_at_least_one,
+    at_least_one,
     resolve_labels,
     resolve_seeds,
+    whole,
 )
 from liquidgen.pipeline.card import model_card, read_scores
-from liquidgen.pipeline.hub_io import check_index, downloaded, published
-from liquidgen.utils.errors import UserError
+from liquidgen.pipeline.hub_io import downloaded, published
+from liquidgen.pipeline.saved import REMEDY, Weights, check_complete, check_saved
+from liquidgen.utils.errors import UserError, reason_of
 
 # defaults of the section `sample` in params.yaml (a test compares them)
 SOLVER = "euler"
@@ -38,8 +40,9 @@ class LiquidGenPipeline(DiffusionPipeline):
         pipe = LiquidGenPipeline.from_pretrained("data/models/<run>")
         pipe("hills", num_images=4, seed=1).images
 
-    The names of the components and of `facts` and `scores` are keys in model_index.json of saved
-    pipelines, as is the module `liquidgen.models.liquidnet`: a renamed one would not load them.
+    The names of the components and of `facts`, `scores` and `weights` are keys in model_index.json
+    of saved pipelines, as is the module `liquidgen.models.liquidnet`: a renamed one would not load
+    them.
 
     Attributes:
         liquidnet: The network, with EMA weights.
@@ -54,6 +57,7 @@ class LiquidGenPipeline(DiffusionPipeline):
         scheduler: SchedulerMixin,
         facts: dict | None = None,
         scores: dict | None = None,
+        weights: dict | None = None,
     ) -> None:
         """Register the components and the metadata; `from_pretrained` is how to load a pipeline.
 
@@ -63,6 +67,7 @@ class LiquidGenPipeline(DiffusionPipeline):
             scheduler: A flow-matching scheduler.
             facts: `ModelMetadata` as a dictionary: classes, latent contract, training.
             scores: Scores of the stage evaluate for these weights; None: not evaluated.
+            weights: Digests of the weights files, of a saved pipeline.
 
         Raises:
             UserError: `facts` is missing.
@@ -73,7 +78,7 @@ class LiquidGenPipeline(DiffusionPipeline):
         for module in (liquidnet, autoencoder):  # as in the stage sample, for bit-equal images
             module.to(memory_format=torch.channels_last)
         self.register_modules(liquidnet=liquidnet, autoencoder=autoencoder, scheduler=scheduler)
-        self.register_to_config(facts=_plain(facts), scores=_plain(scores))
+        self.register_to_config(facts=_plain(facts), scores=_plain(scores), weights=_plain(weights))
         self._metadata = ModelMetadata.model_validate(_plain(facts))
 
     @classmethod
@@ -101,9 +106,17 @@ class LiquidGenPipeline(DiffusionPipeline):
             folder = downloaded(str(pretrained_model_name_or_path), revision, token)
         if (folder / MODEL).is_file():
             return cls._from_model_folder(folder)
-        check_index(folder, cls.__name__)
-        # low_cpu_mem_usage would need accelerate
-        return super().from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
+        check_saved(folder, cls.__name__)
+        try:
+            # low_cpu_mem_usage would need accelerate
+            pipe = super().from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
+        except MemoryError:
+            raise
+        except Exception as error:  # diffusers raises anything for files that do not fit
+            reason = reason_of(error, lines=2)
+            raise UserError(f"{folder}: cannot be loaded ({reason}); {REMEDY}") from None
+        check_complete(folder, {"liquidnet": pipe.liquidnet, "autoencoder": pipe.autoencoder})
+        return pipe
 
     @classmethod
     def _from_model_folder(cls, folder: Path) -> "LiquidGenPipeline":
@@ -142,7 +155,8 @@ class LiquidGenPipeline(DiffusionPipeline):
         With the same classes, seed and settings the images are those of the stage sample.
 
         Args:
-            classes: Names or ids of classes; None: all classes of the model.
+            classes: Names or ids of classes; None: all classes of the model. Where a class has the
+                number as its name, 3 and "3" are that class, and else the id.
             num_images: Number of images; None: one per class.
             seed: Image i is drawn from (seed, i); or one seed per image: s for (s, 0), or (s, i).
             guidance_scale: 1 is off; None: 1.5, or 1 for a model trained without null labels.
@@ -159,9 +173,10 @@ class LiquidGenPipeline(DiffusionPipeline):
         seeds = resolve_seeds(seed, len(labels))
         if guidance_scale is None:
             guidance_scale = GUIDANCE_SCALE if self._metadata.label_dropout else 1.0
-        check_at_least_one(
-            num_steps=num_steps, batch_size=batch_size, guidance_scale=guidance_scale
-        )
+        num_steps, batch_size = whole("num_steps", num_steps), whole("batch_size", batch_size)
+        at_least_one("num_steps", num_steps)
+        at_least_one("batch_size", batch_size)
+        guidance_scale = at_least_one("guidance_scale", guidance_scale)
         scheduler = scheduler_of(solver) if solver else self.scheduler
         set_timesteps(scheduler, num_steps, self.device)
         autoencoder = self._working_autoencoder()
@@ -210,6 +225,8 @@ class LiquidGenPipeline(DiffusionPipeline):
         for config in (self, self.liquidnet, self.autoencoder):  # without paths of this machine
             config.register_to_config(_name_or_path=self._metadata.name)
         super().save_pretrained(save_directory, safe_serialization=True)
+        self.register_to_config(weights=Weights.of(Path(save_directory)).model_dump())
+        self.save_config(save_directory)
         card = model_card(self._metadata, self.config.scores)
         card.save(Path(save_directory) / "README.md")
 

@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "8295d6b271a1d3fcc33b302a25bc550e88c1f3abef0b7aaab0b78dfa3f6f3a89": (
+    "286234dbb4e8e72c5d311e4da92a5e30d6a7d908faa41ff936711a8b66ce2001": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liquidgen.runtime.signals import INTERRUPTED
+from liquidgen.runtime.signals import INTERRUPTED, termination_signals
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -46,6 +46,10 @@ def launch(num_processes: int) -> int:
         logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # torchrun's own choice includes SIGHUP, also under nohup
+    handled = (signal.SIGINT, signal.SIGQUIT, *termination_signals())
+    names = ",".join(number.name for number in handled)
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", names)
     with tempfile.TemporaryDirectory() as log_dir:
         # only rank 0 prints; the logs of the others are shown when they are the first to fail
         redirects = dict.fromkeys(range(1, num_processes), Std.ALL)

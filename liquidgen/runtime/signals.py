@@ -1,13 +1,9 @@
-"""Stopping in an orderly way on SIGTERM, SIGINT or the death of the parent process."""
+"""Stopping in an orderly way on SIGTERM, SIGINT or SIGHUP."""
 
-import ctypes
-import os
 import signal
-import sys
+import threading
 
 INTERRUPTED = 130  # exit code of an interrupted process, as in shells
-PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
-PR_GET_PDEATHSIG = 2
 
 
 class Interrupted(Exception):
@@ -15,10 +11,10 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """Context manager that turns SIGTERM, SIGINT and the parent's death into a flag.
+    """Context manager that turns SIGTERM, SIGINT and SIGHUP into a flag.
 
-    A loop reads the flag where it can stop cleanly. For the main thread only, because Python
-    handles signals nowhere else.
+    A loop reads the flag where it can stop cleanly. In any thread but the main one the signals stay
+    as they are, because Python handles them nowhere else.
 
     Attributes:
         requested: Whether this process was asked to stop.
@@ -28,17 +24,12 @@ class Interrupt:
         self.requested = False
 
     def __enter__(self) -> "Interrupt":
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, *termination_signals()) if in_main_thread else ()
         self._handlers_before = {number: signal.signal(number, self._handle) for number in numbers}
-        # a killed `dvc repro` would leave its stage running beside the next one
-        parent = os.getppid()
-        self._death_signal_before = set_parent_death_signal(signal.SIGTERM)
-        if os.getppid() != parent:  # the parent died before the kernel was asked
-            self.requested = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        set_parent_death_signal(self._death_signal_before)
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
 
@@ -51,26 +42,24 @@ class Interrupt:
         self.requested = True
 
 
-def dvc_has_died() -> bool:
-    """Return whether the DVC process that started this stage is gone: its parent is another then.
+def termination_signals() -> list[signal.Signals]:
+    """Return SIGTERM, and SIGHUP (a closed terminal) unless it is ignored, as under nohup."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
 
-    The new parent (init, a service manager) is in another session than DVC and its stage.
+
+def interrupt_on_termination() -> None:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread.
+
+    Only the first one does: a closed terminal sends SIGHUP, and the end of DVC then SIGTERM, which
+    must not disturb the cleaning up.
     """
-    return "DVC_STAGE" in os.environ and os.getsid(os.getppid()) != os.getsid(0)
+    numbers = termination_signals()
 
+    def stop(number: int, frame: object) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
 
-def set_parent_death_signal(number: int) -> int:
-    """Ask the kernel to send this process a signal when its parent dies (Linux only).
-
-    Args:
-        number: The signal; 0 for none.
-
-    Returns:
-        The signal that was set before.
-    """
-    before = ctypes.c_int(0)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(before))
-        libc.prctl(PR_SET_PDEATHSIG, number)
-    return before.value
+    for number in numbers:
+        signal.signal(number, stop)

@@ -7,17 +7,21 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from filelock import FileLock
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from liquidgen.tracking.events import Event, parse_event
 from liquidgen.utils.files import atomic, write_json
 
-Event = dict[str, Any]
 MAX_BATCH_EVENTS = 500
+# settings of stages that run again and again on one model: those of the first belong to the row of
+# the training, others get a row of their own
+LATER_SETTINGS = ("sample.", "evaluate.")
 
 logger = logging.getLogger("liquidgen.tracking")
 
@@ -26,8 +30,7 @@ class Header(BaseModel):
     """Everything that is needed to create a run in any store at any time.
 
     Attributes:
-        run_id: Id that the run was opened with; None until the store, or `Relay` without a store,
-            assigns one.
+        run_id: Id that the run was opened with, or the one that MLflow gave it.
         experiment: Name of the MLflow experiment.
         name: Name of the run.
         params: Parameters by their full path.
@@ -36,7 +39,7 @@ class Header(BaseModel):
         start_time: Milliseconds since 1970, like all times here.
     """
 
-    run_id: str | None
+    run_id: str
     experiment: str
     name: str
     params: dict[str, str]
@@ -44,24 +47,33 @@ class Header(BaseModel):
     parent: str | None
     start_time: int
 
+    @property
+    def later_settings(self) -> dict[str, str]:
+        """The parameters of stages after the training."""
+        return {key: value for key, value in self.params.items() if is_later_setting(key)}
+
 
 class State(BaseModel):
     """Delivery state of a run, saved beside its journal.
 
     Attributes:
         header: The run.
-        store: URI of the store that received events.
+        store: The store that received events, without secrets: see `address.stored`.
         mlflow_id: Id of the run in that store.
-        offset: Bytes of the journal that the store has received.
+        offset: Bytes of the journal that the store has received, except for `waiting`.
+        waiting: Offsets of events that do not hold back the points behind them, such as images.
         ended: Whether the store knows that the run has ended.
+        deleted: Whether the run was deleted in the store: it is left alone.
         keep: Whether the journal is kept once the store has received everything.
     """
 
     header: Header
     store: str | None = None
     mlflow_id: str | None = None
-    offset: int = 0
+    offset: int = Field(default=0, ge=0)
+    waiting: list[Annotated[int, Field(ge=0)]] = []
     ended: bool = False
+    deleted: bool = False
     keep: bool = True
 
     @property
@@ -70,6 +82,11 @@ class State(BaseModel):
         if self.mlflow_id is None:
             raise RuntimeError("the run was opened in no store")
         return self.mlflow_id
+
+
+def is_later_setting(param: str) -> bool:
+    """Return whether a parameter belongs to a stage after the training."""
+    return param.startswith(LATER_SETTINGS)
 
 
 def now() -> int:
@@ -85,16 +102,26 @@ class Journal:
         image: file name; key, step, on_parent.
         artifact: file name.
         dataset: name; digest, source.
-        parent: metrics {name: value} of the parent run; tags, step.
+        parent: metrics {name: value} of the parent run; step.
         end: status.
+
+    Attributes:
+        path: The file.
+        files: Folder of the files that events refer to.
+        lock: Held by whoever appends or sends.
+        rejected: What MLflow said of entries that it will never take, and how often.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files = path.with_suffix(".files")
         self.lock = FileLock(path.with_suffix(".lock"))
+        self.rejected: Counter[str] = Counter()
         self._state_path = path.with_suffix(".state.json")
         self._write_lock = threading.Lock()
+        self._state_lock = threading.Lock()
+        self._closed = False
+        self._warned = False
 
     @property
     def has_state(self) -> bool:
@@ -119,8 +146,28 @@ class Journal:
         return state
 
     def save_state(self, state: State) -> None:
-        """Save the delivery state, atomically."""
-        write_json(self._state_path, state.model_dump())
+        """Save the delivery state, atomically.
+
+        Raises:
+            RuntimeError: The journal is closed.
+        """
+        with self._state_lock:
+            if self._closed:
+                raise RuntimeError("the journal is closed")
+            write_json(self._state_path, state.model_dump())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the state belongs to somebody else by now."""
+        return self._closed
+
+    def close(self) -> None:
+        """Keep the state from now on, which belongs to whoever opens the journal next.
+
+        A thread that waits for an answer of MLflow cannot be ended, and may come back at any time.
+        """
+        with self._state_lock:
+            self._closed = True
 
     def append(self, *events: Event) -> None:
         """Append events, one line each: all of them or, on an OSError, none.
@@ -167,12 +214,16 @@ class Journal:
                 yield self._decode(line), offset
 
     def _decode(self, line: bytes) -> Event:
-        """Return the event of a line; an empty event, with a warning, if the line is damaged."""
-        try:
-            return json.loads(line)
-        except ValueError:
+        """Return the event of a line; an empty event, with one warning, if the line is damaged."""
+        event = parse_event(line)
+        if event is None and not self._warned:
+            self._warned = True
             logger.warning("tracking: %s: a damaged line is left out", self.path)
-            return {}
+        return event or {}
+
+    def event_at(self, offset: int) -> Event:
+        """Return the event at a byte offset; an empty event if there is none."""
+        return next((event for event, _ in self.events(offset)), {})
 
     def batches(self, offset: int) -> Iterator[tuple[list[Event], int]]:
         """Yield batches from a byte offset on: many metrics events together, others one by one."""
@@ -199,7 +250,9 @@ class Journal:
 
     def is_pending(self, state: State) -> bool:
         """Return whether the store lacks events of the run or the fact that it has ended."""
-        return not state.ended or state.offset < self.path.stat().st_size
+        if state.deleted:
+            return False
+        return not state.ended or bool(state.waiting) or state.offset < self.path.stat().st_size
 
     def remove(self) -> None:
         """Delete the folder of the journal, which must hold nothing else."""

@@ -1,101 +1,40 @@
-"""Sends journals to the store, in the background while a run is active."""
+"""Sends the journal of an active run to the store, in the background."""
 
-import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import Timeout
-
-from liquidgen.tracking.journal import Event, Journal, State, now
-from liquidgen.tracking.store import Store, is_refusal, tracking_uri
+from liquidgen.tracking.address import is_database, reason, shown, sqlite_file, tracking_uri
+from liquidgen.tracking.journal import Journal, State
+from liquidgen.tracking.rows import RunDeleted
+from liquidgen.tracking.sending import (
+    leave_alone,
+    open_in_store,
+    open_store,
+    replay,
+    report_rejected,
+    send_files,
+    send_points,
+)
+from liquidgen.tracking.store import Store, prepare
 
 logger = logging.getLogger("liquidgen.tracking")
 
 SEND_INTERVAL_SECONDS = 2.0
 RETRY_INTERVAL_SECONDS = 30.0  # while the store does not answer
-CLOSE_TIMEOUT_SECONDS = 10.0  # for the last attempt, at the end of a run
-
-
-def open_in_store(store: Store, journal: Journal, state: State) -> None:
-    """Find or create the run in the store; in a run that is new there, all is still to be sent."""
-    mlflow_id = store.open(state.header)
-    if (store.uri, mlflow_id) != (state.store, state.mlflow_id):
-        state.store = store.uri
-        state.mlflow_id = mlflow_id
-        state.offset = 0
-    state.ended = False
-    journal.save_state(state)
-
-
-def send(store: Store, journal: Journal, state: State) -> None:
-    """Send all events that the store has not received of an open run.
-
-    An event that the store rejects for good is left out with a warning.
-
-    Raises:
-        Exception: Whatever MLflow raises while the store does not answer.
-    """
-    for events, offset in journal.batches(state.offset):
-        if "end" not in events[0]:
-            _write(store, journal, state, events)
-        elif offset == journal.path.stat().st_size:  # not the end of an earlier part of the run
-            store.end(state.opened_id, events[0]["end"], events[0]["time"])
-            state.ended = True
-        state.offset = offset
-        journal.save_state(state)
-
-
-def _write(store: Store, journal: Journal, state: State, events: list[Event]) -> None:
-    """Write events, except those that MLflow rejects."""
-    try:
-        store.write(state.opened_id, events, journal, state.header)
-    except Exception as error:
-        if not is_refusal(error):
-            raise
-        if len(events) == 1:
-            logger.warning("tracking: MLflow rejected an entry, it is left out: %s", error)
-            return
-        for event in events:
-            _write(store, journal, state, [event])
-
-
-def replay(store: Store, root: Path) -> None:
-    """Send what the store has not received of ended or killed runs of this checkout.
-
-    Raises:
-        Exception: Whatever MLflow raises while the store does not answer.
-    """
-    for path in sorted((root / "work").glob("**/metrics.jsonl")):
-        journal = Journal(path)
-        if not journal.has_state:
-            continue
-        # active in another process, or just removed by it
-        active_elsewhere = contextlib.suppress(Timeout, FileNotFoundError)
-        with active_elsewhere, journal.lock.acquire(timeout=0):
-            _replay(store, journal)
-
-
-def _replay(store: Store, journal: Journal) -> None:
-    state = journal.read_state()
-    if state is None or state.store not in (None, store.uri) or not journal.is_pending(state):
-        return
-    journal.truncate_partial_line()
-    open_in_store(store, journal, state)
-    send(store, journal, state)
-    if not state.ended:  # the process was killed before it could record an end
-        store.end(state.opened_id, "KILLED", now())
-        state.ended = True
-        journal.save_state(state)
-    if not state.keep:
-        journal.remove()
+# what a store that does not answer may cost: at the opening of a run, and at its end
+ANSWER_TIMEOUT_SECONDS = 3.0
+CLOSE_TIMEOUT_SECONDS = 10.0  # for the last attempt, at the end of a run, while it does answer
+SILENCE_SECONDS = 30.0  # before a warning that an opening takes long
 
 
 class Relay(threading.Thread):
-    """Daemon thread that sends a growing journal; failures of MLflow become one warning."""
+    """Daemon thread that sends a growing journal; failures of MLflow become one warning.
+
+    Only this thread waits for the store, which can answer in ways that no client can end.
+    """
 
     def __init__(self, root: Path, journal: Journal, state: State) -> None:
         super().__init__(name="tracking", daemon=True)
@@ -104,64 +43,105 @@ class Relay(threading.Thread):
         self._state = state
         self._store: Store | None = None
         self._closing = threading.Event()
+        self._tried_to_open = threading.Event()
         self._next_attempt = 0.0
         self._warned = False
         self._opened = False
         self._replayed = False
 
     def open(self) -> None:
-        """Open the run in the store, assign an id even if the store does not answer, and start."""
-        self._attempt(self._open)
-        self._state.header.run_id = self._state.header.run_id or uuid.uuid4().hex
+        """Start; returns when the run is open in the store, or after seconds."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
         self._journal.save_state(self._state)
+        # not in the thread, where it could meet the imports of the stage
+        self._attempt(lambda: prepare(self._root))
+        if is_database(tracking_uri(self._root)):  # it does not depend on a server
+            deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
         self.start()
+        if not self._tried_to_open.wait(max(0.0, deadline - time.monotonic())):
+            silence = threading.Timer(SILENCE_SECONDS, self._warn_of_silence)
+            silence.daemon = True
+            silence.start()
 
     def close(self) -> bool:
         """Send the remaining events, within seconds; returns whether the store has received all."""
         self._next_attempt = 0.0
         self._closing.set()
-        self.join(CLOSE_TIMEOUT_SECONDS)
-        if not self._state.ended:
+        self._wait_for_answers()
+        self._journal.close()
+        report_rejected(self._journal)
+        pending = self._journal.is_pending(self._state)
+        if pending:
             self._warn("it did not answer in time")
-        return self._state.ended
+        return not pending
+
+    def _wait_for_answers(self) -> None:
+        """Wait until the thread ends, while the store takes entries."""
+        # a file says at once that it cannot be opened or is locked: what takes time is work
+        is_file = sqlite_file(tracking_uri(self._root)) is not None
+        patience = CLOSE_TIMEOUT_SECONDS if is_file else ANSWER_TIMEOUT_SECONDS
+        answers = -1
+        started = answered = time.monotonic()
+        while self.is_alive():
+            now = time.monotonic()
+            if self._store and self._store.answers != answers:
+                answers, answered = self._store.answers, now
+            if now > answered + patience or now > started + CLOSE_TIMEOUT_SECONDS:
+                return
+            self.join(0.05)
 
     def run(self) -> None:
-        """Send every few seconds until closed, then a last time."""
+        """Open the run, and send every few seconds until closed, then a last time."""
+        self._attempt(self._open)
+        self._tried_to_open.set()
         closing = False
-        while not closing:
+        while not closing and not self._state.deleted:
             closing = self._closing.wait(SEND_INTERVAL_SECONDS)
             if closing or time.monotonic() >= self._next_attempt:
                 self._attempt(self._send)
 
     def _open(self) -> Store:
         """Return the store, in which the run is opened unless it is open already."""
-        self._store = self._store or Store(self._root)
-        if not self._opened:
+        self._store = self._store or open_store(self._root)
+        if not self._opened and not self._journal.is_closed:
             open_in_store(self._store, self._journal, self._state)
             self._opened = True
         return self._store
 
     def _send(self) -> None:
         store = self._open()
-        send(store, self._journal, self._state)
-        if not self._replayed:
-            self._replayed = True
-            replay(store, self._root)
+        send_points(store, self._journal, self._state)
+        try:
+            send_files(store, self._journal, self._state)
+        finally:
+            if not self._replayed:
+                self._replayed = True
+                replay(store, self._root)
 
     def _attempt(self, call: Callable[[], object]) -> None:
+        if self._journal.is_closed:  # the answer before came too late
+            return
         try:
-            call()
+            try:
+                call()
+            except RunDeleted as error:
+                leave_alone(self._root, self._journal, self._state, error)
         except Exception as error:
             self._next_attempt = time.monotonic() + RETRY_INTERVAL_SECONDS
-            self._warn(str(error) or type(error).__name__)
+            if not self._journal.is_closed:
+                self._warn(reason(error))
 
-    def _warn(self, reason: str) -> None:
+    def _warn_of_silence(self) -> None:
+        if not self._tried_to_open.is_set() and not self._closing.is_set():
+            self._warn("it does not answer")
+
+    def _warn(self, what: str) -> None:
         if not self._warned:
             self._warned = True
             logger.warning(
                 "tracking: cannot write to %s now (%s); the stage continues, %s keeps the record "
                 "and is sent with a later run",
-                tracking_uri(self._root),
-                " ".join(reason.split())[:200],
+                shown(tracking_uri(self._root)),
+                what,
                 self._journal.path,
             )

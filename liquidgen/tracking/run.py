@@ -13,15 +13,6 @@ from liquidgen.tracking.journal import Journal, State
 
 logger = logging.getLogger("liquidgen.tracking")
 
-# settings of stages that run again and again on one model: tags of the training run, which show
-# the latest values, instead of parameters, which MLflow never changes
-LATER_SETTINGS = ("sample.", "evaluate.")
-
-
-def is_later_setting(param: str) -> bool:
-    """Return whether a parameter belongs to a stage after the training."""
-    return param.startswith(LATER_SETTINGS)
-
 
 def _never_raises(log: Callable[..., None]) -> Callable[..., None]:
     """Turn any exception of a logging method into a warning, once per method."""
@@ -52,11 +43,8 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run; if MLflow was unreachable, the id that will be its tag there."""
-        run_id = self._state.mlflow_id or self._state.header.run_id
-        if run_id is None:
-            raise RuntimeError("the run is not open")
-        return run_id
+        """MLflow's id of the run; until MLflow has answered, the id that will be its tag there."""
+        return self._state.mlflow_id or self._state.header.run_id
 
     @_never_raises
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
@@ -99,11 +87,9 @@ class Run:
 
     @_never_raises
     def log_to_parent(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Log metrics to the parent run, with the sample and evaluate settings as its tags."""
+        """Log metrics to the row of the parent run with this run's settings."""
         self._require_parent()
-        params = self._state.header.params
-        tags = {key: value for key, value in params.items() if is_later_setting(key)}
-        self._journal.append({"parent": self._with_stage(metrics), "tags": tags, "step": step})
+        self._journal.append({"parent": self._with_stage(metrics), "step": step})
 
     def _with_stage(self, metrics: dict[str, float]) -> dict[str, float]:
         stage = self._state.header.tags["stage"]

@@ -12,9 +12,9 @@ from typing import Any
 from filelock import Timeout
 
 from liquidgen.tracking.inherit import inherit
-from liquidgen.tracking.journal import Header, Journal, State, now
+from liquidgen.tracking.journal import Header, Journal, State, is_later_setting, now
 from liquidgen.tracking.relay import Relay
-from liquidgen.tracking.run import NullRun, Run, is_later_setting
+from liquidgen.tracking.run import NullRun, Run
 from liquidgen.utils.errors import UserError
 
 DATA_STAGES = ("download", "encode")
@@ -68,7 +68,7 @@ def open_run(
         return
     recorded = {k: _as_text(v) for k, v in params.items() if parent or not is_later_setting(k)}
     header = Header(
-        run_id=resume,
+        run_id=resume or uuid.uuid4().hex,  # at once: the store may not answer
         experiment=f"{experiment}-data" if stage in DATA_STAGES else experiment,
         name=name,
         params=recorded,
@@ -105,11 +105,12 @@ def _resumed_state(journal: Journal, header: Header) -> State | None:
     journal.truncate_partial_line()
     state = journal.read_state()
     if state:
-        known_ids = (state.mlflow_id or state.header.run_id, state.header.run_id)
+        known_ids = (state.mlflow_id, state.header.run_id)
         if header.run_id not in known_ids:
-            header.run_id = known_ids[0]
+            header.run_id = state.mlflow_id or state.header.run_id
         header.start_time = state.header.start_time  # the store may not have the run yet
         state.header = header
+        state.deleted = False  # it may have been restored
     return state
 
 

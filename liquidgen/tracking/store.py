@@ -1,4 +1,4 @@
-"""MLflow client: finds or creates experiments and runs, and writes events to them."""
+"""MLflow client: opens runs, and writes events to them."""
 
 import json
 import logging
@@ -6,139 +6,184 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from liquidgen.tracking.journal import Event, Header, Journal
+from liquidgen.tracking import own_database
+from liquidgen.tracking.address import (
+    file_in,
+    is_database,
+    sqlite_file,
+    stored,
+    tracking_uri,
+)
+from liquidgen.tracking.answers import bound_answers
+from liquidgen.tracking.journal import Event, Header, Journal, is_later_setting
+from liquidgen.tracking.rows import DVC_TAG, EXTERNAL_ID_TAG, PARENT_TAG, Rows, store_lock
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from PIL.Image import Image
 
-# a server that does not answer must cost seconds; by default MLflow retries for minutes
+# a server that does not answer must cost seconds; by default MLflow retries for minutes, and waits
+# for as long as the server asks
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# HTTP status codes that are not final: unauthorized, forbidden, timeout, too many requests
-RETRYABLE_STATUS = {401, 403, 408, 429}
-# tag of a run whose id was assigned elsewhere: by another store, or here while MLflow was down
-EXTERNAL_ID_TAG = "liquidgen.run_id"
-MAX_PARAMS = 100  # per request, as for tags and metrics: limits of MLflow
-MAX_TAGS = 100
+# MLflow's words for an entry that it will never take
+FINAL_CODES = {
+    "BAD_REQUEST",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+CREATION_TIMEOUT_SECONDS = 120.0  # to wait for another process that makes the database
+MAX_TAGS = 100  # per request, as for metrics: limits of MLflow
 MAX_METRICS = 1000
 
 
-def named_uri() -> str:
-    """Return MLFLOW_TRACKING_URI; empty if it is not set."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "")
-
-
-def tracking_uri(root: Path) -> str:
-    """Return MLFLOW_TRACKING_URI or, if it is not set, a database in the root of the checkout."""
-    return named_uri() or f"sqlite:///{root}/mlflow.db"
-
-
 def is_refusal(error: Exception) -> bool:
-    """Return whether MLflow would reject the same entry again, so that a retry is useless."""
-    from mlflow.exceptions import MlflowException
+    """Return whether MLflow would reject the same entry again, so that a retry is useless.
 
+    A proxy in front of a server that restarts answers with the same HTTP status codes: only what
+    MLflow says itself is final.
+    """
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, RestException):
+        return error.json.get("error_code") in FINAL_CODES
     if isinstance(error, MlflowException):
-        status = error.get_http_status_code()
-        return 400 <= status < 500 and status not in RETRYABLE_STATUS
-    # other OSErrors can pass: failed requests, no space left on the disk
-    return isinstance(error, PermissionError) or not isinstance(error, OSError)
+        # of its own, MLflow's client says BAD_REQUEST only of an answer that is not MLflow's
+        return error.error_code in FINAL_CODES - {"BAD_REQUEST"}
+    return isinstance(error, DamagedImage)
+
+
+class DamagedImage(Exception):
+    """The file of an image that was logged cannot be read."""
+
+
+def prepare(root: Path) -> None:
+    """Do what takes seconds whether or not the store answers: import MLflow, make a new database.
+
+    Raises:
+        Exception: The database cannot be made.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # noqa: F401
+
+    if is_database(tracking_uri(root)):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    bound_answers()
+    # their errors become one warning of `Relay`
+    for name in ("alembic", "mlflow.exceptions", "mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    path = file_in(root, tracking_uri(root))
+    if path and not path.exists():
+        with store_lock(root, CREATION_TIMEOUT_SECONDS):
+            if not path.exists():
+                own_database.create(path, root)
 
 
 class Store:
     """MLflow at one tracking URI. Every method may raise whatever MLflow raises.
 
     Attributes:
-        uri: The tracking URI.
+        uri: The tracking URI as MLflow opens it, with its secrets.
+        name: The store as it may be stored.
         client: The MLflow client.
+        rows: Experiments and runs of this checkout.
+        answers: Number of entries that the store has taken: whether it makes progress.
     """
 
     def __init__(self, root: Path) -> None:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        self.uri = tracking_uri(root)
+        self.name = stored(root, self.uri)
+        self.answers = 0
+        self._root = root
+        prepare(root)
         from mlflow import MlflowClient
 
-        # their errors become one warning of `Relay`
-        for name in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.uri = tracking_uri(root)
-        self._root = root
-        with self._database_lock():
+        if database := sqlite_file(self.uri):
+            if database.exists():
+                own_database.check(database)  # MLflow would try to open it for minutes
+            self.uri = own_database.opened_by(self.uri)
+        with store_lock(root):
             self.client = MlflowClient(tracking_uri=self.uri)
+        self.rows = Rows(
+            self.client,
+            root,
+            keeps_files=is_database(self.uri),
+            is_shared=file_in(root, self.uri) is None,
+        )
 
-    def experiment(self, name: str) -> str:
-        """Return the id of an experiment; create it if it is missing, restore it if deleted."""
-        with self._database_lock():
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
-                local = (self._root / "mlruns" / name).as_uri()
-                location = None if named_uri() else local
-                return self.client.create_experiment(name, artifact_location=location)
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
-            return found.experiment_id
-
-    def _database_lock(self) -> FileLock:
-        """Lock against other processes: two that create one database at a time both fail."""
-        path = self._root / "work/tracking/store.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
+    def is_at(self, address: str) -> bool:
+        """Return whether an address is this store's, also of an earlier version."""
+        return stored(self._root, address) == self.name
 
     def open(self, header: Header) -> str:
-        """Find or create a run, set its parameters, tags and status; return MLflow's id of it."""
-        from mlflow.entities import Param
+        """Find or create a run, set its parameters, tags and status; return MLflow's id of it.
 
-        experiment = self.experiment(header.experiment)
+        Raises:
+            RunDeleted: The run or its parent was deleted.
+        """
+        experiment = self.rows.experiment(header.experiment)
         tags = dict(header.tags)
         if header.parent:
-            tags["mlflow.parentRunId"] = self._find_or_create_placeholder(header.parent, experiment)
-        run = header.run_id and self._find(header.run_id, experiment)
-        if not run:
-            id_tag = {EXTERNAL_ID_TAG: header.run_id} if header.run_id else {}
+            tags[PARENT_TAG] = self.rows.row(header, experiment, claim=False)
+        run = self.rows.find(header.run_id, experiment)
+        if run is None:
+            id_tag = {EXTERNAL_ID_TAG: header.run_id}
             run = self.client.create_run(experiment, header.start_time, id_tag, header.name)
-            header.run_id = header.run_id or run.info.run_id  # now, in case the rest fails
+        elif not header.parent and any(is_later_setting(key) for key in run.data.params):
+            tags.pop(DVC_TAG, None)  # its scores belong to the experiment that it names
         known = run.data.params
         new = {key: value for key, value in header.params.items() if key not in known}
         for key, value in header.params.items() - known.items() - new.items():
             tags[f"continued.{key}"] = value  # a parameter of an MLflow run never changes
-        items = sorted(new.items())
-        for first in range(0, len(items), MAX_PARAMS):
-            params = [Param(k, v) for k, v in items[first : first + MAX_PARAMS]]
-            self.client.log_batch(run.info.run_id, params=params)
+        self.rows.log_params(run.info.run_id, new)
         self._set_tags(run.info.run_id, tags)
-        # the start of the id distinguishes runs of one name in tables and legends
-        name = f"{run.info.run_id[:4]} {header.name}"
-        self.client.update_run(run.info.run_id, status="RUNNING", name=name)
+        self.rows.rename(run.info.run_id, header.name, status="RUNNING")
+        self.answers += 1
         return run.info.run_id
 
     def write(self, run: str, events: list[Event], journal: Journal, header: Header) -> None:
-        """Write several metrics events, or one event of another kind; skip files that are gone."""
+        """Write several metrics events, or one event of another kind; skip files that are gone.
+
+        Raises:
+            RunDeleted: The parent run was deleted.
+            DamagedImage: The image cannot be read.
+        """
         event = events[0]
         match event:
             case {"metrics": _}:
                 self._write_metrics(run, events)
-            case {"parent": metrics, "tags": tags}:
-                parent = self._parent(header)
-                self._write_metrics(parent, [event | {"metrics": metrics}])
-                self._set_tags(parent, tags)
+            case {"parent": metrics}:
+                self._write_metrics(self._row(run, header), [event | {"metrics": metrics}])
             case {"image": name} if (journal.files / name).exists():
-                target = self._parent(header) if event["on_parent"] else run
+                target = self._row(run, header) if event["on_parent"] else run
                 self._write_image(target, journal.files / name, event)
             case {"artifact": name} if (journal.files / name).exists():
                 self.client.log_artifact(run, str(journal.files / name))
             case {"dataset": name, "digest": digest, "source": source}:
                 self._write_dataset(run, name, digest, source)
+        self.answers += 1
 
     def end(self, run: str, status: str, time: int) -> None:
         """Set the final status of a run."""
         self.client.set_terminated(run, status, time)
+        self.answers += 1
+
+    def _row(self, run: str, header: Header) -> str:
+        """Return MLflow's id of the row that shows the run, and place the run below it."""
+        row = self.rows.row(header, self.rows.experiment(header.experiment), claim=True)
+        self._set_tags(run, {PARENT_TAG: row})
+        return row
 
     def _write_metrics(self, run: str, events: list[Event]) -> None:
         from mlflow.entities import Metric
@@ -152,12 +197,9 @@ class Store:
             self.client.log_batch(run, metrics=points[first : first + MAX_METRICS])
 
     def _write_image(self, run: str, path: Path, event: Event) -> None:
-        from PIL import Image
-
-        with Image.open(path) as image:
-            self.client.log_image(
-                run, image, key=event["key"], step=event["step"], timestamp=event["time"]
-            )
+        self.client.log_image(
+            run, _read_image(path), key=event["key"], step=event["step"], timestamp=event["time"]
+        )
 
     def _write_dataset(self, run: str, name: str, digest: str, source: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -173,32 +215,13 @@ class Store:
         for first in range(0, len(items), MAX_TAGS):
             self.client.log_batch(run, tags=items[first : first + MAX_TAGS])
 
-    def _find(self, run_id: str, experiment: str) -> "Run | None":
-        """Find the run that has this id, in MLflow or as its tag, and is not deleted."""
-        from mlflow.exceptions import MlflowException
 
-        try:
-            run = self.client.get_run(run_id)
-            if run.info.lifecycle_stage == "active":
-                return run
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-        found = self.client.search_runs([experiment], f"tags.`{EXTERNAL_ID_TAG}` = '{run_id}'")
-        return found[0] if found else None
+def _read_image(path: Path) -> "Image":
+    from PIL import Image
 
-    def _parent(self, header: Header) -> str:
-        """Return MLflow's id of the parent run."""
-        if header.parent is None:
-            raise ValueError("the run has no parent")
-        return self._find_or_create_placeholder(header.parent, self.experiment(header.experiment))
-
-    def _find_or_create_placeholder(self, run_id: str, experiment: str) -> str:
-        """Return MLflow's id of a run; create a placeholder if the run was recorded elsewhere."""
-        run = self._find(run_id, experiment)
-        if run is None:
-            tags = {EXTERNAL_ID_TAG: run_id, "stage": "train"}
-            name = f"recorded elsewhere ({run_id[:8]})"
-            run = self.client.create_run(experiment, tags=tags, run_name=name)
-            self.client.set_terminated(run.info.run_id)
-        return run.info.run_id
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.copy()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DamagedImage(f"{path}: {error}") from error

@@ -1,20 +1,52 @@
 """Atomic writes of files and folders, locks, digests and JSON."""
 
+import errno
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import shown
 
 Content = TypeVar("Content", bound=BaseModel)
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the last one is of a limit to file sizes
+# of damage: DVC's cache may hold the same bytes, and would bring them back
+REMEDY = "run `liquidgen repair`, then `dvc repro`"
+
+
+def _plain_name(name: str) -> str:
+    if name in ("", ".", "..") or not name.isprintable() or re.search(r"[/\\:]", name):
+        raise ValueError("must be the plain name of a file beside this one")
+    return name
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check that names, as of classes, are neither none nor doubled; for pydantic.
+
+    Raises:
+        ValueError: They are.
+    """
+    if not names:
+        raise ValueError("must hold at least one name")
+    if len(set(names)) < len(names):
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(doubled)} is there more than once")
+    return names
+
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+ClassNames = Annotated[tuple[str, ...], AfterValidator(distinct)]
 
 
 class StoredFile(BaseModel):
@@ -22,38 +54,39 @@ class StoredFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    count: int  # of samples or images
-    bytes: int
-    sha256: str
+    name: Annotated[str, AfterValidator(_plain_name)]
+    count: Count  # of samples or images
+    bytes: Count
+    sha256: Digest
 
     @classmethod
     def of(cls, path: Path, count: int) -> "StoredFile":
         """Record an existing file."""
         return cls(name=path.name, count=count, bytes=path.stat().st_size, sha256=file_sha256(path))
 
-    def verify(self, folder: Path, remedy: str) -> None:
+    def verify(self, folder: Path) -> None:
         """Raise UserError for a file that is missing, truncated or altered."""
         path = folder / self.name
-        self.verify_size(folder, remedy)
+        self.verify_size(folder)
         if file_sha256(path) != self.sha256:
-            raise UserError(f"{path}: damaged, its sha256 is not the recorded one; {remedy}")
+            raise UserError(f"{path}: damaged, its sha256 is not the recorded one; {REMEDY}")
 
-    def verify_size(self, folder: Path, remedy: str) -> None:
+    def verify_size(self, folder: Path) -> None:
         """Raise UserError for a file that is missing or of another size."""
         path = folder / self.name
         if not path.is_file():
-            raise UserError(f"{path}: missing; {remedy}")
+            raise UserError(f"{path}: missing; run `dvc repro`")
         if (size := path.stat().st_size) != self.bytes:
-            raise UserError(f"{path}: has {size} bytes instead of {self.bytes}; {remedy}")
+            raise UserError(f"{path}: has {size} bytes instead of {self.bytes}; {REMEDY}")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file for writing; it gets its name once it is complete and on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    file = _Counted(io.FileIO(temporary, "w"))
     try:
-        with open(temporary, "wb") as file:
+        with _explained(path, lambda: f"{file.asked}"), file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -96,8 +129,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
     All files in it are on the disk before it gets its name.
 
     Raises:
-        UserError: Another process fills the same folder.
+        UserError: Another process fills the same folder, or it is a link.
     """
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder}: is a link, but a stage replaces this folder; remove the link (what it "
+            "leads to stays), then run it again"
+        )
     temporary = folder.with_name(f".{folder.name}.tmp")
     retired = folder.with_name(f".{folder.name}.old")
     with locked(folder, "fills this folder"):
@@ -105,7 +143,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         _remove(temporary, retired)
         temporary.mkdir()
         try:
-            yield temporary
+            with _explained(folder, lambda: f"more than {_bytes_in(temporary)}"):
+                yield temporary
             for path in (*temporary.rglob("*"), temporary):
                 _sync(path)
             if folder.exists():
@@ -122,25 +161,26 @@ def canonical_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def read_json(path: Path, kind: type[Content], remedy: str) -> Content:
+def read_json(path: Path, kind: type[Content], remedy: str = REMEDY) -> Content:
     """Read and validate a JSON file.
 
     Args:
         path: The file.
         kind: Model of its content.
-        remedy: What to do about a missing or invalid file, for the message.
+        remedy: What to do about a damaged file, for the message.
 
     Raises:
         UserError: It is missing or does not fit the model.
     """
     try:
         return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; {remedy}") from None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "content"
-        raise UserError(f"{path}: {place}: {first['msg']}; {remedy}") from None
+        rule = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {place}: {rule}; {remedy}") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -160,6 +200,32 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class _Counted(io.BufferedWriter):
+    """Counts the bytes that it was asked to write."""
+
+    asked = 0
+
+    def write(self, data: Any) -> int:  # typing names buffers since Python 3.12
+        self.asked += memoryview(data).nbytes
+        return super().write(data)
+
+
+@contextmanager
+def _explained(path: Path, needed: Callable[[], str]) -> Iterator[None]:
+    """Add to the error of a full disk, which names no file, the path and the bytes needed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename is None:
+            error.filename = str(path)
+            error.add_note(f"it needs {needed()} bytes, {shutil.disk_usage(path.parent).free} free")
+        raise
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
+
+
 def _sync(path: Path) -> None:
     """Flush a file's content, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -177,5 +243,7 @@ def _restore(retired: Path, folder: Path) -> None:
 
 def _remove(*folders: Path) -> None:
     for folder in folders:
-        if folder.exists():
+        if folder.is_symlink():  # made by someone else: what it leads to is not ours
+            folder.unlink()
+        elif folder.exists():
             shutil.rmtree(folder)

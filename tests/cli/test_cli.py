@@ -25,6 +25,7 @@ RAW = read_params(PROJECT / "params.yaml")
 # diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 COMMANDS = ("sample", "presets", "ui", "doctor", "repair")
+LATER = ("device", "tracking", "hub")  # slower checks of doctor
 Run = Callable[..., str]
 
 
@@ -86,9 +87,10 @@ def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
     ("options", "rule"),
     [
         (["--class", "cubism"], "error: class 'cubism': not known; choose 0 to 2"),
-        (["--class", "3"], "error: class 3: not known"),
+        (["--class", "3"], "error: class '3': not known"),
         (["--count", "0"], "error: 0 images of 3 classes; ask for at least one"),
         (["--solver", "eular"], "error: solver: no solver 'eular'"),
+        (["--class", "a\x1b]0;b\n"], r"error: class 'a\x1b]0;b\n': not known"),
         (["--seed", "-1"], "error: seed: -1; must be at least 0"),
         (["--guidance", "nan"], "error: guidance_scale: nan; must be at least 1"),
         (
@@ -175,7 +177,7 @@ def findings(printed: str) -> dict[str, tuple[str, str]]:
 def test_doctor_in_empty_folder_finds_nothing_wrong(run: Run, hub: StandInHub):
     printed = run("doctor")
     found = findings(printed)
-    assert [*found] == ["python", "packages", "settings", "dvc", "device", "tracking", "hub"]
+    assert [*found] == ["python", "packages", "settings", "dvc", "data", *LATER]
     assert "wrong" not in {level for level, _ in found.values()}
     assert f"torch {metadata.version('torch')}" in found["packages"][1]
     assert found["hub"] == (
@@ -227,6 +229,36 @@ def test_doctor_finds_wrong_settings_and_broken_store(run: Run, hub: StandInHub)
     assert found["tracking"][0] == "wrong"
     assert "cannot be opened" in found["tracking"][1]
     assert printed.endswith("doctor: 2 to fix\n")
+
+
+def test_doctor_names_silent_store_without_password(
+    run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(checks, "STORE_TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://bob:s3cr3t@{address}")
+        printed = run("doctor")
+    level, text = findings(printed)["tracking"]
+    assert level == "wrong"
+    assert f"http://{address}: cannot be opened (no answer within 0.5 s)" in text
+    assert "s3cr3t" not in printed
+
+
+@pytest.mark.parametrize(
+    ("has_git", "config", "level"),
+    [(False, "", "wrong"), (True, "", None), (False, "[core]\n    no_scm = true\n", None)],
+)
+def test_doctor_says_what_dvc_needs_without_git(
+    run: Run, hub: StandInHub, has_git: bool, config: str, level: str | None
+):
+    Path(".dvc").mkdir()
+    Path(".dvc/config.local").write_text(config)
+    if has_git:
+        Path(".git").mkdir()
+    found = findings(run("doctor")).get("git")
+    assert (found and found[0]) == level
+    assert not found or "dvc config --local core.no_scm true" in found[1]
 
 
 def test_doctor_without_mlflow_is_note(run: Run, hub: StandInHub, monkeypatch: pytest.MonkeyPatch):
@@ -337,6 +369,10 @@ def test_unexpected_error_has_plain_traceback(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(checks, "python", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["doctor"])
+
+
+def test_version(run: Run):
+    assert run("--version") == f"liquidgen {metadata.version('liquidgen')}\n"
 
 
 def test_repair_outside_repository_is_one_line(run: Run):

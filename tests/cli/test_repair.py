@@ -92,4 +92,4 @@ def test_files_are_left_alone_while_dvc_holds_its_lock(
 def test_fresh_checkout_needs_no_repair(tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / ".dvc").mkdir()
     repair(tmp_path)
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "repair: nothing to do, all outputs are as recorded\n")

@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 from helpers.checkout import PROJECT
 
+from liquidgen.cli import ui
 from liquidgen.cli.mlflow_view import save_view
+from liquidgen.cli.ui import serve
 from liquidgen.config.params import load_params
 from liquidgen.tracking import open_run
 from liquidgen.tracking.store import Store
+from liquidgen.utils.errors import UserError
 
 PARAMS = PROJECT / "params.yaml"
 EXPERIMENT = load_params(PARAMS).tracking.experiment
@@ -172,12 +175,51 @@ def listening(port: int) -> set[str]:
     return found
 
 
-def test_unreachable_store_is_one_line(root: Path):
+def test_unreachable_store_is_one_line_without_password(root: Path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with started(root, MLFLOW_TRACKING_URI=uri) as process:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with started(root, MLFLOW_TRACKING_URI=f"http://bob:s3cr3t@{address}") as process:
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     _, error = output.strip().splitlines()
-    assert error.startswith(f"error: MLflow cannot open {uri}: ")
+    assert error.startswith(f"error: MLflow cannot open http://{address}: ")
+    assert "s3cr3t" not in output
+
+
+def test_address_of_store_is_not_on_command_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    """Which all users of a machine can read."""
+    commands = []
+
+    class Server(contextlib.AbstractContextManager):
+        def __init__(self, command: list[str], *, env: dict[str, str], **options: object) -> None:
+            commands.append(command)
+            assert env["MLFLOW_BACKEND_STORE_URI"].endswith("/mlflow.db?timeout=2.0")
+
+        def __exit__(self, *error: object) -> None:
+            """Nothing was started."""
+
+        def poll(self) -> int:
+            return 1
+
+        terminate = wait = poll
+
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(subprocess, "Popen", Server)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(UserError, match="did not start"):
+        serve()
+    assert [word for command in commands for word in command if "mlflow.db" in word] == []
+
+
+def test_server_that_never_answers_is_one_line(root: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setattr(ui, "STORE_TIMEOUT", 0.5)
+        monkeypatch.chdir(root)
+        with pytest.raises(UserError, match=rf"cannot open {uri}: no answer within 0.5 s"):
+            serve()

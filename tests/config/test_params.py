@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,27 @@ def test_block_named_by_a_number_is_refused(group: str, tmp_path: Path):
     params[group][2024] = next(iter(params[group].values()))
     with pytest.raises(UserError, match=f"^{group}.2024: a block's name must be text; put it in"):
         load(params, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["my-pics", 2024, "a b", "", "x" * 49, "../x", None, "b\u00e4r"])
+def test_name_of_a_selector_has_a_rule(name: Any, tmp_path: Path):
+    message = refusal(changed(RAW, {"dataset": name}), tmp_path)
+    assert message == (
+        "dataset: must be a name of at most 48 letters, digits and _, in quotes if it is a number; "
+        f"it is {name!r}"
+    )
+
+
+@pytest.mark.parametrize("classes", [["a", "a"], ["a|b", "b"], []])
+def test_classes_are_distinct(classes: list[str], tmp_path: Path):
+    message = refusal(changed(RAW, {"datasets.own_parquet.classes": classes}), tmp_path)
+    assert message.startswith("datasets.own_parquet.classes: ")
+
+
+@pytest.mark.parametrize("limit", [0, 2001])
+def test_size_of_an_image_is_within_limits(limit: int, tmp_path: Path):
+    message = refusal(changed(RAW, {"download.max_image_mb": limit}), tmp_path)
+    assert message.startswith("download.max_image_mb: input should be ")
 
 
 @pytest.mark.parametrize("kind", ["parket", ["parquet"], None, 3])
@@ -363,3 +385,72 @@ def test_dvc_rewrites_the_file_without_loss(tmp_path):
     for seed in (5, 6):
         apply_overrides(path, [f"train.seed={seed}"])
         assert load_params(path).raw == before | {"train": before["train"] | {"seed": seed}}
+
+
+NESTED = "a: &a [*a]\n"
+BOMB = "".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}'] * 9)}]\n" for i in range(1, 30))
+HOSTILE = {
+    "brackets": ("a: " + "[" * 900, "nested in more than 50 levels"),
+    "more brackets": ("a: " + "[" * 500_000, "nested in more than 50 levels"),
+    "braces": ("a: " + "{a: " * 900, "nested in more than 50 levels"),
+    "dashes": ("a:\n  " + "- " * 2000, "nested in more than 50 levels"),
+    "indentation": ("".join(" " * i + "a:\n" for i in range(900)), "nested in more than 50"),
+    "itself": (NESTED, "nested in more than 50 levels"),
+    "aliases": ("k0: &k0 [x]\n" + BOMB, "unknown key"),
+    "digits": ("image_size: " + "9" * 5000, "not valid: Exceeds the limit"),
+    "NUL in a path": ('datasets: {mine: {path: "\\0"}}', "datasets.mine.path: holds the char"),
+    "NUL in a list": ('a: [1, "b\\0c"]', "a.1: holds the character NUL"),
+    "escape codes": ('"a\\e[2J\\u202e": 1', r"a\\x1b\[2J\\u202e: unknown key"),
+    "line break": ('"a\\nerror: all is well": 1', r"a\\nerror: all is well: unknown key"),
+    "long key": (f"? {'k' * 100_000}\n: 1", "k: unknown key"),
+    "long file": ("# " + "x" * 5_000_000, r"5\.0 MB, but settings are at most 1 MB"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_file_is_one_line_and_quick(kind: str, tmp_path: Path):
+    content, rule = HOSTILE[kind]
+    (tmp_path / "params.yaml").write_text(content + "\n")
+    started = time.process_time()
+    with pytest.raises(UserError, match=rule) as refused:
+        load_params(tmp_path / "params.yaml")
+    assert str(refused.value).isprintable()
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset", "x" * 300),
+        ("image_size", 2**40),
+        ("machine.num_workers", 10**9),
+        ("machine.num_processes", 10**9),
+    ],
+)
+def test_value_beyond_all_reason_is_refused(key: str, value: object, tmp_path: Path):
+    assert refusal(changed(RAW, {key: value}), tmp_path).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "right"),
+    [
+        ("train.lr", "train.learning_rate"),
+        ("train.lerning_rate", "train.learning_rate"),
+        ("train.bs", "train.batch_size"),
+        ("trainn.learning_rate", "train"),
+        ("sample.steps", "sample.num_steps"),
+        ("models.nanoo.width", "models.nano"),
+        ("models.nano.widthh", "models.nano.width"),
+        ("modle", "model"),
+    ],
+)
+def test_unknown_change_names_nearest_key_of_its_section(key: str, right: str):
+    with pytest.raises(UserError) as refused:
+        load_params(PARAMS_YAML, {key: 1})
+    assert str(refused.value) == f"{key}: unknown key; did you mean {right}?"
+
+
+def test_long_value_is_cut_in_the_message(tmp_path: Path):
+    message = refusal(changed(RAW, {"train": "v" * 500_000}), tmp_path)
+    assert message.startswith("train: must be a section with keys, but it is 'vvv")
+    assert len(message) < 400

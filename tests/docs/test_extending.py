@@ -213,7 +213,7 @@ def test_painting_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setitem(STYLES, "red", red)
     params = load_params(PROJECT / "params.yaml", {"datasets.procedural.num_images": 22})
-    source = SOURCES["procedural"](params.dataset, 0)
+    source = SOURCES["procedural"](params.dataset, params.download, 0)
     assert source.classes[-1] == "red"
     assert [record.label for record in source.records][10::11] == [10, 10]
 

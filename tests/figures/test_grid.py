@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from liquidgen.figures.grid import GAP, class_grid, to_images
+from liquidgen.figures.names import FONT_SIZE, MAX_WIDTH
 
 SIDE = 24
 
@@ -66,3 +67,16 @@ def test_grid_of_tiny_images_keeps_text_lines_apart():
     for i, (image,) in enumerate(rows):
         box = (grid.width - 4, i * step, grid.width, i * step + 4)
         assert grid.crop(box).tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("count", [1000, 10_000])
+def test_grid_of_many_classes_is_bounded(count):
+    grid = class_grid([[plain(1)]] * count, [f"class {i}" for i in range(count)])
+    assert grid.height <= 16_384
+    footer = grid.crop((0, grid.height - GAP - FONT_SIZE, grid.width, grid.height))
+    assert len(footer.getcolors()) > 1  # how many are left out
+
+
+def test_grid_of_long_name_is_bounded():
+    grid = class_grid([[plain(1)]], ["a" * 5000])
+    assert grid.width < MAX_WIDTH + SIDE + 20

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 from liquidgen.images.decode import (
     ANIMATED,
     LETTERBOXED,
+    ONE_COLOR,
     PROFILE_IGNORED,
     TOO_MANY_PIXELS,
     TOO_SMALL,
@@ -150,7 +151,7 @@ def test_animation_first_frame_is_taken_and_noted():
         append_images=[Image.new("RGB", (64, 64), BLUE)],
     )
     found = decoded(data)
-    assert found.notes == (ANIMATED,)
+    assert found.notes == (ANIMATED, ONE_COLOR)
     assert near(found.pixels, RED)
 
 
@@ -343,7 +344,7 @@ def test_profile_for_other_channels_is_ignored_and_noted(size):
 def test_letterbox_pads_whole_image_with_white_bars(size, width, height):
     image = Image.new("RGB", (width * size, height * size), RED)
     found = decoded(save(image), image_size=size, crop="letterbox")
-    assert found.notes == (LETTERBOXED,)
+    assert found.notes == (LETTERBOXED, ONE_COLOR)
     long, short = max(width, height), min(width, height)
     side = round(size * short / long)
     bar = (size - side) // 2
@@ -361,7 +362,7 @@ def test_square_image_is_not_letterboxed():
 
 
 def test_letterbox_upscaling_is_by_longer_side():
-    data = save(Image.new("RGB", (48, 8), RED))
+    data = save(halves(RED, BLUE, (48, 8)))
     assert decoded(data, image_size=48, crop="letterbox").notes == (LETTERBOXED,)
     assert UPSCALED in decoded(data, image_size=64, crop="letterbox").notes
     with pytest.raises(Refused, match=TOO_SMALL):

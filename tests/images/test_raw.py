@@ -5,12 +5,16 @@ import json
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from liquidgen.images import raw
 from liquidgen.images.raw import RawDataset, RawWriter, Record
 from liquidgen.stages.download.procedural import draw
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import StoredFile
 
 INFO_FIELDS = {"license": "CC0-1.0", "origin": "test", "revision": None, "refused": {}}
 
@@ -86,6 +90,16 @@ def test_files_stay_below_size_limit(tmp_path):
     assert list(RawDataset(tmp_path).records("train")) == items
 
 
+def test_groups_of_large_images_are_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw, "BYTES_PER_GROUP", 1_000_000)
+    noise = np.random.default_rng(0).bytes(300_000)
+    items = [Record(noise, f"{i}", 0) for i in range(10)]
+    write(tmp_path, items)
+    groups = list(RawDataset(tmp_path).groups("train"))
+    assert [group.count for group in groups] == [4, 4, 2]
+    assert list(RawDataset(tmp_path).records("train")) == items
+
+
 def test_info_has_counts_per_class_and_license(tmp_path):
     write(tmp_path, records(5))
     content = json.loads((tmp_path / "dataset.json").read_text())
@@ -117,7 +131,7 @@ def test_flipped_bit_is_found_by_verify(tmp_path):
 
 
 def test_missing_info_error_names_stage(tmp_path):
-    with pytest.raises(UserError, match=r"dataset\.json: missing; run .*download"):
+    with pytest.raises(UserError, match=r"dataset\.json: missing; run `dvc repro`"):
         RawDataset(tmp_path)
 
 
@@ -125,3 +139,102 @@ def test_unknown_split_is_refused(tmp_path):
     write(tmp_path, records(2))
     with pytest.raises(UserError, match="no split 'holdout'; there are: train"):
         list(RawDataset(tmp_path).records("holdout"))
+
+
+def resign(folder, change, *, table=None):
+    """Change the description of a raw folder, and write another table into its file."""
+    path = folder / "train-00000.parquet"
+    if table is not None:
+        pq.write_table(table, path)
+    content = json.loads((folder / "dataset.json").read_text())
+    split = content["splits"]["train"]
+    split["files"] = [StoredFile.of(path, split["count"]).model_dump()]
+    change(content)
+    (folder / "dataset.json").write_text(json.dumps(content))
+
+
+def read_all(folder):
+    dataset = RawDataset(folder)
+    dataset.verify("train")
+    return list(dataset.records("train"))
+
+
+def refusal(folder, rule):
+    with pytest.raises(UserError, match=rule) as refused:
+        read_all(folder)
+    assert "\n" not in str(refused.value)
+    assert str(folder) in str(refused.value)
+
+
+def setting(path, value):
+    def change(content):
+        *parents, last = path.split(".")
+        for parent in parents:
+            content = content[int(parent) if parent.isdigit() else parent]
+        content[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (setting("classes", None), "'train' has other classes than the whole"),
+        (setting("classes", ["cat", "cat"]), "classes: 'cat' is there more than once"),
+        (setting("classes", ["cat"]), "'train' has other classes"),
+        (setting("classes", ["cat", None]), r"classes\.1"),
+        (setting("classes", ["cat", 5]), r"classes\.1"),
+        (setting("classes", []), "must hold at least one name"),
+        (setting("splits.train.count", 6), "6 images, but 5 in its files"),
+        (setting("splits.train.count", -1), "greater than or equal to 0"),
+        (setting("splits.train.per_class", {"cat": 1, "dog": 1}), "5 images, but 2 in its classes"),
+        (setting("splits.train.per_class", {"cat": -2, "dog": 7}), "greater than or equal to 0"),
+        (setting("splits.train.files.0.name", "../a.parquet"), "must be the plain name"),
+        (setting("splits.train.files.0.name", "/etc/passwd"), "must be the plain name"),
+        (setting("splits.train.files.0.bytes", -1), "greater than or equal to 0"),
+    ],
+)
+def test_forged_description_is_one_line(tmp_path, change, rule):
+    write(tmp_path, records(5))
+    resign(tmp_path, change)
+    refusal(tmp_path, rule)
+
+
+IMAGES = [{"bytes": png(i), "path": f"{i}.png"} for i in range(5)]
+LABEL = pa.int64()
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def table(labels=(0, 1, 0, 1, 0), images=IMAGES, kind=STRUCT, label=LABEL):
+    columns = {"image": pa.array(images, kind)}
+    return pa.table(columns | ({} if labels is None else {"label": pa.array(labels, label)}))
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (table((0, 1, 0, 1, 99)), "image 4 of the split has label 99"),
+        (table((0, 1, -1, 1, 0)), "image 2 of the split has label -1"),
+        (table((0, None, 0, 1, 0)), "image 1 of the split has label None"),
+        (table(list("abcde"), label=pa.string()), "has other columns than image: struct"),
+        (table((0.0,) * 5, label=pa.float64()), "has other columns"),
+        (table(None), "has other columns"),
+        (table(images=["a"] * 5, kind=pa.string()), "has other columns"),
+        (table(images=[None, *IMAGES[1:]]), "image 0 of the split has label 0, or no bytes"),
+        (table(images=[{"bytes": None, "path": "a"}, *IMAGES[1:]]), "image 0 of the split"),
+        (table((0, 1), IMAGES[:2]), "holds 2 images instead of 5"),
+    ],
+)
+def test_forged_parquet_is_one_line(tmp_path, content, rule):
+    write(tmp_path, records(5))
+    resign(tmp_path, lambda content: None, table=content)
+    refusal(tmp_path, rf"train-00000\.parquet: {rule}")
+
+
+@pytest.mark.parametrize("left", [0, 4, 100, 2000])
+def test_file_that_is_no_parquet_is_one_line(tmp_path, left):
+    write(tmp_path, records(5))
+    path = tmp_path / "train-00000.parquet"
+    path.write_bytes(path.read_bytes()[:left])
+    resign(tmp_path, lambda content: None)
+    refusal(tmp_path, r"train-00000\.parquet: no whole Parquet file")

@@ -177,6 +177,13 @@ def test_folder_that_contradicts_settings_is_refused(changes, rule):
         load_autoencoder(settings(**changes), "cpu")
 
 
+def test_whole_pipeline_says_which_part_is_meant(small_kl, tmp_path):
+    (tmp_path / "vae").symlink_to(small_kl.path)
+    whole = small_kl.model_copy(update={"path": f"{tmp_path}/"})
+    with pytest.raises(UserError, match=rf"holds a whole pipeline; .* {tmp_path}/vae$"):
+        load_autoencoder(whole, "cpu")
+
+
 def damaged(folder, small_kl, *, config=None, weights=None):
     """Copy the small autoencoder with one file replaced."""
     source = Path(small_kl.path)

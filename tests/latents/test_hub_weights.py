@@ -53,7 +53,12 @@ def drawn(folder: Path) -> Path:
         seed=0,
         holdout_fraction=0.25,
     )
-    download(dataset, DownloadSettings(max_file_mb=1, split_seed=0), folder, num_workers=0)
+    download(
+        dataset,
+        DownloadSettings(max_file_mb=1, max_image_mb=256, split_seed=0),
+        folder,
+        num_workers=0,
+    )
     return folder
 
 
@@ -207,6 +212,13 @@ def test_folder_that_the_hub_lacks_is_told(hub: StandInHub, tmp_path: Path):
     elsewhere = block.model_copy(update={"path": block.path.replace("/vae", "/vea")})
     with pytest.raises(UserError, match=r"no file 'vea/config.json'; .* `path` of the block$"):
         load_autoencoder(elsewhere, "cpu")
+
+
+def test_whole_pipeline_of_the_hub_says_which_part_is_meant(hub: StandInHub, tmp_path: Path):
+    block = served(hub, "flux", tmp_path / "served")
+    whole = block.model_copy(update={"path": block.path.removesuffix("/vae")})
+    with pytest.raises(UserError, match=rf"holds a whole pipeline; .* {block.path}$"):
+        load_autoencoder(whole, "cpu")
 
 
 def test_autoencoder_without_a_hub_is_told(hub: StandInHub, monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,6 @@
 """LiquidGenPipeline: images equal those of the stage sample; save, publish, load."""
 
+import ast
 import errno
 import io
 import json
@@ -28,6 +29,7 @@ from liquidgen.flow.solvers import SOLVERS
 from liquidgen.generator.model_folder import load_model, save_model
 from liquidgen.images.raw import RawDataset
 from liquidgen.pipeline import hub_io, pipeline
+from liquidgen.pipeline.arguments import resolve_labels
 from liquidgen.pipeline.card import model_card, read_scores
 from liquidgen.stages.sample.sample import sample
 from liquidgen.utils.errors import UserError
@@ -149,6 +151,39 @@ def test_classes_by_name_or_id(pipe):
     assert not np.array_equal(named[0], named[1])
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [np.int64(2), np.int64(0)],
+        np.array([2, 0]),
+        torch.tensor([2, 0]),
+        [torch.tensor(2), "0"],
+        ("dots", np.str_("hills")),
+    ],
+)
+def test_classes_of_other_libraries(pipe, classes):
+    assert pipe.image_labels(classes) == [2, 0]
+
+
+def test_numbers_of_other_libraries_are_the_same_numbers(pipe):
+    options = {"seed": np.int64(3), "num_steps": torch.tensor(2), "batch_size": np.int32(2)}
+    found = drawn(pipe, np.int64(1), np.int64(3), guidance_scale=np.float32(2), **options)
+    assert np.array_equal(found, drawn(pipe, 1, 3, guidance_scale=2, seed=3, batch_size=2))
+    seeds = drawn(pipe, num_images=2, seed=np.array([4, 5]))
+    assert np.array_equal(seeds, drawn(pipe, num_images=2, seed=[4, 5]))
+
+
+NUMBERED = tuple(sorted(str(number) for number in range(1, 13)))  # as folders are sorted
+
+
+@pytest.mark.parametrize(
+    ("asked", "label"),
+    [(3, NUMBERED.index("3")), ("3", NUMBERED.index("3")), (12, NUMBERED.index("12")), (0, 0)],
+)
+def test_number_is_the_class_of_that_name_or_else_the_id(asked, label):
+    assert resolve_labels(asked, None, NUMBERED, 12) == [label]
+
+
 def test_one_class_with_several_images(pipe):
     images = drawn(pipe, "marble", num_images=3)
     assert images.shape == (3, IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -192,7 +227,10 @@ def test_defaults_equal_params_yaml():
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        ({"classes": "cubism"}, "class 'cubism': not known; choose 0 to 2, or one of hills, "),
+        (
+            {"classes": "cubism"},
+            "class 'cubism': not known; choose 0 to 2, or a name: ",
+        ),
         ({"classes": [0, 3]}, "class 3: not known"),
         ({"classes": -1}, "class -1: not known"),
         ({"classes": []}, "0 images of 0 classes; ask for at least one"),
@@ -205,7 +243,20 @@ def test_defaults_equal_params_yaml():
         ({"guidance_scale": float("nan")}, "guidance_scale: nan; must be at least 1"),
         ({"guidance_scale": float("inf")}, "guidance_scale: inf; must be finite"),
         ({"seed": -1}, "seed: -1; must be at least 0"),
-        ({"seed": [0, (3, -1), 0]}, "seed: (3, -1); must be at least 0"),
+        ({"seed": None}, "seed: None; must be a whole number"),
+        ({"seed": 1.5}, "seed: 1.5; must be a whole number"),
+        ({"seed": [0, (1, 2, 3), 0]}, "seed: (1, 2, 3); must be a number, or a pair of numbers"),
+        ({"classes": True}, "class: True; must be a whole number"),
+        ({"classes": np.bool_(True)}, "class: True; must be a whole number"),
+        ({"classes": [1.0]}, "class: 1.0; must be a whole number"),
+        ({"classes": ["hils"]}, "class 'hils': not known; choose 0 to 2, or a name: did you mean"),
+        ({"classes": "a\x1b[2J\n\u202eb"}, r"class 'a\x1b[2J\n\u202eb': not known"),
+        ({"classes": "9" * 5000}, "class '99999"),
+        ({"classes": {}}, "0 images of 0 classes"),
+        ({"num_images": 2.5}, "num_images: 2.5; must be a whole number"),
+        ({"num_steps": "many"}, "num_steps: 'many'; must be a whole number"),
+        ({"guidance_scale": "high"}, "guidance_scale: 'high'; must be a number"),
+        ({"seed": [0, (3, -1), 0]}, "seed: -1; must be at least 0"),
     ],
 )
 def test_invalid_arguments_are_one_line(pipe, arguments, rule):
@@ -254,7 +305,7 @@ def test_card_has_training_scores_and_license(saved):
     assert card.data.license == "cc-by-4.0"
     assert "carry the license of the training images: CC-BY-4.0" in card.text
     assert "| optimizer steps | 1 |" in card.text
-    assert "| batch_size | 32 |" in card.text
+    assert "| batch\\_size | 32 |" in card.text
     assert "Classes: hills, marble, dots." in card.text
     assert "Not evaluated." in card.text
 
@@ -281,6 +332,35 @@ def test_card_has_scores_only_of_these_weights(model, tmp_path, same):
     assert ("Not evaluated." in text) != same
     load(tmp_path / "saved").save_pretrained(tmp_path / "again")  # scores travel
     assert (tmp_path / "again/README.md").read_text() == text
+
+
+NASTY = "<script>x</script> ![a](http://e/x.png) | \x1b[2J\n# owned\n```\n\u202e_b_"
+
+
+def test_card_shows_names_literally():
+    """HTML, links, tables, code, control characters, and the direction of text."""
+    changes = {"classes": (NASTY,), "license": NASTY, "dataset": NASTY, "name": NASTY}
+    nasty = metadata(("a",)).model_copy(update=changes | {"recipe": {"label_dropout": NASTY}})
+    protocol = {**SCORES["protocol"], "sampling": {NASTY: NASTY}}
+    text = model_card(nasty, {NASTY: 1.0, "protocol": protocol}).text
+    assert not re.search(r"<script|\x1b|\u202e|(?<!\\)\[a\]|^# owned", text, re.MULTILINE)
+    lines = [line for line in text.splitlines() if line.startswith("| ") and "owned" in line]
+    assert len(lines) == 4  # dataset, license, recipe, scores
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in lines)
+    fences = [line for line in text.splitlines() if line.startswith("```")]
+    assert fences == ["```python", "```"]
+    (example,) = re.findall(r"^pipe\((.*), num_images", text, re.MULTILINE)
+    assert ast.literal_eval(example) == NASTY
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"protocol": 1}', '{"protocol": {"a": 1}}'])
+def test_damaged_scores_do_not_stop_drawing(model, tmp_path, caplog, content):
+    folder = tmp_path / "data/models/run"
+    shutil.copytree(model, folder)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/evaluate.json").write_text(content)
+    assert load(folder).config.scores is None
+    assert "damaged, the scores are left out" in caplog.text
 
 
 def test_model_folder_near_root_has_no_scores():
@@ -417,7 +497,7 @@ def test_load_of_other_pipeline_is_refused(tmp_path):
     with pytest.raises(UserError, match="no LiquidGen model, but neither"):
         load(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(UserError, match="no LiquidGen model, but FluxPipeline; give another"):
+    with pytest.raises(UserError, match=r"LiquidGen model, but .FluxPipeline.; give another"):
         load(tmp_path)
 
 
@@ -426,4 +506,4 @@ def test_names_in_model_index_do_not_change(saved):
     index = json.loads((saved / "model_index.json").read_bytes())
     assert index["_class_name"] == "LiquidGenPipeline"
     assert index["liquidnet"] == ["liquidgen.models.liquidnet", "LiquidNet"]
-    assert {"facts", "scores", "autoencoder", "scheduler"} < index.keys()
+    assert {"facts", "scores", "weights", "autoencoder", "scheduler"} < index.keys()

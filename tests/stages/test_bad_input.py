@@ -20,6 +20,7 @@ from helpers.checkout import Checkout, changed
 from liquidgen.config.params import STAGES
 from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.stages.download.procedural import draw
+from liquidgen.tracking.store import Store
 
 OWN = {"dataset": "own_folder", "datasets.own_folder.holdout_fraction": 0.25}
 LIMIT = 60_000  # bytes of the largest file that a full disk takes; less than any stage's output
@@ -129,10 +130,24 @@ def test_unusable_images_are_skipped_and_counted(checkout: Checkout):
     checkout.write_params(changed(checkout.params, OWN))
     download, encode = checkout.stage("download"), checkout.stage("encode")
     assert (download.returncode, encode.returncode) == (0, 0), download.stderr + encode.stderr
-    refused = "1 empty_file, 1 unsupported_file"
-    assert f"; 2 files refused: {refused} in data/raw/own_folder" in download.stdout
+    assert download.stdout.endswith(
+        "; 2 files skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; skipped.csv "
+        "lists them: 'cat/empty.png' (empty_file), 'cat/notes.txt' (unsupported_file)\n"
+    )
     reasons = "1 too_many_pixels, 1 too_small, 1 truncated, 1 undecodable"
     assert f"; 4 images skipped: {reasons} in data/latents" in encode.stdout
+    assert all(name in encode.stdout for name in ("skipped.csv", "bomb.png", "tiny.png"))
+    table = (checkout.root / "data/latents/own_folder-64-builtin/skipped.csv").read_text()
+    assert {line.rpartition("/")[2] for line in table.splitlines()[1:]} == {
+        "bomb.png,too_many_pixels",
+        "cut.png,truncated",
+        "text.png,undecodable",
+        "tiny.png,too_small",
+    }
+    client = Store(checkout.root).client
+    experiment = client.get_experiment_by_name("liquidgen-data")
+    newest, *_ = client.search_runs([experiment.experiment_id], "tags.stage = 'encode'")
+    assert "skipped.csv" in [a.path for a in client.list_artifacts(newest.info.run_id)]
     counts = [int(word) for word in encode.stdout.replace(";", " ").split() if word.isdigit()]
     assert counts[0] + counts[1] == 24
 
@@ -215,7 +230,7 @@ def test_damaged_shard_is_named_before_training(
     damage(folder / "train-00000.tar")
     message = refusal(checkout, "train")
     assert message.startswith(f"data/latents/{folder.name}/{rule}")
-    assert "run `dvc checkout`, or `dvc repro -f encode`" in message
+    assert "run `liquidgen repair`, then `dvc repro`" in message or message.endswith("`dvc repro`")
 
 
 @pytest.mark.parametrize("stage", ["sample", "evaluate"])
@@ -233,14 +248,15 @@ def test_truncated_weights_of_the_model(checkout: Checkout):
     message = refusal(checkout, "sample")
     size = weights.stat().st_size
     assert f"{weights.name}: has {size} bytes instead of {size + 1000}" in message
-    assert message.endswith("run `dvc repro train`")
+    assert message.endswith("run `liquidgen repair`, then `dvc repro`")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_full_disk_leaves_earlier_outputs(stage: str, checkout: Checkout):
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
     message = refusal(checkout, stage, preexec_fn=limit)
-    assert message.startswith("no space left on the disk")
+    needs = r"no space left on the disk at \S+ \(it needs (more than )?\d+ bytes, \d+ free\); "
+    assert re.match(needs, message), message
     assert "free some, then run `dvc repro` again" in message
 
 

@@ -3,98 +3,44 @@
 import json
 import os
 import resource
-import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.tracking import PARAMS, logged_steps, mlflow_id_of, opened, stored, trained
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from liquidgen.config.paths import project_root
-from liquidgen.tracking import Run, open_run, relay, start
+from liquidgen.tracking import Run, relay, sending, start
+from liquidgen.tracking.rows import EXTERNAL_ID_TAG
 from liquidgen.tracking.run import NullRun
-from liquidgen.tracking.store import EXTERNAL_ID_TAG, Store
+from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
 
-PARAMS = {"dataset": "emoji", "train.seed": 0, "sample.guidance_scale": 2.0}
 
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: MLflow takes seconds to make one."""
-    root = tmp_path_factory.mktemp("store")
-    Store(root)
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def root(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with an empty store."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(database, tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def dead_server(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a store that refuses connections, set as MLFLOW_TRACKING_URI."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return uri
-
-
-def opened(root: Path, stage: str = "train", **arguments):
-    arguments = {"name": stage, "params": PARAMS} | arguments
-    return open_run(root, "test", stage, **arguments)
-
-
-def trained(root: Path, steps: range, *, epochs: int = 1, **arguments) -> str:
-    """Log one loss per step, as a training of so many epochs does."""
-    folder = root / "work/train/key"
-    journal = folder / f"epochs-{epochs}/metrics.jsonl"
-    earlier = sorted(folder.glob("**/metrics.jsonl"))
-    with opened(root, journal=journal, earlier=earlier, **arguments) as run:
-        for step in steps:
-            run.log_metrics({"loss": 1.0 / (step + 1)}, step)
-    return run.run_id
-
-
-def logged_steps(root: Path, run_id: str) -> list[int]:
-    history = Store(root).client.get_metric_history(run_id, "train/loss")
-    return sorted(point.step for point in history)
-
-
-def stored(root: Path, run_id: str):
-    return Store(root).client.get_run(run_id)
-
-
-def mlflow_id_of(root: Path, run_id: str) -> str:
-    """MLflow's id of the one run whose tag is an id that was assigned offline."""
-    (experiment,) = [e for e in Store(root).client.search_experiments() if e.name == "test"]
-    query = f"tags.`{EXTERNAL_ID_TAG}` = '{run_id}'"
-    (run,) = Store(root).client.search_runs([experiment.experiment_id], query)
-    return run.info.run_id
-
-
-def test_parent_run_shows_latest_scores_of_children(root: Path):
-    parent = trained(root, range(3))
-    for guidance, fd in [(2.0, 12.0), (3.0, 15.0)]:
+def test_row_has_scores_and_settings_of_one_sampling(root: Path):
+    training = trained(root, range(3))
+    rows = []
+    for guidance, fd in [(2.0, 12.0), (3.0, 15.0), (2.0, 11.0)]:
         params = PARAMS | {"sample.guidance_scale": guidance}
-        with opened(root, "evaluate", parent=parent, params=params) as child:
+        with opened(root, "evaluate", parent=training, params=params) as child:
             child.log_metrics({"fd": fd}, step=0)
             child.log_to_parent({"fd": fd})
-        assert stored(root, child.run_id).data.tags["mlflow.parentRunId"] == parent
         assert stored(root, child.run_id).data.params["sample.guidance_scale"] == str(guidance)
-    run = stored(root, parent)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics["evaluate/fd"] == 15.0
-    assert run.data.params == {"dataset": "emoji", "train.seed": "0"}
-    assert run.data.tags["sample.guidance_scale"] == "3.0"
+        rows.append(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
+    assert rows[0] == rows[2] == training != rows[1]
+    for row, fd, guidance in [(training, 11.0, "2.0"), (rows[1], 15.0, "3.0")]:
+        run = stored(root, row)
+        assert run.info.status == "FINISHED"
+        assert run.info.run_name == f"{row[:4]} train"
+        assert run.data.metrics["evaluate/fd"] == fd
+        assert run.data.params == {
+            "dataset": "emoji",
+            "train.seed": "0",
+            "sample.guidance_scale": guidance,
+        }
 
 
 def test_images_files_and_datasets_are_stored(root: Path):
@@ -351,14 +297,16 @@ def test_unknown_parent_gets_one_placeholder(root: Path):
 def test_logging_errors_are_warnings(root: Path, caplog: pytest.LogCaptureFixture):
     with opened(root) as run:
         run.log_metrics({"loss": "not a number"}, 0)
-        run.log_metrics({"name!": 1.0}, 0)  # MLflow refuses it
+        for step in range(3):
+            run.log_metrics({"name!": 1.0}, step)  # MLflow refuses it
         run.log_image("not a picture", "train/preview", 0)
         run.log_artifact(root / "missing.png")
         run.log_dataset()
         run.log_to_parent({"fd": 1.0})  # it has none
         run.log_metrics({"loss": 1.0, "other": float("nan")}, 1)
     assert logged_steps(root, run.run_id) == [1]
-    assert caplog.text.count("left out") == 1
+    (rejected,) = (line for line in caplog.messages if "left out" in line)
+    assert "3 are left out" in rejected
     assert caplog.text.count("failed") == 5
 
 
@@ -430,7 +378,7 @@ def test_concurrent_store_creation_and_killed_process(
     assert [process.returncode for process in processes] == [0, 9]
     assert [errors for _, errors in answers] == ["", ""]
     ended, killed = (output.strip() for output, _ in answers)
-    relay.replay(Store(tmp_path), tmp_path)
+    sending.replay(Store(tmp_path), tmp_path)
     assert stored(tmp_path, ended).info.status == "FINISHED"
     assert stored(tmp_path, killed).info.status == "KILLED"
     assert logged_steps(tmp_path, killed) == [0]
@@ -464,5 +412,23 @@ def test_journal_is_json_lines(root: Path):
 def test_empty_tracking_uri_is_unset(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     store = Store(root)
-    experiment = store.client.get_experiment(store.experiment("pictures"))
+    experiment = store.client.get_experiment(store.rows.experiment("pictures"))
     assert experiment.artifact_location == (root / "mlruns/pictures").as_uri()
+
+
+def test_address_of_earlier_version_is_known(root: Path, monkeypatch: pytest.MonkeyPatch):
+    first = trained(root, range(4))
+    state = root / "work/train/key/epochs-1/metrics.state.json"
+    earlier = json.loads(state.read_bytes()) | {"store": f"sqlite:///{root}/mlflow.db"}
+    state.write_text(json.dumps(earlier))
+    written: list[int] = []
+    write = Store.write
+
+    def counted(self: Store, run: str, events: list, *rest: object) -> None:
+        written.append(len(events))
+        write(self, run, events, *rest)
+
+    monkeypatch.setattr(Store, "write", counted)
+    trained(root, range(4, 6), resume=first)
+    assert sum(written) == 2
+    assert json.loads(state.read_bytes())["store"] == "sqlite:///mlflow.db"

@@ -1,8 +1,12 @@
 """Replacement of a folder: the earlier or the whole new one, and one process at a time."""
 
 import os
+import re
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -129,3 +133,68 @@ def test_content_is_flushed_before_the_rename(folder: Path, monkeypatch: pytest.
     inside = [temporary / "below", temporary / "below/file", temporary]
     assert sorted(synced) == sorted(f"fsync {path}" for path in inside)
     assert (renamed, named) == (f"{temporary} -> {folder}", f"fsync {folder.parent}")
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_link_in_place_of_the_folder_is_refused(target: str, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "theirs").touch()
+    (tmp_path / "out").symlink_to(target)
+    with pytest.raises(UserError, match=r"out: is a link, but .*; remove the link"):
+        new_folder(tmp_path / "out").__enter__()
+    assert names(tmp_path / "elsewhere") == ["theirs"]
+    assert names(tmp_path) == ["elsewhere", "out"]
+
+
+@pytest.mark.parametrize("planted", [".out.tmp", ".out.old"])
+def test_planted_link_is_removed_and_not_followed(planted: str, folder: Path):
+    theirs = folder.parent / "theirs"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    (folder.parent / planted).symlink_to(theirs)
+    with new_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert names(folder) == ["new"]
+    assert names(theirs) == ["file"]
+    assert names(folder.parent) == ["out", "theirs"]
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_names_the_file_and_the_bytes_it_needs(tmp_path: Path):
+    path = tmp_path / "weights"
+
+    def write() -> None:
+        with small_disk(1000), atomic(path) as file:
+            file.write(bytes(300))
+            file.write(bytes(5_000_000))
+
+    with pytest.raises(OSError, match="weights") as full:
+        write()
+    assert full.value.filename == str(path)
+    [note] = full.value.__notes__
+    assert re.match(r"it needs 5000300 bytes, \d+ free$", note)
+    assert names(tmp_path) == []
+
+
+def test_full_disk_names_the_folder_and_the_bytes_it_needs(folder: Path):
+    def write() -> None:
+        with small_disk(1000), new_folder(folder) as new:
+            (new / "first").write_bytes(bytes(900))
+            (new / "second").write_bytes(bytes(5000))
+
+    with pytest.raises(OSError, match="out") as full:
+        write()
+    assert full.value.filename == str(folder)
+    [note] = full.value.__notes__
+    assert re.match(r"it needs more than 1900 bytes, \d+ free$", note)
+    assert names(folder) == ["earlier"]

@@ -19,9 +19,10 @@ from liquidgen.models.layers.zigzag import ZigzagScan1D
 class Settings(base.Settings):
     """Settings of a liquid block."""
 
-    kernel_size: base.OddCount
-    scan_kernel_size: base.OddCount
-    mlp_ratio: base.Count
+    # limits that no network needs: a forged config.json must not ask for endless memory
+    kernel_size: Annotated[base.OddCount, Field(lt=256)]
+    scan_kernel_size: Annotated[base.OddCount, Field(lt=256)]
+    mlp_ratio: Annotated[base.Count, Field(lt=256)]
     alpha_init: Annotated[float, Field(gt=0, lt=1)]
 
 

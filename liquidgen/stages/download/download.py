@@ -11,10 +11,17 @@ from liquidgen.config.settings import DatasetSettings, DownloadSettings
 from liquidgen.images.raw import RawWriter
 from liquidgen.images.raw_info import RawInfo
 from liquidgen.stages.download.sources import SOURCES
+from liquidgen.stages.download.sources.base import Source
+from liquidgen.stages.download.sources.reasons import Reason
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
+from liquidgen.utils.text import SHOWN, listed
 
-EMPTY = "empty_file"
+# what to do when no image is left
+HINTS = {
+    Reason.ONLY_PATH: "the image column holds only paths: embed the images",
+    Reason.NO_LABEL: "no row has a label: set `label_column: null`",
+}
 
 
 def download(
@@ -40,7 +47,7 @@ def download(
         raise UserError(
             "holdout_fraction: 0 leaves no images to validate with; set more, such as 0.1"
         )
-    source = SOURCES[dataset.kind](dataset, num_workers)
+    source = SOURCES[dataset.kind](dataset, settings, num_workers)
     choice = HoldoutChoice(dataset.holdout_fraction, settings.split_seed)
     with (
         # ends worker processes and connections also where a traceback keeps the source
@@ -53,16 +60,14 @@ def download(
         for record in bar:
             size += len(record.data)
             bar.set_postfix_str(tqdm.format_sizeof(size, "B"), refresh=False)
-            if record.data:
-                writer.add("holdout" if choice(record.label) else "train", record)
-            else:
-                source.refused[EMPTY] += 1
-        _check(choice.seen, source.classes, source.refused, source.origin)
+            writer.add("holdout" if choice(record.label) else "train", record)
+        _check(choice.seen, source)
+        source.skipped.write(temporary)
         return writer.finish(
             license=source.license,
             origin=source.origin,
             revision=source.revision,
-            refused=+source.refused,
+            refused=dict(source.skipped.counts),
         )
 
 
@@ -100,26 +105,31 @@ class HoldoutChoice:
         return min(max(int(offset + self._fraction * k), 1), k - 1)
 
 
-def _check(seen: Counter, classes: tuple[str, ...] | None, refused: Counter, origin: str) -> None:
+def _check(seen: Counter, source: Source) -> None:
+    """Refuse a source without images, or with classes that cannot be learned."""
     if not seen:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted((+refused).items()))
+        counts = source.skipped.counts
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        hints = [hint for reason, hint in HINTS.items() if counts[reason]]
         raise UserError(
-            f"{origin}: no usable image ({reasons or 'nothing there'}); add images or correct "
-            "the dataset's block"
+            f"{source.origin}: no usable image ({reasons or 'nothing there'}); "
+            + (hints[0] if hints else "add images or correct the dataset's block")
         )
-    empty = [name for label, name in enumerate(classes or ()) if label not in seen]
-    if empty:
-        names = ", ".join(map(repr, empty))
+    if source.classes is None:
+        if seen.total() == 1:
+            raise UserError(
+                f"{source.origin}: one image only; at least two are needed, one to hold out"
+            )
+        return
+    if empty := [name for label, name in enumerate(source.classes) if label not in seen]:
         raise UserError(
-            f"{origin}: no image of class {names}; a model cannot learn what it never sees: add "
-            "images, raise max_images, or remove the class"
+            f"{source.origin}: no image of class {listed(empty)}; a model cannot learn what it "
+            "never sees: add images, raise max_images, or leave the class out"
         )
-    single = [label for label, count in sorted(seen.items()) if count == 1]
-    if single and classes is not None:
-        names = ", ".join(repr(classes[label]) for label in single)
+    if single := [source.classes[label] for label, count in sorted(seen.items()) if count == 1]:
+        captions = f"; if these are captions, not classes, set `{source.unlabeled}`"
         raise UserError(
-            f"{origin}: one image only in class {names}; a class needs one to train and one to "
-            "hold out: add images, or remove the class"
+            f"{source.origin}: one image only in class {listed(single)}; a class needs one to "
+            "train and one to hold out: add images, or remove the class"
+            + (captions if len(single) > SHOWN and source.unlabeled else "")
         )
-    if single:
-        raise UserError(f"{origin}: one image only; at least two are needed, one to hold out")

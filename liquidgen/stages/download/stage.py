@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from liquidgen.config.params import Params
+from liquidgen.images.skipped import FILE, SkippedImages
 from liquidgen.stages.download.download import download
 from liquidgen.tracking import open_run
 
@@ -25,4 +26,7 @@ def main(params: Params, root: Path) -> str:
         )
         run.log_metrics(info.metrics(), step=0)
         run.log_dataset(name, info.digest[:16], info.origin)
-    return f"download: {info.summary()} in {params.raw_folder}"
+        skipped = SkippedImages.read(params.raw_folder)
+        if skipped.entries:
+            run.log_artifact(params.raw_folder / FILE)
+    return f"download: {info.summary()} in {params.raw_folder}{skipped.examples()}"

@@ -1,21 +1,28 @@
 """Last step of encode: from finished parts to permuted shards, a contract and a manifest."""
 
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from liquidgen.config.settings import EncodeSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.row_groups import ImageCounts
+from liquidgen.images.row_groups import Entry, Outcomes
+from liquidgen.images.skipped import SkippedImages
 from liquidgen.latents.contract import LatentContract
-from liquidgen.latents.manifest import Manifest, Split, write_manifest
+from liquidgen.latents.manifest import NOTED, Manifest, Split, write_manifest
 from liquidgen.latents.shards import gather, samples_per_shard, write_shard
 from liquidgen.stages.encode.parts import Part, PartStore
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
+from liquidgen.utils.text import listed
 
-LoadedPart = tuple[np.ndarray, np.ndarray, ImageCounts]  # latents, labels, counts
+LoadedPart = tuple[np.ndarray, np.ndarray, Outcomes]  # latents, labels, outcomes
+VALUES_AT_ONCE = 2**22  # latents are converted to float64 in pieces of so many values
 
 
 def assemble(
@@ -26,7 +33,7 @@ def assemble(
     contract_fields: dict[str, Any],
     settings: EncodeSettings,
 ) -> Manifest:
-    """Write the shards and the manifest.
+    """Write the shards, the manifest, and the lists of skipped and of suspect images.
 
     Args:
         folder: Folder of the latents, which is replaced.
@@ -37,26 +44,36 @@ def assemble(
         settings: Section `encode` of params.yaml.
 
     Raises:
-        UserError: No image of a split was usable, or all images are equal.
+        UserError: No image of a split or of a class was usable, all images are equal, or a part
+            has been damaged.
     """
     # load the parts by split; the latents are memory-mapped
     loaded: dict[str, list[LoadedPart]] = {}
-    for part in parts:
+    for part in tqdm(parts, desc="verify", unit="part", delay=1):
         loaded.setdefault(part.split, []).append(store.load(part))
     for split, results in loaded.items():
         _check_not_empty(raw.folder, split, _total(results))
+    _check_classes(raw, loaded)
 
     # the moments are those of the stored latents of the train split, mirrored ones included
-    moments = _moments(loaded["train"], raw.folder)
-    contract = LatentContract(dtype="float16", **contract_fields, **moments)
+    channel_moments = moments([latents for latents, _, _ in loaded["train"]], raw.folder)
+    contract = LatentContract(dtype="float16", **contract_fields, **channel_moments)
 
     # write the splits, each in an order of its own
     splits = {}
     with new_folder(folder) as temporary:
         for number, (name, results) in enumerate(loaded.items()):
             splits[name] = _write_split(
-                temporary, name, results, seed=(settings.seed, number), shard_mb=settings.shard_mb
+                temporary,
+                name,
+                results,
+                classes=raw.classes,
+                seed=(settings.seed, number),
+                shard_mb=settings.shard_mb,
             )
+        whole = _total(chain.from_iterable(loaded.values()))
+        _table(whole.skipped).write(temporary)
+        _table(whole.suspect).write(temporary, NOTED)
         return write_manifest(
             temporary,
             Manifest(
@@ -71,53 +88,97 @@ def assemble(
 
 
 def _write_split(
-    folder: Path, name: str, results: list[LoadedPart], *, seed: tuple[int, ...], shard_mb: int
+    folder: Path,
+    name: str,
+    results: list[LoadedPart],
+    *,
+    classes: tuple[str, ...] | None,
+    seed: tuple[int, ...],
+    shard_mb: int,
 ) -> Split:
     arrays = [latents for latents, _, _ in results]
     labels = np.concatenate([labels for _, labels, _ in results])
     order = np.random.default_rng(seed).permutation(len(labels))
     size = samples_per_shard(arrays[0].shape[1:], shard_mb)
+    chunks = np.split(order, range(size, len(order), size))
     shards = [
         write_shard(folder / f"{name}-{i:05d}.tar", gather(arrays, chosen), labels[chosen])
-        for i, chosen in enumerate(np.split(order, range(size, len(order), size)))
+        for i, chosen in enumerate(tqdm(chunks, desc=f"write {name}", unit="shard", delay=1))
     ]
-    counts = _total(results)
+    outcomes = _total(results)
+    per_class = None
+    if classes is not None:
+        copies = len(labels) // outcomes.encoded  # 2 with mirrored samples
+        counts = np.bincount(labels, minlength=len(classes)) // copies
+        per_class = dict(zip(classes, counts.tolist(), strict=True))
     return Split(
         count=len(labels),
-        images=counts.images,
-        encoded=counts.encoded,
-        skipped=dict(sorted(counts.skipped.items())),
-        notes=dict(sorted(counts.notes.items())),
+        images=outcomes.images,
+        encoded=outcomes.encoded,
+        skipped=dict(sorted(_table(outcomes.skipped).counts.items())),
+        notes=dict(sorted(outcomes.notes.items())),
+        per_class=per_class,
         shards=tuple(shards),
     )
 
 
-def _total(results: list[LoadedPart]) -> ImageCounts:
-    return sum((counts for _, _, counts in results), ImageCounts())
+def _total(results: Iterable[LoadedPart]) -> Outcomes:
+    return Outcomes.total(outcomes for _, _, outcomes in results)
 
 
-def _check_not_empty(folder: Path, split: str, counts: ImageCounts) -> None:
-    if counts.encoded == 0:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.skipped.items()))
+def _table(entries: Iterable[Entry]) -> SkippedImages:
+    return SkippedImages((entry.path, entry.reason) for entry in entries)
+
+
+def _check_not_empty(folder: Path, split: str, outcomes: Outcomes) -> None:
+    if outcomes.encoded == 0:
         raise UserError(
-            f"{folder}: split {split}: no image can be encoded ({reasons}); lower image_size, "
-            "relax the limits in the section encode, or use other images"
+            f"{folder}: split {split}: no image can be encoded ({_reasons(outcomes.skipped)}); "
+            "lower image_size, relax the limits in the section encode, or use other images"
         )
 
 
-def _moments(results: list[LoadedPart], folder: Path) -> dict[str, tuple[float, ...]]:
-    """Return the mean and standard deviation of each channel over all samples and positions."""
+def _check_classes(raw: RawDataset, loaded: dict[str, list[LoadedPart]]) -> None:
+    """Refuse data in which a class has no images left in a split."""
+    empty: list[str] = []
+    skipped: list[Entry] = []
+    for split, results in loaded.items():
+        seen = {label for _, labels, _ in results for label in np.unique(labels).tolist()}
+        lost = {label: name for label, name in enumerate(raw.classes or ()) if label not in seen}
+        if lost:
+            empty.append(f"{listed(lost.values())} in split {split}")
+            skipped += [entry for entry in _total(results).skipped if entry.label in lost]
+    if empty:
+        raise UserError(
+            f"{raw.folder}: no image of class {', '.join(empty)} can be encoded "
+            f"({_reasons(skipped)}); a model cannot learn what it never sees: lower image_size, "
+            "relax the limits in the section encode, add images, or remove the class"
+        )
+
+
+def _reasons(skipped: list[Entry]) -> str:
+    counts = Counter(entry.reason for entry in skipped)
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items())) or "nothing there"
+
+
+def moments(arrays: list[np.ndarray], folder: Path) -> dict[str, tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel over all samples and positions.
+
+    In pieces, added in the order of the samples: their size does not change the result.
+    """
     count = 0
-    channels = results[0][0].shape[1]
-    total = np.zeros(channels)
-    squares = np.zeros(channels)
-    for latents, _, _ in results:
-        values = latents.astype(np.float64)
+    total = np.zeros((2, arrays[0].shape[1]))  # sums of values and of squares
+    for latents in tqdm(arrays, desc="statistics", unit="part", delay=1):
+        part = np.zeros_like(total)
+        size = max(1, VALUES_AT_ONCE // latents[0].size) if len(latents) else 1
+        for start in range(0, len(latents), size):
+            values = latents[start : start + size].astype(np.float64)
+            sums = np.stack([values.sum((2, 3)), (values**2).sum((2, 3))], axis=1)
+            part = np.add.accumulate(np.concatenate([part[None], sums]))[-1]
+        total += part
         count += latents.size // latents.shape[1]
-        total += values.sum((0, 2, 3))
-        squares += (values**2).sum((0, 2, 3))
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    mean = total[0] / count
+    std = np.sqrt(np.maximum(total[1] / count - mean**2, 0))
     if not std.all():
         raise UserError(f"{folder}: split train: all latents are equal; use images that differ")
     return {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}

@@ -67,14 +67,14 @@ def encode(
         The manifest, in the main process; None in the others.
 
     Raises:
-        UserError: The image size does not fit, the raw images are damaged, no image of a split is
-            usable, or another process encodes the same images.
+        UserError: The image size does not fit, the raw images are damaged, no image of a split or
+            class is usable, or another process encodes the same images.
     """
     # validate the settings and the raw images first
     check_image_size(image_size, autoencoder_settings.downscale)
     transform = ImageTransform.of(settings, image_size)
     raw = RawDataset(raw_folder)
-    raw.verify()
+    raw.verify(quiet=world is not None and not world.is_main)
     parts = plan_parts(raw)
     # lazy: report these errors before the slow torch import
     from liquidgen.compute.device import empty_cache, resolve_device

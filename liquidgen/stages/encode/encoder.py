@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import Batches
 from liquidgen.utils.workers import Threads, Workers
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ CALLS_PER_ITEM = 4  # of the autoencoder, per queue item: fewer waits for the ne
 @dataclass(frozen=True)
 class Encoder:
     """Encodes pixels uint8 (N, S, S, 3) to latents float16 (N, C, h, w), as they are stored.
+
+    Where memory runs out, smaller batches go on. The latents of an image that is then encoded alone
+    may differ in their last bit: libraries of convolutions compute a single image differently.
 
     Attributes:
         autoencoder: The autoencoder.
@@ -44,8 +48,8 @@ class Encoder:
         Raises:
             UserError: Latents are not finite in float16.
         """
-        batches = rebatch(arrays, self._images_per_item())
-        views = zip(*self.workers.map(partial(self._views, flip=flip), batches), strict=True)
+        items = rebatch(arrays, self._images_per_item())
+        views = zip(*self.workers.map(partial(self._views, flip=flip), items), strict=True)
         empty = np.empty((0, *self.latent_shape), np.float16)
         return np.concatenate([empty, *chain.from_iterable(views)])
 
@@ -59,9 +63,14 @@ class Encoder:
         pixels = height * width * self.autoencoder.downscale**2
         return min(self.batch_size, images_per_call(pixels // CALLS_PER_ITEM, self.device))
 
-    def _views(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
-        mirrored = [np.ascontiguousarray(batch[:, :, ::-1])] if flip else []
-        return [self._encode(view) for view in (batch, *mirrored)]
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self._images_per_item(), "encode.batch_size")
+
+    def _views(self, images: np.ndarray, flip: bool) -> list[np.ndarray]:
+        mirrored = [np.ascontiguousarray(images[:, :, ::-1])] if flip else []
+        encoded = [self._batches.map(self._encode, view) for view in (images, *mirrored)]
+        return [np.concatenate([*parts]) for parts in encoded]
 
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
         import torch

@@ -10,7 +10,7 @@ from itertools import chain, islice
 import numpy as np
 from tqdm.auto import tqdm
 
-from liquidgen.images.row_groups import DecodedGroup, GroupDecoder, ImageCounts
+from liquidgen.images.row_groups import DecodedGroup, GroupDecoder, Outcomes
 from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.manifest import SPLITS
 from liquidgen.stages.encode.encoder import Encoder
@@ -39,10 +39,13 @@ def encode_parts(
         flip: Also encode each training image mirrored.
         progress: Counts images, those of finished parts included.
     """
-    missing = [part for part in parts if not store.has(part)]
-    total = sum(part.images for part in parts)
-    progress.reset(total)
-    progress.update(total - sum(part.images for part in missing))
+    progress.reset(sum(part.images for part in parts))
+    missing = []
+    for part in parts:
+        if store.has(part):
+            progress.update(part.images)
+        else:
+            missing.append(part)
     for split_number, split in enumerate(SPLITS):
         chosen = [part for part in missing if part.split == split]
         # one stream of groups for all parts, so that workers decode ahead into the next part
@@ -50,25 +53,25 @@ def encode_parts(
         groups = decoders.map(decoder, chain.from_iterable(part.groups for part in chosen))
         for part in chosen:
             own_groups = islice(groups, len(part.groups))
-            latents, labels, counts = _encode_part(
+            latents, labels, outcomes = _encode_part(
                 own_groups, encoder, flip and split == "train", progress
             )
-            store.save(part, latents, labels, counts)
+            store.save(part, latents, labels, outcomes)
 
 
 def _encode_part(
     groups: Iterator[DecodedGroup], encoder: Encoder, flip: bool, progress: tqdm
-) -> tuple[np.ndarray, np.ndarray, ImageCounts]:
-    """Return latents, labels and counts of a part; mirrored samples come after the others."""
+) -> tuple[np.ndarray, np.ndarray, Outcomes]:
+    """Return latents, labels and outcomes of a part; mirrored samples come after the others."""
     labels = []
-    counts = []
+    outcomes = []
 
     def pixels() -> Iterator[np.ndarray]:
         for group in groups:
             labels.append(group.labels)
-            counts.append(group.counts)
+            outcomes.append(group.outcomes)
             yield group.pixels
-            progress.update(group.counts.images)
+            progress.update(group.outcomes.images)
 
     latents = encoder(pixels(), flip)
-    return latents, np.concatenate(labels * (1 + flip)), sum(counts, ImageCounts())
+    return latents, np.concatenate(labels * (1 + flip)), Outcomes.total(outcomes)

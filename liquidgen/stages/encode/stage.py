@@ -4,6 +4,8 @@ from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
+from liquidgen.images.skipped import SkippedImages
+from liquidgen.latents.manifest import NOTED, SKIPPED
 from liquidgen.stages.encode.encode import encode
 from liquidgen.tracking import open_run
 
@@ -37,4 +39,7 @@ def main(params: Params, root: Path) -> str | None:
             return None
         run.log_metrics(manifest.metrics(), step=0)
         run.log_dataset(folder.name, manifest.digest[:16], str(params.raw_folder))
-    return f"encode: {manifest.summary()} in {folder}"
+        for path in (folder / SKIPPED, folder / NOTED):
+            if path.exists():
+                run.log_artifact(path)
+    return f"encode: {manifest.summary()} in {folder}{SkippedImages.read(folder).examples()}"

@@ -4,46 +4,49 @@ The extra class keeps images that have the texture of a class, but not its form,
 that class.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 BLOCK_SHARES = (1 / 8, 1 / 4)  # sides of the scrambled blocks, as shares of the latents' side
 
 
-def scramble(latents: Tensor, generator: torch.Generator) -> Tensor:
+def scramble(latents: Tensor, numbers: Sequence[int], seed: int) -> Tensor:
     """Shuffle blocks of latents, so that the decoded images keep their texture but not their form.
 
     Generators that have learned texture, but not form, fail like this. Latents are shuffled instead
     of pixels, so that the edges of the blocks do not give it away.
 
     Args:
-        latents: (B, C, h, w). The blocks of the first half of the batch have an eighth of the side,
-            those of the second half a quarter.
-        generator: Source of the permutations.
+        latents: (B, C, h, w).
+        numbers: Number of each image; with the seed it determines the size of the blocks and their
+            order, whatever the batch.
+        seed: Seed of all images.
 
     Returns:
         Latents (B, C, h, w).
     """
-    parts = latents.chunk(len(BLOCK_SHARES))
-    return torch.cat(
+    return torch.stack(
         [
-            _shuffle_blocks(part, max(1, round(share * latents.shape[-1])), generator)
-            for part, share in zip(parts, BLOCK_SHARES, strict=False)
+            _shuffle_blocks(image, np.random.default_rng((seed, number)))
+            for image, number in zip(latents, numbers, strict=True)
         ]
     )
 
 
-def _shuffle_blocks(latents: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Shuffle square blocks of each sample; what is beyond the last whole block stays."""
-    count, channels, height, width = latents.shape
+def _shuffle_blocks(latents: Tensor, random: np.random.Generator) -> Tensor:
+    """Shuffle square blocks of one image; what is beyond the last whole block stays."""
+    channels, height, width = latents.shape
+    side = max(1, round(random.choice(BLOCK_SHARES) * width))
     down = height // side
     across = width // side
-    whole = latents[:, :, : down * side, : across * side]
-    blocks = whole.reshape(count, channels, down, side, across, side).transpose(3, 4).flatten(2, 3)
-    order = torch.rand(count, 1, down * across, 1, 1, generator=generator).argsort(2)
-    blocks = blocks.gather(2, order.expand_as(blocks)).unflatten(2, (down, across))
+    whole = latents[:, : down * side, : across * side]
+    blocks = whole.reshape(channels, down, side, across, side).transpose(2, 3).flatten(1, 2)
+    blocks = blocks[:, random.permutation(down * across)].unflatten(1, (down, across))
     shuffled = latents.clone()
-    shuffled[:, :, : down * side, : across * side] = blocks.transpose(3, 4).reshape(whole.shape)
+    shuffled[:, : down * side, : across * side] = blocks.transpose(2, 3).reshape(whole.shape)
     return shuffled
 
 

@@ -1,18 +1,19 @@
-"""Stage evaluate: scores of a folder of samples, each beside its reference value.
+"""Stage evaluate: scores of a folder of samples, each beside its floor and its ceiling.
 
 | score | of | against |
 |---|---|---|
 | fd, kid, precision, recall, density, coverage | samples | holdout |
 | reconstruction_fd, reconstruction_kid | reconstructed holdout | holdout |
-| train_fd, train_kid | as many reconstructed training images as samples | holdout |
 | class_accuracy | samples, as the class that was asked for | |
 | probe_accuracy, probe_scrambled_accepted | reconstructed holdout, intact and scrambled | |
 | memorized_share | samples | nearest training images |
 
 "Reconstructed" means encoded and decoded by the autoencoder, as samples are decoded; the holdout is
-compared as it is. train_fd and train_kid are what real images get in the samples' place: a
-generator with better values copies. reconstruction_kid compares images with themselves: the two
-sets are not independent, so it can be well below 0.
+compared as it is. `train_<score>` is what as many real images get in the samples' place: training
+images, reconstructed. A generator with a better distance copies. `noise_<score>` is what decoded
+noise gets, and `<score>_tells_noise` whether the score can tell it from real images. The accuracy
+of real images is probe_accuracy. reconstruction_kid compares images with themselves: the two sets
+are not independent, so it can be well below 0.
 """
 
 from pathlib import Path
@@ -24,12 +25,13 @@ import torch
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.raw_info import SAMPLES_REMEDY
-from liquidgen.latents.manifest import read_manifest
+from liquidgen.latents.manifest import SPLITS
+from liquidgen.latents.shards import verify
 from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
 from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
 from liquidgen.stages.evaluate.scores import (
+    Compared,
     EvaluationFeatures,
     Scores,
     class_scores,
@@ -41,6 +43,7 @@ from liquidgen.utils.files import new_folder, write_json
 
 PROBE_IMAGES = 3072  # training images that the probe is fitted to, in random order
 NEIGHBOR_ROWS = 12  # samples in neighbors.png
+DIGITS = 12  # of digests in the protocol: `dvc metrics diff` shows two side by side
 
 
 def evaluate(
@@ -74,13 +77,15 @@ def evaluate(
         UserError: There are too few images for the settings, or the folders do not belong together.
     """
     # check the inputs before anything slow
-    samples = RawDataset(samples_folder, SAMPLES_REMEDY)
+    samples = RawDataset(samples_folder)
+    samples.verify("samples")
     raw = RawDataset(raw_folder)
+    raw.verify("holdout")
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
-    manifest = read_manifest(latents_folder)
+    manifest = verify(latents_folder)
     # images of the holdout that encode skipped are no reference either
-    train, holdout = (manifest.splits[split].count for split in ("train", "holdout"))
+    train, holdout = (manifest.split(name).count for name in SPLITS)
     _check_counts(samples.counts["samples"], train, holdout, settings)
     _check_latents(samples, manifest.digest, latents_folder)
 
@@ -89,21 +94,22 @@ def evaluate(
         latents_folder, batch_size=settings.batch_size, device=device, world=world
     )
     order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
-    features = _extract_features(extractor, samples, raw, order, world)
+    features = _extract_features(extractor, samples, raw, order, settings.seed, world)
     if not world.is_main:
         return None
 
     # compute the scores, and write figures and tables
-    values = compute_scores(features, settings)
+    comparisons = features.comparisons()
+    values = compute_scores(comparisons, settings)
     with new_folder(folder) as temporary:
-        _draw_neighbors(temporary / "neighbors.png", extractor, features, samples, order)
+        _draw_neighbors(temporary / "neighbors.png", extractor, comparisons[""], samples, order)
         if raw.classes is not None:
             probe_train = LabeledFeatures(
                 features.train.features[:PROBE_IMAGES], features.train.labels[:PROBE_IMAGES]
             )
             scrambled = _extract_scrambled(extractor, order, settings.seed)
             results = probe_results(features, probe_train, *scrambled, len(raw.classes))
-            values |= class_scores(results)
+            values |= class_scores(results, settings.seed)
             write_accuracies(temporary, raw.classes, results)
     return Scores(values, _protocol(features, extractor, samples, settings))
 
@@ -136,7 +142,7 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
     sampling = samples.info.sampling
     if sampling is None:
         raise UserError(f"{samples.folder}: not samples of a model; run `dvc repro sample`")
-    if sampling["latents_digest"] != digest:
+    if sampling.get("latents_digest") != digest:
         raise UserError(
             f"{samples.folder}: from a model of other latents than {latents_folder} now holds; "
             "run `dvc repro`"
@@ -148,17 +154,22 @@ def _extract_features(
     samples: RawDataset,
     raw: RawDataset,
     order: np.ndarray,
+    seed: int,
     world: World,
 ) -> EvaluationFeatures:
     sample_features = extractor.from_files(samples, "samples")
     if world.is_main and len(sample_features.labels) != samples.counts["samples"]:
-        raise UserError(f"{samples.folder}: not all samples are readable; run `dvc repro sample`")
+        extractor.check_readable(samples, "samples", "run `dvc repro -f -s sample`")
     holdout = extractor.holdout
+    num_compared = min(samples.counts["samples"], len(order))
     return EvaluationFeatures(
         samples=sample_features,
         holdout=extractor.from_files(raw, "holdout"),
-        reconstructed=extractor.from_latents(holdout, np.arange(len(holdout))),
-        train=extractor.from_latents(extractor.train, order),
+        reconstructed=extractor.from_latents(
+            holdout, np.arange(len(holdout)), "reconstructed holdout"
+        ),
+        train=extractor.from_latents(extractor.train, order, "training images"),
+        noise=extractor.from_noise(num_compared, seed),
     )
 
 
@@ -166,34 +177,35 @@ def _extract_scrambled(
     extractor: FeatureExtractor, order: np.ndarray, seed: int
 ) -> tuple[LabeledFeatures, LabeledFeatures]:
     """Return features of scrambled training images, half as many as intact, and of the holdout."""
-    generator = torch.Generator().manual_seed(seed)
 
-    def change(latents: torch.Tensor) -> torch.Tensor:
-        return scramble(latents, generator)
+    def change(latents: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
+        return scramble(latents, numbers.tolist(), seed)
 
-    count = (min(len(order), PROBE_IMAGES) + 1) // 2
-    train = extractor.from_changed_latents(extractor.train, order[:count], change)
-    holdout = extractor.holdout
-    return train, extractor.from_changed_latents(holdout, np.arange(len(holdout)), change)
+    some = order[: (min(len(order), PROBE_IMAGES) + 1) // 2]
+    holdout = np.arange(len(extractor.holdout))
+    return (
+        extractor.from_changed_latents(extractor.train, some, "scrambled training images", change),
+        extractor.from_changed_latents(extractor.holdout, holdout, "scrambled holdout", change),
+    )
 
 
 def _draw_neighbors(
     path: Path,
     extractor: FeatureExtractor,
-    features: EvaluationFeatures,
+    compared: Compared,
     samples: RawDataset,
     order: np.ndarray,
 ) -> None:
     """Draw the samples that are nearest to training images, beside these."""
-    neighbors = features.neighbors
-    rows = neighbors.ratios[:, 0].argsort()[:NEIGHBOR_ROWS]
+    nearest = compared.neighbors.distances[:, 0]
+    ratios = (nearest / compared.holdout_distances.median()).numpy()
+    indices = compared.neighbors.indices.numpy()
+    rows = ratios.argsort()[:NEIGHBOR_ROWS]
     draw_neighbors(
         path,
         samples=extractor.read_images(samples, "samples", rows.tolist()),
-        neighbors=[
-            extractor.decode_images(extractor.train, order[neighbors.indices[row]]) for row in rows
-        ],
-        ratios=neighbors.ratios[rows, 0],
+        neighbors=[extractor.decode_images(extractor.train, order[indices[row]]) for row in rows],
+        ratios=ratios[rows].tolist(),
     )
 
 
@@ -212,9 +224,12 @@ def _protocol(
         "num_reference": len(features.holdout.labels),
         "num_train": len(features.train.labels),
         "feature_network": extractor.network.name,
-        "feature_digest": extractor.network.digest,
-        "autoencoder_digest": extractor.contract.autoencoder_digest,
+        "feature_digest": str(extractor.network.digest)[:DIGITS],
+        "autoencoder_digest": extractor.contract.autoencoder_digest[:DIGITS],
         "image_size": extractor.contract.image_size,
-        "sampling": samples.info.sampling,
+        "sampling": {
+            key: str(value)[:DIGITS] if key.endswith("_digest") else value
+            for key, value in (samples.info.sampling or {}).items()
+        },
         "settings": settings.model_dump(),
     }

@@ -1,6 +1,6 @@
 """Extracts features of image files and of decoded latents."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
-from liquidgen.figures.grid import to_images
+from liquidgen.figures.grid import to_images, to_levels, to_pixels
+from liquidgen.images.decode import Refused, decode
 from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import GroupDecoder
 from liquidgen.images.transform import ImageTransform
@@ -19,6 +20,10 @@ from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import SPLITS
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.evaluate.feature_network import load_feature_network
+from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import Batches
+
+HOLDOUT = SPLITS.index("holdout")
 
 
 class LabeledFeatures(NamedTuple):
@@ -33,7 +38,7 @@ class FeatureExtractor:
 
     Args:
         latents_folder: Latents of the training images and of the holdout.
-        batch_size: Latents per call of the networks.
+        batch_size: Images per call of the networks; halved when memory runs out.
         device: Device of the networks.
         world: Processes among which the images are divided.
 
@@ -61,52 +66,99 @@ class FeatureExtractor:
         self.network = load_feature_network(device)
         self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
         self.contract.check_autoencoder(self._autoencoder.digest)
-        self._batch_size = batch_size
+        self._batches = Batches(batch_size, "evaluate.batch_size")
         self._device = device
         self._world = world
         # every image file is cropped as encode crops the holdout
-        transform = ImageTransform.model_validate(self.contract, from_attributes=True)
-        self._decode_group = GroupDecoder(transform, SPLITS.index("holdout"))
+        self._transform = ImageTransform.model_validate(self.contract, from_attributes=True)
+        self._decode_group = GroupDecoder(self._transform, HOLDOUT)
 
     def from_files(self, raw: RawDataset, split: str) -> LabeledFeatures:
-        """Extract the features of all images of a split of image files.
+        """Extract the features of all images of a split of image files that can be decoded.
 
         Each process of the world extracts those of its shard; only the main process gets all.
         """
         own = self._world.shard(list(raw.groups(split)))
-        groups = map(self._decode_group, own)
-        batches = ((to_pixels(g.pixels), torch.from_numpy(g.labels)) for g in groups)
-        return self._gather(self._extract(batches, sum(group.count for group in own)))
+        parts = [self._nothing()]
+        with self._progress(split, sum(group.count for group in own)) as progress:
+            for group in own:
+                decoded = self._decode_group(group)
+                features = [self._nothing().features]
+                features += self._batches.map(self._of_levels, decoded.pixels)
+                labels = torch.from_numpy(decoded.labels)
+                parts.append(LabeledFeatures(torch.cat(features), labels))
+                progress.update(group.count)
+        return self._gather(_joined(parts))
 
-    def from_latents(self, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
+    def from_latents(
+        self, dataset: LatentDataset, indices: np.ndarray, name: str
+    ) -> LabeledFeatures:
         """Extract the features of decoded latents.
 
         Each process of the world extracts those of its shard; only the main process gets all.
+
+        Args:
+            dataset: The latents.
+            indices: Indices into it.
+            name: What they are, for the progress bar.
         """
         own = self._world.shard(indices)
-        return self._gather(self.from_changed_latents(dataset, own, lambda latents: latents))
+        return self._gather(self.from_changed_latents(dataset, own, name))
+
+    def from_noise(self, count: int, seed: int) -> LabeledFeatures:
+        """Extract the features of decoded noise: what a network that learned nothing could draw.
+
+        Each latent is normally distributed, with the mean and deviation that its channel has in the
+        training images. Labels cycle over the classes, as those of samples do.
+
+        Each process of the world extracts those of its shard; only the main process gets all.
+
+        Args:
+            count: Number of images.
+            seed: Seed of the noise; each image depends on it and on its own number alone.
+        """
+        shape = self.contract.latent_shape
+
+        def features_of(numbers: np.ndarray) -> LabeledFeatures:
+            random = (np.random.default_rng((seed, number)) for number in numbers)
+            noise = np.stack([each.standard_normal(shape, np.float32) for each in random])
+            latents = self.contract.denormalize(torch.from_numpy(noise))
+            labels = torch.from_numpy(numbers % max(1, self.train.num_classes))
+            return LabeledFeatures(self._of_latents(latents), labels)
+
+        return self._gather(
+            self._extract(features_of, self._world.shard(np.arange(count)), "noise")
+        )
 
     def from_changed_latents(
-        self, dataset: LatentDataset, indices: np.ndarray, change: Callable[[Tensor], Tensor]
+        self,
+        dataset: LatentDataset,
+        indices: np.ndarray,
+        name: str,
+        change: Callable[[Tensor, np.ndarray], Tensor] = lambda latents, _: latents,
     ) -> LabeledFeatures:
         """Extract the features of latents that are changed before they are decoded.
 
         Args:
             dataset: The latents.
             indices: Indices into it.
-            change: Function of latents (B, C, h, w), called for one batch after the other.
+            name: What they are, for the progress bar.
+            change: Function of latents (B, C, h, w) and their indices (B,).
 
         Returns:
             Features of these latents, in this process only.
         """
-        stored = (dataset.batch(part) for part in self._batches(indices))
-        batches = ((self._decode(change(latents)), labels) for latents, labels in stored)
-        return self._extract(batches, len(indices))
+
+        def features_of(part: np.ndarray) -> LabeledFeatures:
+            latents, labels = dataset.batch(part)
+            return LabeledFeatures(self._of_latents(change(latents, part)), labels)
+
+        return self._extract(features_of, indices, name)
 
     def decode_images(self, dataset: LatentDataset, indices: np.ndarray) -> list[Image.Image]:
         """Decode latents to images."""
         latents, _ = dataset.batch(indices)
-        return to_images(self._decode(latents))
+        return to_images(self._autoencoder.decode(latents.to(self._device)))
 
     def read_images(self, raw: RawDataset, split: str, numbers: list[int]) -> list[Image.Image]:
         """Read the images of a split with these numbers, cropped and resized."""
@@ -118,32 +170,58 @@ class FeatureExtractor:
                 images |= {n: Image.fromarray(pixels[n - group.start]) for n in wanted}
         return [images[number] for number in numbers]
 
-    def _batches(self, indices: np.ndarray) -> list[np.ndarray]:
-        return np.split(indices, range(self._batch_size, len(indices), self._batch_size))
+    def check_readable(self, raw: RawDataset, split: str, remedy: str) -> None:
+        """Decode every image of a split.
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        # rounded to 8 bits, as samples are in their files
-        pixels = self._autoencoder.decode(latents.to(self._device))
-        return ((pixels + 1) * 127.5).round() / 127.5 - 1
+        Raises:
+            UserError: One cannot be decoded, or is not large enough; it is named, with the remedy.
+        """
+        for group in raw.groups(split):
+            for number, record in enumerate(group.read(), start=group.start):
+                try:
+                    decode(record.data, self._transform, (HOLDOUT, number))
+                except Refused as reason:
+                    raise UserError(
+                        f"{group.path}: {record.path!r} cannot be used ({reason}); {remedy}"
+                    ) from None
 
-    def _gather(self, own: LabeledFeatures) -> LabeledFeatures:
-        parts = self._world.gather(own) or [own]
-        return LabeledFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    def _extract(
+        self, features_of: Callable[[np.ndarray], LabeledFeatures], numbers: np.ndarray, name: str
+    ) -> LabeledFeatures:
+        """Extract features batch by batch, in this process."""
+        parts = [self._nothing()]
+        with self._progress(name, len(numbers)) as progress:
+            for part in self._batches.map(features_of, numbers):
+                parts.append(part)
+                progress.update(len(part.labels))
+        return _joined(parts)
 
     @torch.inference_mode()
-    def _extract(self, batches: Iterable[tuple[Tensor, Tensor]], total: int) -> LabeledFeatures:
-        """Extract features of batches of pixels and labels, in this process."""
-        all_features = [torch.empty(0, self.network.num_features)]
-        all_labels = [torch.empty(0, dtype=torch.int64)]
-        quiet = not self._world.is_main
-        with tqdm(desc="evaluate", total=total, unit="img", disable=quiet) as progress:
-            for pixels, labels in batches:
-                all_features.append(self.network(pixels.to(self._device)).cpu())
-                all_labels.append(labels)
-                progress.update(len(labels))
-        return LabeledFeatures(torch.cat(all_features), torch.cat(all_labels))
+    def _of_levels(self, levels: np.ndarray) -> Tensor:
+        """Extract the features (N, D) of uint8 (N, S, S, 3)."""
+        pixels = to_pixels(torch.from_numpy(levels).permute(0, 3, 1, 2).to(self._device))
+        return self.network(pixels).cpu()
+
+    @torch.inference_mode()
+    def _of_latents(self, latents: Tensor) -> Tensor:
+        """Extract the features (N, D) of latents (N, C, h, w)."""
+        decoded = self._autoencoder.decode(latents.to(self._device))
+        # rounded to 8 bits, as samples are in their files
+        return self.network(to_pixels(to_levels(decoded))).cpu()
+
+    def _nothing(self) -> LabeledFeatures:
+        return LabeledFeatures(
+            torch.empty(0, self.network.num_features), torch.empty(0, dtype=torch.int64)
+        )
+
+    def _gather(self, own: LabeledFeatures) -> LabeledFeatures:
+        return _joined(self._world.gather(own) or [own])
+
+    def _progress(self, name: str, total: int) -> tqdm:
+        return tqdm(
+            desc=f"evaluate: {name}", total=total, unit="img", disable=not self._world.is_main
+        )
 
 
-def to_pixels(images: np.ndarray) -> Tensor:
-    """Convert images uint8 (N, S, S, 3) to pixels (N, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _joined(parts: Sequence[LabeledFeatures]) -> LabeledFeatures:
+    return LabeledFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -8,7 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from liquidgen.figures.grid import class_grid
+from liquidgen.figures.names import display_names
 from liquidgen.stages.evaluate.scores import ProbeResult
+
+MAX_BARS = 60  # classes in classes.png; classes.csv has all
 
 
 def draw_neighbors(
@@ -53,16 +56,33 @@ def _accuracy(correct: Tensor) -> float | None:
 
 
 def _draw_bars(path: Path, classes: Sequence[str], accuracies: dict[str, list]) -> None:
+    """Draw the accuracies of the classes, or of the MAX_BARS classes with the lowest of samples."""
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
-    figure = Figure(figsize=(7, 1.5 + 0.45 * len(classes)), layout="constrained")
+    names = display_names(classes)
+    # classes without samples last
+    worst = sorted(range(len(classes)), key=lambda row: _or_one(accuracies["samples"][row]))
+    shown = sorted(worst[:MAX_BARS])
+    figure = Figure(figsize=(7, 1.5 + 0.45 * len(shown)), layout="constrained")
     axes = figure.subplots()
     thickness = 0.8 / len(accuracies)
     for number, (name, values) in enumerate(accuracies.items()):
-        positions = [row + number * thickness for row in range(len(classes))]
-        axes.barh(positions, [value or 0 for value in values], thickness, label=name)
-    axes.set_yticks([row + 0.4 - thickness / 2 for row in range(len(classes))], classes)
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="share classified as their own class")
+        positions = [row + number * thickness for row in range(len(shown))]
+        axes.barh(positions, [values[row] or 0 for row in shown], thickness, label=name)
+    middles = [row + 0.4 - thickness / 2 for row in range(len(shown))]
+    # a name may hold two dollar signs: that is no formula
+    axes.set_yticks(middles, [names[row].text for row in shown], parse_math=False)
+    for label, row in zip(axes.get_yticklabels(), shown, strict=True):
+        label.set_fontproperties(FontProperties(fname=names[row].font))
+    axes.set(xlim=(0, 1), ylim=(len(shown), -0.4), xlabel="share classified as their own class")
+    if len(shown) < len(classes):
+        axes.set_title(
+            f"{len(shown)} of {len(classes)} classes: those with the lowest share of samples"
+        )
     figure.legend(loc="outside upper center", ncols=len(accuracies), frameon=False)
     figure.savefig(path)
+
+
+def _or_one(accuracy: float | None) -> float:
+    return 1.0 if accuracy is None else accuracy

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+MAX_DISTANCES = 2**23  # in memory at a time
+MAX_ROWS = 1024  # images whose distances are in memory at a time
+SPARE = 8  # candidates beyond the nearest neighbors, for distances that are equal but for rounding
 NO_SYNC = {"sync_on_compute": False}  # features are already gathered from all processes
 
 
@@ -104,14 +107,24 @@ def prdc(features: Tensor, reference: Tensor, *, nearest_k: int) -> Prdc:
         reference: (M, D).
         nearest_k: Rank of the neighbor that bounds a neighborhood, less than N and M.
     """
-    between = distances(features, reference)
-    in_reference = between <= _radii(reference, nearest_k)
-    in_features = between <= _radii(features, nearest_k)[:, None]
+    radii, reference_radii = (_radii(each, nearest_k) for each in (features, reference))
+    neighborhoods = 0  # of the reference, around all evaluated images
+    precise = 0
+    covered = torch.zeros(len(reference), dtype=torch.bool)
+    recalled = covered.clone()
+    rows = _rows(reference)
+    for part, part_radii in zip(features.split(rows), radii.split(rows), strict=True):
+        between = distances(part, reference)
+        inside = between <= reference_radii
+        neighborhoods += int(inside.sum())
+        precise += int(inside.any(1).sum())
+        covered |= inside.any(0)
+        recalled |= (between <= part_radii[:, None]).any(0)
     return Prdc(
-        precision=in_reference.any(1).float().mean().item(),
-        recall=in_features.any(0).float().mean().item(),
-        density=in_reference.sum(1).float().mean().item() / nearest_k,
-        coverage=in_reference.any(0).float().mean().item(),
+        precision=precise / len(features),
+        recall=recalled.float().mean().item(),
+        density=neighborhoods / len(features) / nearest_k,
+        coverage=covered.float().mean().item(),
     )
 
 
@@ -130,8 +143,17 @@ class Neighbors(NamedTuple):
 def nearest_neighbors(features: Tensor, training: Tensor, *, count: int) -> Neighbors:
     """Find the `count` nearest training images of each image, or all if there are fewer."""
     count = min(count, len(training))
-    parts = [distances(part, training).topk(count, largest=False) for part in features.split(256)]
-    return Neighbors(torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts]))
+    parts = [_nearest(part, training, count) for part in features.split(_rows(training))]
+    return Neighbors(torch.cat([p.distances for p in parts]), torch.cat([p.indices for p in parts]))
+
+
+def _nearest(features: Tensor, training: Tensor, count: int) -> Neighbors:
+    # candidates by the product form, which is rounded, but many times as fast
+    rounded = torch.cdist(features, training, compute_mode="use_mm_for_euclid_dist")
+    candidates = rounded.topk(min(count + SPARE, len(training)), largest=False).indices
+    exact = distances(features[:, None], training[candidates])[:, 0]
+    nearest, order = exact.sort(dim=1)
+    return Neighbors(nearest[:, :count], candidates.gather(1, order)[:, :count])
 
 
 def memorized_share(sample_distances: Tensor, holdout_distances: Tensor) -> float:
@@ -149,4 +171,10 @@ def memorized_share(sample_distances: Tensor, holdout_distances: Tensor) -> floa
 
 def _radii(features: Tensor, nearest_k: int) -> Tensor:
     # the image itself, at distance 0, is the first of the nearest
-    return distances(features, features).kthvalue(nearest_k + 1, dim=1).values
+    parts = (distances(part, features) for part in features.split(_rows(features)))
+    return torch.cat([part.kthvalue(nearest_k + 1, dim=1).values for part in parts])
+
+
+def _rows(columns: Tensor) -> int:
+    """Return how many rows of a table of distances are in memory at a time."""
+    return min(MAX_ROWS, max(1, MAX_DISTANCES // len(columns)))

@@ -1,12 +1,13 @@
-"""Computes the scores of an evaluation from features.
+"""Computes the scores of an evaluation from features, each beside its floor and its ceiling.
 
 A new score is a function in this file, added to `SCORES`: its values are written, logged and
-compared by DVC under the names that it returns.
+compared by DVC under the names that it returns, with the values of real images and of noise. The
+names of values that are better when they are lower also belong into `LOWER_IS_BETTER`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,12 @@ from liquidgen.stages.evaluate.class_probe import ClassProbe
 from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
 
 NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
+REAL, NOISE, RECONSTRUCTION = "train_", "noise_", "reconstruction_"  # in the place of samples
+TELLS_NOISE = "_tells_noise"  # 1 or 0, after the name of a score
+LOWER_IS_BETTER = ("fd", "kid")
+HALVES = 16  # random halves of a set of images, to see how much a score varies
+MAX_HALF = 500  # images
+MARGIN = 5  # deviations between real images and noise that a score must have
 
 
 @dataclass(frozen=True)
@@ -33,115 +40,215 @@ class Scores:
     protocol: dict[str, Any]
 
     def summary(self) -> str:
-        """Return the main scores beside those of real images as one line."""
+        """Return the main scores beside those of real images and noise as one line."""
+        names = {"fd": REAL + "fd", "kid": REAL + "kid", "class_accuracy": "probe_accuracy"}
         parts = [
-            f"{name} {self.values[name]:.4g} (real images {self.values[f'train_{name}']:.4g})"
-            for name in ("fd", "kid")
+            f"{name.replace('_', ' ')} {self.values[name]:.4g} (real images "
+            f"{self.values[real]:.4g}, noise {self.values[NOISE + name]:.4g})"
+            for name, real in names.items()
+            if name in self.values
         ]
-        if "class_accuracy" in self.values:
-            accuracy, real = (self.values[f"{kind}_accuracy"] for kind in ("class", "probe"))
-            parts.append(f"class accuracy {accuracy:.3f} (real images {real:.3f})")
+        if blind := self.blind:
+            count = self.protocol["num_compared"]
+            parts.append(f"with {count} images these cannot tell noise from real images: {blind}")
         return ", ".join(parts)
 
+    @property
+    def blind(self) -> str:
+        """Names of the scores that cannot tell noise from real images."""
+        told = {name: value for name, value in self.values.items() if name.endswith(TELLS_NOISE)}
+        return ", ".join(
+            name.removesuffix(TELLS_NOISE) for name, value in told.items() if not value
+        )
 
-class TrainingNeighbors(NamedTuple):
-    """The nearest training images of each sample, nearest first.
+
+@dataclass(frozen=True)
+class Compared:
+    """What a score compares.
 
     Attributes:
-        indices: Indices (N, k) into the features `train`.
-        ratios: Distances (N, k) over the median distance of holdout images to their nearest.
-        memorized_share: Share of samples that are nearer than the median holdout image.
+        samples: Samples of the model, or other images in their place.
+        neighbors: The nearest training images of each sample, without the sample itself.
+        holdout: Holdout images as they are.
+        holdout_distances: Distances (M,) of reconstructed holdout images to their nearest training
+            images.
     """
 
-    indices: np.ndarray
-    ratios: np.ndarray
-    memorized_share: float
+    samples: LabeledFeatures
+    neighbors: metrics.Neighbors
+    holdout: LabeledFeatures
+    holdout_distances: Tensor
+
+    def part(self, rows: np.ndarray) -> "Compared":
+        """Return the comparison of some of the samples."""
+        samples = LabeledFeatures(*(column[rows] for column in self.samples))
+        neighbors = metrics.Neighbors(*(column[rows] for column in self.neighbors))
+        return replace(self, samples=samples, neighbors=neighbors)
 
 
 @dataclass(frozen=True)
 class EvaluationFeatures:
-    """Features of the four sets of images that are compared.
+    """Features of the five sets of images.
 
     Attributes:
         samples: Samples of the model.
         holdout: Holdout images as they are.
         reconstructed: The same images, encoded and decoded.
         train: Training images, encoded and decoded, in random order.
+        noise: Decoded noise, as many as are compared, of the classes in turn, as samples are.
     """
 
     samples: LabeledFeatures
     holdout: LabeledFeatures
     reconstructed: LabeledFeatures
     train: LabeledFeatures
+    noise: LabeledFeatures
 
     @property
     def num_compared(self) -> int:
-        """Number of samples, and of training images, that are compared with the holdout."""
-        return min(len(self.samples.labels), len(self.train.labels))
+        """Number of samples, training images and images of noise that are compared."""
+        return len(self.noise.labels)
 
-    @cached_property
-    def neighbors(self) -> TrainingNeighbors:
-        """Nearest training images of each sample; used by a score and by a figure."""
+    def comparisons(self) -> dict[str, Compared]:
+        """Return what scores compare, by the prefix of their names.
+
+        All sets but the reconstructions are equally large: the Frechet distance depends on it.
+        """
         train = self.train.features
-        sample = metrics.nearest_neighbors(self.samples.features, train, count=NEIGHBORS_PER_SAMPLE)
-        holdout = metrics.nearest_neighbors(self.reconstructed.features, train, count=1)
-        return TrainingNeighbors(
-            indices=sample.indices.numpy(),
-            ratios=(sample.distances / holdout.distances.median()).numpy(),
-            memorized_share=metrics.memorized_share(
-                sample.distances[:, 0], holdout.distances[:, 0]
-            ),
-        )
+        usual = metrics.nearest_neighbors(self.reconstructed.features, train, count=1).distances
+        count = NEIGHBORS_PER_SAMPLE
+
+        def compared(images: LabeledFeatures, itself: int = 0) -> Compared:
+            near = metrics.nearest_neighbors(images.features, train, count=count + itself)
+            neighbors = metrics.Neighbors(*(column[:, itself:] for column in near))
+            return Compared(images, neighbors, self.holdout, usual[:, 0])
+
+        def first(images: LabeledFeatures) -> LabeledFeatures:
+            return LabeledFeatures(*(column[: self.num_compared] for column in images))
+
+        return {
+            "": compared(first(self.samples)),
+            REAL: compared(first(self.train), itself=1),
+            NOISE: compared(self.noise),
+            RECONSTRUCTION: compared(self.reconstructed),
+        }
 
 
-def distances(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
-    """Compute the distances of samples, reconstructions and training images to the holdout.
-
-    There are as many samples as training images: the Frechet distance depends on the number.
-    """
-    reference = features.holdout.features
-    sets = {
-        "": features.samples.features[: features.num_compared],
-        "reconstruction_": features.reconstructed.features,
-        "train_": features.train.features[: features.num_compared],
+def distances(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
+    """Compute the distances to the holdout."""
+    features, reference = compared.samples.features, compared.holdout.features
+    kid = metrics.kernel_distance(
+        features,
+        reference,
+        subset_size=settings.kid_subset_size,
+        subsets=settings.kid_subsets,
+        seed=settings.seed,
+    )
+    return {
+        "fd": metrics.frechet_distance(features, reference),
+        "kid": kid.mean,
+        "kid_std": kid.std,
     }
-    values = {}
-    for prefix, compared in sets.items():
-        kid = metrics.kernel_distance(
-            compared,
-            reference,
-            subset_size=settings.kid_subset_size,
-            subsets=settings.kid_subsets,
-            seed=settings.seed,
-        )
-        values[f"{prefix}fd"] = metrics.frechet_distance(compared, reference)
-        values[f"{prefix}kid"] = kid.mean
-        values[f"{prefix}kid_std"] = kid.std
-    return values
 
 
-def manifold_overlap(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
-    """Compute precision, recall, density and coverage of the samples."""
+def manifold_overlap(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
+    """Compute precision, recall, density and coverage."""
     return metrics.prdc(
-        features.samples.features, features.holdout.features, nearest_k=settings.nearest_k
+        compared.samples.features, compared.holdout.features, nearest_k=settings.nearest_k
     )._asdict()
 
 
-def memorization(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
+def memorization(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
     """Compute the share of samples that are nearer to a training image than usual."""
-    return {"memorized_share": features.neighbors.memorized_share}
+    nearest = compared.neighbors.distances[:, 0]
+    return {"memorized_share": metrics.memorized_share(nearest, compared.holdout_distances)}
 
 
-Score = Callable[[EvaluationFeatures, EvaluateSettings], dict[str, float]]
+Score = Callable[[Compared, EvaluateSettings], dict[str, float]]
 SCORES: tuple[Score, ...] = (distances, manifold_overlap, memorization)
 
 
-def compute_scores(features: EvaluationFeatures, settings: EvaluateSettings) -> dict[str, float]:
-    """Compute the values of all `SCORES` by name."""
+def compute_scores(
+    comparisons: dict[str, Compared], settings: EvaluateSettings
+) -> dict[str, float]:
+    """Compute the values of all `SCORES` by name: of samples, real images and noise.
+
+    Reconstructions have no other scores than distances.
+    """
+    scored = {prefix: _compute_all(comparisons[prefix], settings) for prefix in ("", REAL, NOISE)}
+    tells = _tells_noise(comparisons, scored, settings)
+    values: dict[str, float] = {}
+    for name in scored[""]:
+        values |= {prefix + name: of_set[name] for prefix, of_set in scored.items()}
+        if name in tells:
+            values[name + TELLS_NOISE] = float(tells[name])
+    reconstruction = distances(comparisons[RECONSTRUCTION], settings)
+    return values | {RECONSTRUCTION + name: value for name, value in reconstruction.items()}
+
+
+def _compute_all(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
     values: dict[str, float] = {}
     for score in SCORES:
-        values |= score(features, settings)
+        values |= score(compared, settings)
     return values
+
+
+def _tells_noise(
+    comparisons: dict[str, Compared],
+    scored: dict[str, dict[str, float]],
+    settings: EvaluateSettings,
+) -> dict[str, bool]:
+    """Return of each score whether it can tell noise from real images."""
+    halves = _halves(len(comparisons[REAL].samples.labels), settings.seed)
+    size = len(halves[0])
+    small = settings.model_copy(
+        update={
+            "kid_subset_size": min(size, len(comparisons[REAL].holdout.labels)),
+            "kid_subsets": 1,
+            "nearest_k": min(settings.nearest_k, size - 1),
+        }
+    )
+    real, noise = (
+        [_compute_all(comparisons[prefix].part(rows), small) for rows in halves]
+        for prefix in (REAL, NOISE)
+    )
+    return {
+        name: tells_noise(
+            scored[REAL][name],
+            scored[NOISE][name],
+            [half[name] for half in real],
+            [half[name] for half in noise],
+            lower_is_better=name in LOWER_IS_BETTER,
+        )
+        for name in scored[""]
+        if not name.endswith("_std")
+    }
+
+
+def _halves(count: int, seed: int) -> list[np.ndarray]:
+    """Draw random halves of the first `count` images, at most MAX_HALF images each."""
+    size = min(max(2, count // 2), MAX_HALF)
+    return [
+        np.random.default_rng((seed, number)).permutation(min(count, 2 * size))[:size]
+        for number in range(HALVES)
+    ]
+
+
+def tells_noise(
+    real: float,
+    noise: float,
+    real_halves: Iterable[float],
+    noise_halves: Iterable[float],
+    *,
+    lower_is_better: bool,
+) -> bool:
+    """Return whether a score of real images is better than that of noise by MARGIN deviations.
+
+    The deviation of a score over random halves of a set is that of the score of another set as
+    large as the whole.
+    """
+    gap = noise - real if lower_is_better else real - noise
+    return gap > MARGIN * math.hypot(np.std([*real_halves]), np.std([*noise_halves]))
 
 
 class ProbeResult(NamedTuple):
@@ -166,13 +273,14 @@ def probe_results(
     """Fit the class probe to training images, and compare its predictions with labels.
 
     Returns:
-        Results by set of images: samples, (reconstructed) holdout and scrambled (holdout).
+        Results by set of images: samples, (reconstructed) holdout, scrambled (holdout) and noise.
     """
     probe = ClassProbe(train.features, train.labels, scrambled_train.features, num_classes)
     sets = {
         "samples": features.samples,
         "holdout": features.reconstructed,
         "scrambled": scrambled_holdout,
+        "noise": features.noise,
     }
     return {
         name: ProbeResult(probe.predict(images.features) == images.labels, images.labels)
@@ -180,11 +288,24 @@ def probe_results(
     }
 
 
-def class_scores(results: dict[str, ProbeResult]) -> dict[str, float]:
-    """Compute the accuracy of the class probe on each set of images."""
-    accuracy = {name: result.correct.float().mean().item() for name, result in results.items()}
+def class_scores(results: dict[str, ProbeResult], seed: int) -> dict[str, float]:
+    """Compute the accuracy of the class probe on each set of images.
+
+    Args:
+        results: Results by set of images.
+        seed: Seed of the halves by which it is seen whether the accuracy tells noise.
+    """
+    correct = {name: result.correct.float() for name, result in results.items()}
+    accuracy = {name: values.mean().item() for name, values in correct.items()}
+    real, noise = (
+        [values[rows].mean().item() for rows in _halves(len(values), seed)]
+        for values in (correct["holdout"], correct["noise"])
+    )
+    told = tells_noise(accuracy["holdout"], accuracy["noise"], real, noise, lower_is_better=False)
     return {
         "class_accuracy": accuracy["samples"],
         "probe_accuracy": accuracy["holdout"],
+        NOISE + "class_accuracy": accuracy["noise"],
+        "class_accuracy" + TELLS_NOISE: float(told),
         "probe_scrambled_accepted": accuracy["scrambled"],
     }

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
-from liquidgen.figures.grid import class_grid, to_images
+from liquidgen.figures.grid import class_grid, max_rows, to_images
 from liquidgen.flow.solvers import scheduler_of
 from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidance
 from liquidgen.generator.model_folder import SavedModel, load_model
@@ -19,6 +19,7 @@ from liquidgen.images.raw import RawWriter, Record
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.files import new_folder
+from liquidgen.utils.memory import Batches
 
 GRID = "grid.png"
 SINGLES = 4  # images that are also written as single files
@@ -50,7 +51,8 @@ def sample(
 
     Raises:
         UserError: The model is damaged, the solver unknown, the autoencoder not the one of the
-            model's latents, or guidance is asked of a model that was trained without null labels.
+            model's latents, guidance is asked of a model that was trained without null labels, or
+            there is not enough memory to draw one image.
     """
     model, metadata = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
@@ -64,6 +66,7 @@ def sample(
 
     labels = cycled_labels(metadata, range(settings.num_images))
     rows: list[list[Image.Image]] = [[] for _ in metadata.classes or ("no class",)]
+    rows = rows[: max_rows(metadata.contract.image_size)]
     with (
         new_folder(folder) as temporary,
         RawWriter(temporary, metadata.classes, MAX_FILE_MB) as writer,
@@ -74,7 +77,7 @@ def sample(
             writer.add("samples", Record(data, name, label if metadata.classes else None))
             if number < SINGLES:
                 (temporary / name).write_bytes(data)
-            if len(rows[label]) < settings.grid_columns:
+            if label < len(rows) and len(rows[label]) < settings.grid_columns:
                 rows[label].append(image)
         writer.finish(
             license=metadata.license,
@@ -101,6 +104,7 @@ def _draw_all(
 ) -> Iterator[Image.Image]:
     """Yield every image in order, in rank 0; nothing in other ranks."""
     scheduler = scheduler_of(settings.solver)
+    batches = Batches(settings.batch_size, "sample.batch_size")
 
     def draw_numbers(numbers: range) -> list[Image.Image]:
         latents = draw_latents(
@@ -118,8 +122,8 @@ def _draw_all(
     with tqdm(desc="sample", total=total, unit="img", disable=not world.is_main) as bar:
         for start in range(0, total, settings.batch_size):
             numbers = range(start, min(start + settings.batch_size, total))
-            own = world.shard(numbers)
-            if parts := world.gather(draw_numbers(own) if own else []):
+            drawn = batches.map(draw_numbers, world.shard(numbers))
+            if parts := world.gather(list(chain.from_iterable(drawn))):
                 yield from chain.from_iterable(parts)
             bar.update(len(numbers))
 

@@ -3,9 +3,10 @@
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
 STATE_KEY = "facts"  # of the file's metadata; part of the file format
+# of content that is no checkpoint, although its digest is right
+UNFIT = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
+Content = tuple[dict[str, Tensor], dict]  # tensors and state
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: dict) -> Path:
@@ -39,30 +43,46 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: 
     return path
 
 
-def load_checkpoint(folder: Path, last_step: int) -> tuple[dict[str, Tensor], dict] | None:
+def load_checkpoint(
+    folder: Path, last_step: int, check: Callable[[int, Content], None] = lambda step, content: None
+) -> Content | None:
     """Load the newest intact checkpoint at or before `last_step`.
 
     A damaged checkpoint is skipped with a warning that names the step to continue from.
+
+    Args:
+        folder: Folder of the checkpoints.
+        last_step: Last step of the training.
+        check: Raises one of `UNFIT` for content that cannot be continued from.
 
     Returns:
         Tensors and state, or None without such a checkpoint.
     """
     eligible = [found for found in checkpoints(folder) if found[0] <= last_step]
     while eligible:
-        _, path = eligible.pop()
-        if file_sha256(path)[:16] != path.stem.rpartition("-")[2]:
-            earlier_step = eligible[-1][0] if eligible else 0
-            logger.warning("%s: damaged checkpoint, going back to step %d", path, earlier_step)
-            continue
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()[STATE_KEY])
+        step, path = eligible.pop()
+        if file_sha256(path)[:16] == path.stem.rpartition("-")[2]:
+            try:
+                content = _read(path)
+                check(step, content)
+                return content
+            except UNFIT:
+                pass  # warned of below
+        earlier_step = eligible[-1][0] if eligible else 0
+        logger.warning("%s: damaged checkpoint, going back to step %d", path, earlier_step)
     return None
+
+
+def _read(path: Path) -> Content:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()[STATE_KEY])
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """List steps and paths of the checkpoints in a folder, in order of steps."""
-    found = [(NAME.match(path.name), path) for path in folder.glob("step-*.safetensors")]
+    paths = (path for path in folder.glob("step-*.safetensors") if path.is_file())
+    found = [(NAME.match(path.name), path) for path in paths]
     return sorted((int(match[1]), path) for match, path in found if match)
 
 

@@ -184,6 +184,23 @@ class Learner:
         }
         return {name: value.detach().contiguous() for name, value in tensors.items()}, state
 
+    def check_state(self, tensors: dict[str, Tensor], state: dict) -> None:
+        """Check that `load_state` can load this, before it changes anything.
+
+        Raises:
+            KeyError: Something is missing.
+            ValueError: Something has another shape or type.
+        """
+        for name, parameter, _ in self._named():
+            moments = ("exp_avg", "exp_avg_sq") if f"step.{name}" in tensors else ()
+            for part in ("model", "ema", *moments):
+                if tensors[f"{part}.{name}"].shape != parameter.shape:
+                    raise ValueError(f"{part}.{name}: another shape")
+        if not all(isinstance(state[key], int) for key in ("step", "ema_step")):
+            raise ValueError("step: not a number")
+        if state["scaler"]:
+            torch.GradScaler("cpu").load_state_dict(state["scaler"])
+
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], state: dict) -> None:
         """Load what `state` returned, also on another device or in another precision."""

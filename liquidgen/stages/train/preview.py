@@ -13,6 +13,7 @@ from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidanc
 from liquidgen.generator.model_folder import ModelMetadata
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.stages.train.learner import Learner
+from liquidgen.utils.memory import Batches
 
 ROWS = 16  # largest number of classes
 COLUMNS = 4  # images per class; without classes also the number of rows
@@ -41,7 +42,8 @@ def preview_grid(
         The grid, the first ROWS classes as rows.
 
     Raises:
-        UserError: The latents are not finite, or the autoencoder is not the one of the latents.
+        UserError: The latents are not finite, the autoencoder is not the one of the latents, or
+            there is not enough memory to draw one image.
     """
     # The numbers of the first images of each class that is shown, by columns.
     classes = metadata.classes or ()
@@ -54,29 +56,29 @@ def preview_grid(
         guidance_scale = usable_guidance(metadata, settings.guidance_scale)
 
     # Latents, in batches of the stage sample.
-    latents = []
     with learner.averaged() as model:
-        for start in range(0, len(numbers), settings.batch_size):
-            batch = numbers[start : start + settings.batch_size]
-            latents.append(
-                draw_latents(
-                    model,
-                    metadata,
-                    cycled_labels(metadata, batch),
-                    [(settings.seed, number) for number in batch],
-                    scheduler=scheduler_of(settings.solver),
-                    num_steps=settings.num_steps,
-                    guidance_scale=guidance_scale,
-                    after_step=check,
-                )
+
+        def draw_numbers(batch: list[int]) -> torch.Tensor:
+            return draw_latents(
+                model,
+                metadata,
+                cycled_labels(metadata, batch),
+                [(settings.seed, number) for number in batch],
+                scheduler=scheduler_of(settings.solver),
+                num_steps=settings.num_steps,
+                guidance_scale=guidance_scale,
+                after_step=check,
             )
+
+        batches = Batches(settings.batch_size, "sample.batch_size")
+        latents = torch.cat(list(batches.map(draw_numbers, numbers)))
 
     # Images, a few at a time, because decoding all can take minutes on a CPU. The autoencoder is
     # loaded for each preview: training itself holds none in memory.
     autoencoder = load_autoencoder(metadata.contract.autoencoder, learner.device)
     metadata.contract.check_autoencoder(autoencoder.digest)
     images = []
-    for part in torch.cat(latents).split(COLUMNS):
+    for part in latents.split(COLUMNS):
         check()
         images += to_images(autoencoder.decode(part))
     del autoencoder

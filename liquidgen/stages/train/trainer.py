@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch._dynamo.exc import TorchDynamoException
 from tqdm.auto import tqdm
 
@@ -20,6 +21,7 @@ from liquidgen.latents.shards import epoch_order
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runtime.signals import Interrupt, Interrupted
 from liquidgen.stages.train.checkpoint import (
+    Content,
     checkpoints,
     load_checkpoint,
     prune_checkpoints,
@@ -30,6 +32,7 @@ from liquidgen.stages.train.progress import Progress
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.utils.memory import memory_errors
 
 if TYPE_CHECKING:  # what this module imports is part of a training's identity
     from PIL.Image import Image
@@ -70,7 +73,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         self.learner = Learner(LiquidNet(**training.network), self.settings, device, world)
         self.progress = Progress()
-        if found := load_checkpoint(training.folder, training.last_step):
+        if found := load_checkpoint(training.folder, training.last_step, self._check_content):
             tensors, state = found
             self.learner.load_state(tensors, state["learner"])
             self.progress = Progress(**state["progress"])
@@ -85,6 +88,14 @@ class Trainer:
         self.validation = Validation(training.holdout)
         self.saved_at = time.monotonic()
 
+    def _check_content(self, step: int, content: Content) -> None:
+        """Raise an error for a checkpoint that is not one of this network at this step."""
+        tensors, state = content
+        if state["learner"]["step"] != step:
+            raise ValueError("of another step")
+        self.learner.check_state(tensors, state["learner"])
+        TypeAdapter(Progress).validate_python(state["progress"])
+
     def run(self, log: "TrainingLogger", preview: Preview | None = None) -> None:
         """Train.
 
@@ -93,7 +104,8 @@ class Trainer:
             preview: Draws a preview every `preview_every` epochs; only rank 0 gets one.
 
         Raises:
-            UserError: Ten steps in a row were not finite, or torch cannot compile the network.
+            UserError: Ten steps in a row were not finite, torch cannot compile the network, or
+                memory ran out.
             KeyboardInterrupt: The process was told to stop; all progress is saved.
         """
         if self.learner.step == self.training.last_step and self.is_reported:
@@ -106,7 +118,7 @@ class Trainer:
             unit="img",
             disable=not self.world.is_main,
         )
-        with bar, self.interrupt:
+        with bar, self.interrupt, memory_errors(self._memory_advice()):
             try:
                 if not self.is_reported:  # stopped before its report was complete
                     self.report(log, preview, bar)
@@ -231,7 +243,8 @@ class Trainer:
         step = self.learner.step
         with suppress(Interrupted):  # `report` stops all processes together
             try:
-                image = preview(self, self.interrupt.check)
+                with memory_errors("previews need the autoencoder, too"):
+                    image = preview(self, self.interrupt.check)
             except UserError as error:
                 logger.warning("no preview at step %d (%s); the training goes on", step, error)
             else:
@@ -249,6 +262,15 @@ class Trainer:
             self.damaged.pop().unlink(missing_ok=True)
         prune_checkpoints(self.training.folder, self.learner.step, KEPT_CHECKPOINTS)
         self.saved_at = time.monotonic()
+
+    def _memory_advice(self) -> str:
+        s = self.settings
+        return (
+            f"lower train.batch_size ({s.batch_size}), raise train.accumulation_steps "
+            f"({s.accumulation_steps}; the same batch in more parts) or set "
+            "train.gradient_checkpointing, each of which starts the training again; or close other "
+            "programs, then it goes on from the last checkpoint"
+        )
 
     def summary(self, folder: object) -> str:
         """Return the closing line of the stage."""

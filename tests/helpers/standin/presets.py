@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from liquidgen.config.settings import HubSettings
 from liquidgen.stages.download.procedural import STYLES, draw
-from liquidgen.stages.download.sources.classes import class_names
+from liquidgen.stages.download.sources.labels import class_names
 
 REAL = Path("../shared/data/wikiart7_128")
 # the order of the labels of keremberke/painting-style-classification

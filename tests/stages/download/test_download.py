@@ -1,23 +1,17 @@
 """The stage download: fixed holdout, refused datasets, and earlier data kept after failures."""
 
-import io
+import os
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from helpers.own_data import SETTINGS, parquet, png
 
 from liquidgen.config.settings import DownloadSettings, FolderSettings, ProceduralSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.stages.download.download import EMPTY, HoldoutChoice, download
-from liquidgen.stages.download.procedural import draw
+from liquidgen.stages.download.download import HoldoutChoice, download
 from liquidgen.utils.errors import UserError
-
-SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
-
-
-def png(seed):
-    file = io.BytesIO()
-    draw("marble", 16, seed).save(file, "PNG")
-    return file.getvalue()
 
 
 def folder(path, **changes):
@@ -79,7 +73,7 @@ def test_max_images_moves_no_image_between_splits(tmp_path):
 
 def test_another_seed_holds_out_other_images(tmp_path):
     for seed in (0, 1):
-        settings = DownloadSettings(max_file_mb=256, split_seed=seed)
+        settings = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=seed)
         download(procedural(), settings, tmp_path / str(seed), num_workers=0)
     assert paths(tmp_path / "0", "holdout") != paths(tmp_path / "1", "holdout")
 
@@ -106,7 +100,7 @@ def test_empty_files_are_counted(tmp_path):
     root = fill(tmp_path / "own", {"cat": 4})
     (root / "cat" / "empty.png").touch()
     info = download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
-    assert info.refused == {EMPTY: 1}
+    assert info.refused == {"empty_file": 1}
     assert sum(split.count for split in info.splits.values()) == 4
 
 
@@ -158,3 +152,66 @@ def test_new_download_replaces_the_earlier_one(tmp_path):
     for count in (40, 20):
         download(procedural(num_images=count), SETTINGS, tmp_path / "raw", num_workers=0)
     assert sum(RawDataset(tmp_path / "raw").counts.values()) == 20
+
+
+def test_skipped_files_are_listed_beside_the_images(tmp_path):
+    root = fill(tmp_path / "own", {"cat": 4, "dog": 4})
+    (root / "cat" / "empty.png").touch()
+    (root / "dog" / "notes.txt").write_text("none")
+    (root / "cat" / os.fsdecode(b"\xff.png")).write_bytes(png(0))
+    info = download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
+    assert (tmp_path / "raw" / "skipped.csv").read_text().splitlines() == [
+        "path,reason",
+        r"cat/\xff.png,unprintable_name",
+        "cat/empty.png,empty_file",
+        "dog/notes.txt,unsupported_file",
+    ]
+    assert info.refused == {"empty_file": 1, "unprintable_name": 1, "unsupported_file": 1}
+
+
+def test_summary_names_the_first_classes(tmp_path):
+    root = fill(tmp_path / "own", {f"class{i}": 2 for i in range(7)})
+    info = download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
+    names = "'class0', 'class1', 'class2', 'class3', 'class4' and 2 more"
+    assert info.summary().startswith(f"images in 7 classes of 2 ({names}): 7 holdout, 7 train")
+
+
+def test_many_classes_of_one_image_are_perhaps_captions(tmp_path):
+    labels = [f"a picture of {i}" for i in range(400)]
+    table = pa.table({"image": [png(0)] * 400, "label": labels})
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(UserError) as refused:
+        download(parquet(tmp_path), SETTINGS, tmp_path / "raw", num_workers=0)
+    message = str(refused.value)
+    assert len(message) < 500
+    assert "and 395 more; " in message
+    assert message.endswith("if these are captions, not classes, set `label_column: null`")
+    root = fill(tmp_path / "own", {f"{i}": 1 for i in range(7)})
+    with pytest.raises(UserError, match="captions, not classes, set `labels: none`"):
+        download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
+
+
+def test_long_names_are_cut_in_messages(tmp_path):
+    labels = ["x" * 5000 + str(i) for i in range(10)]
+    pq.write_table(pa.table({"image": [png(0)] * 10, "label": labels}), tmp_path / "x.parquet")
+    with pytest.raises(UserError) as refused:
+        download(parquet(tmp_path), SETTINGS, tmp_path / "raw", num_workers=0)
+    assert len(str(refused.value)) < 1000
+
+
+def test_rows_with_paths_alone_ask_to_embed(tmp_path):
+    images = [{"bytes": None, "path": f"{i}.png"} for i in range(4)]
+    schema = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(images, schema), "label": [0, 1, 0, 1]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    rule = r"no usable image \(4 only_path\); the image column holds only paths: embed the images"
+    with pytest.raises(UserError, match=rule):
+        download(parquet(tmp_path), SETTINGS, tmp_path / "raw", num_workers=0)
+
+
+def test_link_in_place_of_the_images_is_refused(tmp_path):
+    root = fill(tmp_path / "own", {"cat": 4})
+    (tmp_path / "raw").symlink_to(tmp_path / "own")
+    with pytest.raises(UserError, match="raw: is a link, but a stage replaces this folder; remove"):
+        download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
+    assert len(list(root.rglob("*.png"))) == 4

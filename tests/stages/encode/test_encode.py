@@ -36,7 +36,12 @@ def draw(folder: Path, seed: int) -> Path:
         seed=seed,
         holdout_fraction=0.5,
     )
-    download(dataset, DownloadSettings(max_file_mb=1, split_seed=0), folder, num_workers=0)
+    download(
+        dataset,
+        DownloadSettings(max_file_mb=1, max_image_mb=256, split_seed=0),
+        folder,
+        num_workers=0,
+    )
     return folder
 
 
@@ -191,7 +196,7 @@ def test_upscaled_and_letterboxed_images_are_counted(tmp_path: Path):
         holdout_fraction=0.3,
         license="CC0-1.0",
     )
-    settings = DownloadSettings(max_file_mb=1, split_seed=0)
+    settings = DownloadSettings(max_file_mb=1, max_image_mb=256, split_seed=0)
     download(dataset, settings, tmp_path / "raw", num_workers=0)
     changes = {"crop": "letterbox", "flip": False}
     manifest = small(tmp_path / "raw", tmp_path / "latents", **changes)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.checkout import encoded
+from helpers.damage import flip_a_bit
 from PIL import Image
 
 from liquidgen.config.params import load_params
@@ -33,7 +34,7 @@ SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
-DOWNLOAD = DownloadSettings(max_file_mb=256, split_seed=0)
+DOWNLOAD = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0)
 
 
@@ -117,6 +118,15 @@ def test_scrambled_images_get_worse_scores(copies, noise):
     assert bad["coverage"] < real["coverage"]
 
 
+def test_decoded_noise_is_the_ceiling(copies):
+    values = copies[0].values
+    for name in ("fd", "kid"):
+        assert values[f"noise_{name}"] > 2 * values[f"train_{name}"]
+    for name in ("recall", "coverage", "class_accuracy", "memorized_share"):
+        assert values[f"noise_{name}"] < 0.5
+    assert values["fd_tells_noise"] == values["class_accuracy_tells_noise"] == 1
+
+
 def test_probe_accepts_real_and_rejects_scrambled_images(copies, noise):
     assert copies[0].values["probe_accuracy"] >= 0.98
     assert copies[0].values["probe_scrambled_accepted"] <= 0.05
@@ -136,6 +146,8 @@ def test_scores_are_written_with_protocol(copies, tmp_path):
     assert protocol["reference_split"] == "holdout"
     assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 60)
     assert protocol["feature_network"] == "builtin"
+    values = [*protocol.values(), *protocol["sampling"].values()]
+    assert max(len(one) for one in values if isinstance(one, str)) <= 12  # in `dvc metrics diff`
     assert all(isinstance(value, float) for value in written.values())
 
 
@@ -185,10 +197,41 @@ def truncated_file(folder):
 
 
 @pytest.mark.parametrize("damage", [damaged_info, truncated_file])
-def test_damaged_samples_error_names_stage_sample(labeled, damage):
+def test_damaged_samples_error_names_the_remedy(labeled, damage):
     samples = write_samples(labeled / "damaged", [draw("hills", SIDE, 0)], [0])
     damage(samples)
-    with pytest.raises(UserError, match=r"; run `dvc checkout`, or `dvc repro -f -s sample`"):
+    with pytest.raises(UserError, match=r"; run `liquidgen repair`, then `dvc repro`"):
+        score(labeled, samples)
+
+
+@pytest.mark.parametrize(
+    "name", ["raw/holdout-00000.parquet", "latents/train-00000.tar", "latents/holdout-00000.tar"]
+)
+def test_flipped_bit_in_what_is_read_is_refused(labeled, name):
+    samples = write_samples(labeled / "whole", [draw("hills", SIDE, 0)] * 60, [0] * 60)
+    flip_a_bit(labeled / name)
+    try:
+        with pytest.raises(UserError, match=f"{name}: damaged, its sha256 is not the recorded"):
+            score(labeled, samples)
+    finally:
+        flip_a_bit(labeled / name)  # whole again
+
+
+def test_unreadable_sample_is_named(labeled):
+    samples = write_samples(
+        labeled / "unreadable", [draw("hills", SIDE, i) for i in range(60)], [0] * 60
+    )
+    records = list(RawDataset(samples).records("samples"))
+    info = RawDataset(samples).info
+    with new_folder(samples) as temporary, RawWriter(temporary, CLASSES, 256) as writer:
+        for i, record in enumerate(records):
+            writer.add("samples", replace(record, data=record.data[:200]) if i == 41 else record)
+        facts = {"license": "", "origin": "", "revision": None, "refused": {}}
+        writer.finish(**facts, sampling=info.sampling)
+    named = (
+        r"samples-00000\.parquet: '41\.png' cannot be used \(\w+\); run `dvc repro -f -s sample`"
+    )
+    with pytest.raises(UserError, match=named):
         score(labeled, samples)
 
 

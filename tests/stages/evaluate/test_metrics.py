@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.metrics import (
     frechet_distance,
     kernel_distance,
@@ -95,6 +96,33 @@ def test_nearest_neighbor_of_copy_is_its_original():
     assert found.indices[:, 0].tolist() == [7, 42]
     assert (found.distances[:, 0] == 0).all()
     assert (found.distances.diff(dim=1) >= 0).all()
+
+
+def test_tables_of_distances_are_bounded(monkeypatch):
+    features, reference = gaussian(300, 0), gaussian(200, 1)
+    expected = prdc(features, reference, nearest_k=5)
+    near = nearest_neighbors(features, reference, count=3)
+    sizes = []
+    real_distances = metrics.distances
+
+    def counted(one, other):
+        result = real_distances(one, other)
+        sizes.append(result.numel())
+        return result
+
+    monkeypatch.setattr(metrics, "distances", counted)
+    monkeypatch.setattr(metrics, "MAX_DISTANCES", 2000)
+    assert prdc(features, reference, nearest_k=5) == pytest.approx(expected)
+    assert torch.equal(nearest_neighbors(features, reference, count=3).indices, near.indices)
+    assert max(sizes) <= 2000
+
+
+def test_nearest_neighbors_are_those_of_exact_distances():
+    features, training = gaussian(200, 0, size=128), gaussian(500, 1, size=128)
+    found = nearest_neighbors(features, training, count=5)
+    exact = metrics.distances(features, training).topk(5, largest=False)
+    assert torch.equal(found.indices, exact.indices)
+    assert torch.allclose(found.distances, exact.values)
 
 
 def test_memorized_share_of_copies_and_new_images():

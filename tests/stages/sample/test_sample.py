@@ -7,11 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
+from helpers.memory import use_memory_for
+from helpers.small_model import CLASSES, IMAGE_SIZE, LIQUID, metadata, network
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from liquidgen.config.settings import SampleSettings
+from liquidgen.figures import grid as figure
 from liquidgen.flow.solvers import SOLVERS
 from liquidgen.generator.draw import noise_of
 from liquidgen.generator.model_folder import MODEL, NETWORK, load_model, save_model
@@ -91,6 +93,16 @@ def test_grid_has_classes_as_rows(model, some, tmp_path):
         assert np.array_equal(np.asarray(grid.crop(box)), image)
     with Image.open(tmp_path / "samples" / GRID) as written:
         assert written.tobytes() == grid.tobytes()
+
+
+def test_grid_of_many_classes_has_the_first(model, tmp_path, monkeypatch):
+    whole = sample(model, tmp_path / "whole", settings=settings(), device=CPU)
+    monkeypatch.setattr(figure, "MAX_HEIGHT", 2 * (IMAGE_SIZE + figure.GAP))
+    first = sample(model, tmp_path / "first", settings=settings(), device=CPU)
+    rows = (0, 0, whole.width, 2 * IMAGE_SIZE + figure.GAP)
+    assert first.crop(rows).tobytes() == whole.crop(rows).tobytes()
+    assert first.height < whole.height
+    assert content(tmp_path / "first").keys() == content(tmp_path / "whole").keys()
 
 
 def test_same_settings_give_the_same_bytes(model, some, tmp_path):
@@ -210,6 +222,30 @@ def configured(**changes):
     return change
 
 
+def rewritten(**changes):
+    def change(model):
+        path = model / MODEL
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+    return change
+
+
+def recontracted(**changes):
+    def change(model):
+        contract = json.loads((model / MODEL).read_bytes())["contract"]
+        rewritten(contract=contract | changes)(model)
+
+    return change
+
+
+def renamed_weights(name):
+    def change(model):
+        weights = json.loads((model / MODEL).read_bytes())["weights"]
+        rewritten(weights=weights | {"name": name})(model)
+
+    return change
+
+
 def reweighted(change):
     def rewrite(model):
         tensors = load_file(model / NETWORK / WEIGHTS)
@@ -228,13 +264,41 @@ DAMAGES = {
     "scribbled": (scribbled, "damaged, its sha256"),
     "one bit flipped": (flipped, "damaged, its sha256"),
     "no weights": (without_weights, r"safetensors: missing"),
-    "no network": (without_network, r"liquidnet/config\.json: missing"),
+    "no network": (without_network, r"liquidnet/diffusion_pytorch_model\.safetensors: missing"),
     "no metadata": (without_metadata, r"model\.json: missing"),
     "cut metadata": (cut_metadata, r"model\.json: content: .*JSON"),
-    "cut config": (cut_config, "unreadable weights .*not a valid JSON"),
-    "wider": (configured(width=48), "unreadable weights .*size mismatch"),
-    "no width": (configured(width=None), "unreadable weights .*'width'"),
-    "deeper": (configured(depth=4), "[0-9]+ missing weights, such as blocks"),
+    "cut config": (cut_config, r"config\.json: content: Invalid JSON"),
+    "wider": (configured(width=48), "asks for patch_embedding.weight of shape .*48"),
+    "no width": (configured(width=None), r"config\.json: width: Field required"),
+    "deeper": (configured(depth=4), "depth is 4, but the weights have 2 blocks"),
+    "endless": (configured(depth=10**7), "depth is 10000000, but the weights have 2 blocks"),
+    "no patches": (configured(patch_size=0), r"config\.json: patch_size: .* greater than"),
+    "large patches": (configured(patch_size=9), "asks for patch_embedding.weight of shape"),
+    "huge": (configured(width=2**40), "asks for patch_embedding.weight of shape"),
+    "huge blocks": (
+        configured(block_settings=LIQUID | {"mlp_ratio": 10**9}),
+        "blocks.liquid.mlp_ratio: input should be less than",
+    ),
+    "more classes": (configured(num_classes=4), "num_classes is 4, but the model has 3"),
+    "no block": (configured(block="../liquid"), "block: no block type"),
+    "classes doubled": (rewritten(classes=["a", "a", "b"]), "classes: 'a' is there more than once"),
+    "classes null": (
+        rewritten(classes=["a", None, "b"]),
+        r"classes\.1: Input should be a valid st",
+    ),
+    "no classes": (rewritten(classes=[]), "classes: must hold at least one name"),
+    "classes renamed": (rewritten(classes=["a", "b"]), "num_classes is 3, but the model has 2"),
+    "no recipe": (rewritten(recipe=None), "recipe: Input should be an object"),
+    "empty recipe": (rewritten(recipe={}), "recipe: needs a label_dropout from 0 to 1"),
+    "odd recipe": (rewritten(recipe={"label_dropout": "x"}), "recipe: needs a label_dropout"),
+    "negative steps": (rewritten(num_steps=-1), "num_steps: Input should be greater than or eq"),
+    "short mean": (recontracted(mean=[0.0]), "contract: mean has 1 values for 16 channels"),
+    "long std": (recontracted(std=[1.0] * 17), "contract: std has 17 values for 16 channels"),
+    "other size": (recontracted(image_size=128), "sample_size is 4, but the model has 16"),
+    "no size": (recontracted(image_size=0), "contract.image_size: Input should be greater than"),
+    "elsewhere": (renamed_weights("/etc/passwd"), "weights.name: must be the plain name of a file"),
+    "above": (renamed_weights("../x"), "weights.name: must be the plain name of a file"),
+    "other file": (renamed_weights("config.json"), "weights.name: must be diffusion_pytorch_mo"),
     "one missing": (reweighted(lambda t: t.pop("out_mix.bias")), "1 missing .*out_mix.bias"),
     "one more": (
         reweighted(lambda t: t.update(other=torch.zeros(1))),
@@ -255,7 +319,7 @@ def test_damaged_model_is_refused(model, some, tmp_path, capfd, damage):
     shutil.copytree(some[0], tmp_path / "samples")
     change(tmp_path / "model")
     capfd.readouterr()
-    with pytest.raises(UserError, match=rf"{rule}.*; run `dvc repro train`") as refusal:
+    with pytest.raises(UserError, match=rf"{rule}.*(`dvc repro`|; train it again)") as refusal:
         sample(tmp_path / "model", tmp_path / "samples", settings=settings(), device=CPU)
     assert "\n" not in str(refusal.value)
     assert "newly initialized" not in "".join(capfd.readouterr())
@@ -306,3 +370,30 @@ def test_new_samples_replace_earlier_ones(model, some, tmp_path):
     images, _ = drawn(model, tmp_path / "samples", num_images=2)
     assert len(images) == 2
     assert len(list((tmp_path / "samples").glob("0*.png"))) == 2
+
+
+def test_batches_that_need_too_much_memory_are_halved(model, some, tmp_path, monkeypatch, caplog):
+    decode = Autoencoder.decode
+    sizes = []
+
+    def limited(self, latents):
+        sizes.append(len(latents))
+        use_memory_for(len(latents), most=2)
+        return decode(self, latents)
+
+    monkeypatch.setattr(Autoencoder, "decode", limited)
+    images, labels = drawn(model, tmp_path / "samples", batch_size=7)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert labels == some[2]
+    assert abs(images - some[1]).max() <= 1  # rounding differs with the size of a batch
+    assert [text.partition(";")[0] for text in caplog.messages] == [
+        "sample.batch_size: not enough memory for batches of 7",
+        "sample.batch_size: not enough memory for batches of 3",
+    ]
+
+
+def test_too_little_memory_for_one_image_is_one_line(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Autoencoder, "decode", lambda self, latents: use_memory_for(1, most=0))
+    with pytest.raises(UserError, match=r"^sample\.batch_size: not enough memory even"):
+        drawn(model, tmp_path / "samples")
+    assert not (tmp_path / "samples").exists()

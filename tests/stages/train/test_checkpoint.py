@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import safetensors.torch
 import torch
 
 from liquidgen.stages.train.checkpoint import (
@@ -16,6 +17,7 @@ from liquidgen.stages.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from liquidgen.utils.files import sha256
 
 STATE = {"learner": {"step": 3, "scaler": {}}, "losses": [0.1, 2.5]}
 
@@ -142,3 +144,39 @@ def test_pruning_keeps_newest_and_longer_training(tmp_path):
     save(tmp_path, 1, 2, 3, 4, 50)
     prune_checkpoints(tmp_path, step=4, keep=2)
     assert steps(tmp_path) == [3, 4, 50]
+
+
+def named_after_its_content(folder, step, data):
+    path = folder / f"step-{step:09d}-{sha256(data)[:16]}.safetensors"
+    path.write_bytes(data)
+    return path
+
+
+def content(state, **tensors):
+    return safetensors.torch.save(tensors or {"w": torch.zeros(1)}, {"facts": state})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no checkpoint",
+        (2**63).to_bytes(8, "little"),
+        safetensors.torch.save({"w": torch.zeros(1)}),
+        safetensors.torch.save({"w": torch.zeros(1)}, {"other": "{}"}),
+        content("{"),
+        content("[" * 100_000),
+    ],
+    ids=["empty", "text", "header", "no metadata", "no state", "cut state", "nested state"],
+)
+def test_wrong_content_under_its_own_digest_is_left_out(tmp_path, caplog, data):
+    save(tmp_path, 1)
+    newest = named_after_its_content(tmp_path, 2, data)
+    assert load_checkpoint(tmp_path, last_step=99)[1]["at"] == 1
+    assert f"{newest}: damaged checkpoint, going back to step 1" in caplog.text
+
+
+def test_folder_with_the_name_of_a_checkpoint_is_ignored(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / f"step-{2:09d}-{'0' * 16}.safetensors").mkdir()
+    assert steps(tmp_path) == [1]

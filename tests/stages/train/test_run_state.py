@@ -44,7 +44,7 @@ def test_damaged_run_id_is_one_line(latents, tmp_path, caplog, content):
     training.tracking_folder.mkdir(parents=True)
     path = training.tracking_folder / RUN
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{path}: .*; run `dvc repro train`$"):
+    with pytest.raises(UserError, match=f"^{path}: .*; run `liquidgen repair`, then `dvc repro`$"):
         read_run(path.parent)  # as sample reads it
     run_id = training.run_id()
     assert run_id == training.run_id()

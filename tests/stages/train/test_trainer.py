@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from helpers.memory import use_memory_for
 from helpers.training import (
     CPU,
     MemoryLog,
@@ -24,9 +28,11 @@ from helpers.training import (
 )
 
 from liquidgen.generator.model_folder import load_model
+from liquidgen.latents.autoencoder import Autoencoder
 from liquidgen.stages.train.callbacks import CallbackLogger
-from liquidgen.stages.train.checkpoint import checkpoints
+from liquidgen.stages.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from liquidgen.stages.train.export import export, train_scores
+from liquidgen.stages.train.learner import Learner
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.errors import UserError
 
@@ -86,6 +92,59 @@ def test_interrupted_training_ends_bitwise_equal(tmp_path, latents, at):
     assert_same_end(train(training), straight)
 
 
+def without_a_tensor(tensors, state):
+    del tensors["ema.out_mix.weight"]
+
+
+def of_another_shape(tensors, state):
+    tensors["model.out_mix.weight"] = torch.zeros(3)
+
+
+def of_another_step(tensors, state):
+    state["learner"]["step"] = 10**9
+
+
+def without_a_state(tensors, state):
+    del state["learner"]["scaler"]
+
+
+def with_odd_losses(tensors, state):
+    state["progress"]["losses"] = ["many"]
+
+
+def with_odd_progress(tensors, state):
+    state["progress"] = None
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        without_a_tensor,
+        of_another_shape,
+        of_another_step,
+        without_a_state,
+        with_odd_losses,
+        with_odd_progress,
+    ],
+)
+def test_checkpoint_of_wrong_content_is_left_out(tmp_path, latents, caplog, forge):
+    """Its digest is right; the one before is used, and nothing of it stays."""
+    training = prepare(tmp_path, latents)
+    stop(training, STEPS)
+    expected, _ = Trainer(training, CPU).learner.state()
+    tensors, state = load_checkpoint(training.folder, STEPS)
+    tensors = {name: value + 1 for name, value in tensors.items()}
+    state["learner"]["step"] = STEPS + 1
+    forge(tensors, state)
+    path = save_checkpoint(training.folder, STEPS + 1, tensors, state)
+    trainer = Trainer(training, CPU)
+    assert trainer.learner.step == STEPS
+    assert f"{path}: damaged checkpoint, going back to step {STEPS}" in caplog.text
+    found, _ = trainer.learner.state()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 @pytest.mark.parametrize("at", [STEPS, 2 * STEPS])
 @pytest.mark.parametrize("left", ["validation", "preview"])
 def test_stop_postpones_validation_and_preview(tmp_path, latents, at, left):
@@ -120,11 +179,12 @@ def test_epoch_visits_samples_at_most_once(tmp_path, latents):
 
 
 def test_signal_handlers_are_restored(tmp_path, latents):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     training = prepare(tmp_path, latents)
     stop(training, at=1)
     train(training)
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_more_epochs_continue(tmp_path, latents):
@@ -235,29 +295,101 @@ def is_free(training):
         return False
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "death of the parent"])
-def test_stopped_process_saves_and_exits(tmp_path, latents, how):
+@pytest.fixture
+def endless(tmp_path, latents):
+    """A training without end, and a command that runs it in a process of its own."""
     changes = {"num_epochs": 100_000, "checkpoint_every": 0.2}
     training = prepare(tmp_path, latents, **changes)
-    trainer = [sys.executable, "-c", PROCESS, str(tmp_path), str(latents), json.dumps(changes)]
-    shell = ["sh", "-c", '"$@" & wait', "sh", *trainer]
-    process = subprocess.Popen(
-        trainer if how == "SIGTERM" else shell,
-        env=environment("."),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(lambda: len(checkpoints(training.folder)) == 2)
+    arguments = [str(tmp_path), str(latents), json.dumps(changes)]
+    return training, [sys.executable, "-c", PROCESS, *arguments]
+
+
+def assert_saves(training, process, number):
+    """Send a signal to the process; its last line must name the step of the last checkpoint."""
     seen = checkpoints(training.folder)[-1][0]
-    process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
-    _, output = process.communicate(timeout=30)  # the trainer holds the pipe until it ends
-    last = output.splitlines()[-1]
-    wait_for(lambda: is_free(training))
+    process.send_signal(number)
+    _, output = process.communicate(timeout=30)
     saved = checkpoints(training.folder)[-1][0]
-    assert last == f"KeyboardInterrupt: stopped at step {saved}, all progress is saved"
+    assert output.splitlines()[-1] == (
+        f"KeyboardInterrupt: stopped at step {saved}, all progress is saved"
+    )
     assert saved >= seen
-    if how == "SIGTERM":
-        assert process.returncode == 1
+    assert process.returncode == 1
+    assert is_free(training)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_stopped_process_saves_and_exits(number, endless):
+    training, command = endless
+    with subprocess.Popen(
+        command, env=environment("."), stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: len(checkpoints(training.folder)) == 2)
+        assert_saves(training, process, number)
+
+
+def test_training_survives_its_shell_and_the_hangup_under_nohup(endless):
+    training, command = endless
+    shell = ["sh", "-c", 'nohup "$@" & echo $! & wait', "sh", *command]
+    with subprocess.Popen(
+        shell, env=environment("."), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        trainer = psutil.Process(int(process.stdout.readline()))
+        try:
+            wait_for(lambda: checkpoints(training.folder))
+            process.kill()
+            process.wait()
+            trainer.send_signal(signal.SIGHUP)
+            seen = checkpoints(training.folder)[-1][0]
+            wait_for(lambda: checkpoints(training.folder)[-1][0] > seen + 2)
+            trainer.terminate()
+            trainer.wait(30)
+            assert is_free(training)
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                trainer.kill()
+
+
+def test_any_thread_trains_without_handlers(tmp_path, latents):
+    handlers = []
+
+    class Looking(MemoryLog):
+        def log_metrics(self, metrics, step):
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    with ThreadPoolExecutor(1) as executor:
+        trainer = executor.submit(train, prepare(tmp_path, latents), Looking()).result()
+    assert set(handlers) == {signal.getsignal(signal.SIGINT)}
+    assert_same_end(trainer, train(prepare(tmp_path / "main thread", latents)))
+
+
+def test_too_little_memory_names_the_keys_to_change(tmp_path, latents, monkeypatch):
+    backward = Learner._backward
+
+    def limited(self, *batch):
+        use_memory_for(len(batch[0]), most=15 + 16 * (self.step < STEPS))
+        return backward(self, *batch)
+
+    monkeypatch.setattr(Learner, "_backward", limited)
+    training = prepare(tmp_path, latents, checkpoint_every=1e-9)
+    with pytest.raises(
+        UserError, match=r"^memory ran out \(.+ allocate memory.+\); lower "
+    ) as stopped:
+        train(training)
+    assert "train.batch_size (16), raise train.accumulation_steps (1;" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+    monkeypatch.undo()
+    assert_same_end(train(training), train(prepare(tmp_path / "straight", latents)))
+
+
+def test_too_little_memory_for_a_preview_goes_on(tmp_path, latents, monkeypatch, caplog):
+    training = prepare(tmp_path, latents, num_epochs=1, preview_every=1)
+    monkeypatch.setattr(Autoencoder, "decode", lambda self, latents: use_memory_for(1, most=0))
+    log = MemoryLog()
+    assert train(training, log).learner.step == STEPS
+    assert log.images == []
+    [message] = caplog.messages
+    assert message.startswith(f"no preview at step {STEPS} (memory ran out (")
 
 
 def test_nonfinite_batch_is_skipped_and_counted(tmp_path, latents):

@@ -1,13 +1,10 @@
 """The interface of all sources of images."""
 
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from liquidgen.config.paths import own_path
 from liquidgen.images.raw import Record
-from liquidgen.utils.errors import UserError
+from liquidgen.images.skipped import SkippedImages
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,8 @@ class Source:
         revision: Pinned version, recorded beside the data; None: there are no versions.
         total: Number of images, if it is known before the stream ends.
         records: The images, in an order that depends on the source alone. Read once, and closed.
-        refused: Number of files that gave no image, by reason; complete when the stream has ended.
+        skipped: Files and rows that gave no image; complete when the stream has ended.
+        unlabeled: The setting that does without classes, for messages; "" if there is none.
     """
 
     classes: tuple[str, ...] | None
@@ -30,19 +28,5 @@ class Source:
     revision: str | None
     total: int | None
     records: Generator[Record, None, None]
-    refused: Counter = field(default_factory=Counter)
-
-
-def existing(path: str) -> Path:
-    """Return the path of a user's own data, which must exist.
-
-    Raises:
-        UserError: There is nothing at the path.
-    """
-    found = own_path(path)
-    if not found.exists():
-        raise UserError(
-            f"{path}: no such folder (looked for {found.resolve()}); put your images there, or "
-            "set `path` of the dataset's block"
-        )
-    return found
+    skipped: SkippedImages = field(default_factory=SkippedImages)
+    unlabeled: str = ""

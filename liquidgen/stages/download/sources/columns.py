@@ -1,26 +1,27 @@
 """The columns of Parquet files that hold images and labels."""
 
 import json
-from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
 
-from liquidgen.images.raw import Record
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import is_plain, listed, one_line
 
-Rows = Generator[tuple, None, None]  # of (image, value of the label column or None)
-NO_BYTES = "no_bytes"
-NO_LABEL = "no_label"
+METADATA = b"huggingface"  # key of the features of `datasets`
+INTEGERS = "integers"
+TEXT = "text"
+IMAGES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 LABELS = {
-    "integers": (pa.types.is_integer,),
-    "text": (pa.types.is_string, pa.types.is_large_string),
+    # pandas stores whole numbers as floats where some are missing
+    INTEGERS: (pa.types.is_integer, pa.types.is_floating),
+    TEXT: (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
     "booleans": (pa.types.is_boolean,),
 }
+EMBED = "embed the images, as `datasets` does: cast the column to Image(), then push or save it"
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,36 @@ class Columns:
             UserError: It does not.
         """
         for key, column in (("image_column", self.image), ("label_column", self.label)):
-            if column is not None and column not in schema.names:
-                known = ", ".join(schema.names)
+            count = schema.names.count(column)
+            if column is not None and count == 0:
+                known = listed(schema.names, one_line)
                 raise UserError(f"{source}: {key}: no column {column!r}; there are: {known}")
-        kind = schema.field(self.image).type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise UserError(
-                f"{source}: image_column: {self.image!r} is {kind}; it must be "
-                "struct{bytes, path} or binary"
-            )
-        if self.label is not None and self._label_kind(schema) is None:
+            if count > 1:
+                raise UserError(
+                    f"{source}: {key}: {count} columns are named {column!r}; rename or remove all "
+                    "but one"
+                )
+        self._check_image(source, schema.field(self.image).type)
+        if self.label is not None and self.label_kind(schema) is None:
             raise UserError(
                 f"{source}: label_column: {self.label!r} is {schema.field(self.label).type}; it "
                 "must hold integers, text or booleans, or be null for unlabeled images"
             )
+
+    def _check_image(self, source: object, kind: pa.DataType) -> None:
+        content = kind
+        is_struct = pa.types.is_struct(kind)
+        if is_struct and kind.get_field_index("bytes") >= 0:
+            content = kind.field("bytes").type
+        if any(is_(content) for is_ in IMAGES):
+            return
+        only_path = any(is_(kind) for is_ in LABELS[TEXT]) or (
+            is_struct and kind.get_field_index("path") >= 0
+        )
+        raise UserError(
+            f"{source}: image_column: {self.image!r} is {kind}; it must be struct{{bytes, path}} "
+            "or binary" + (f": it holds only paths; {EMBED}" if only_path else "")
+        )
 
     def check_labels(
         self, source: object, schema: pa.Schema, first: object, its: pa.Schema
@@ -84,8 +99,8 @@ class Columns:
         """
         if self.label is None:
             return
-        kind = self._label_kind(schema)
-        expected = self._label_kind(its)
+        kind = self.label_kind(schema)
+        expected = self.label_kind(its)
         names = zip_longest(self.label_names(schema) or (), self.label_names(its) or ())
         if kind != expected:
             difference = f"holds {kind}, but {expected} in {first}"
@@ -99,48 +114,72 @@ class Columns:
             "agree: leave one out, or set `label_column: null`"
         )
 
-    def _label_kind(self, schema: pa.Schema) -> str | None:
+    def label_kind(self, schema: pa.Schema) -> str | None:
+        """Return the kind of the labels, a key of `LABELS`; None: another type."""
         label = schema.field(self.label).type
         plain = label.value_type if pa.types.is_dictionary(label) else label
         return next((k for k, checks in LABELS.items() if any(is_(plain) for is_ in checks)), None)
 
     def label_names(self, schema: pa.Schema) -> list[str] | None:
         """Return the names of the labels 0, 1, ... in a file's Hugging Face metadata, if any."""
-        metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
-        features = json.loads(metadata).get("info", {}).get("features", {})
-        return features.get(self.label, {}).get("names") or None
+        names = self._named(schema)
+        return None if isinstance(names, str) or self.label_kind(schema) != INTEGERS else names
 
-    def rows(self, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple]:
-        """Yield (image, value of the label column or None) for each row of a batch."""
+    def metadata_problem(self, schema: pa.Schema) -> str | None:
+        """Return what is wrong with the names of the labels in a file's metadata, if anything."""
+        names = self._named(schema)
+        return names if isinstance(names, str) else None
+
+    def _named(self, schema: pa.Schema) -> list[str] | str | None:
+        """Return the names in the metadata; or text: why they cannot be used; None: there are none.
+
+        Any program can write there.
+        """
+        stored = (schema.metadata or {}).get(METADATA)
+        if stored is None or self.label is None:
+            return None
+        try:
+            found: Any = json.loads(stored)
+        except (ValueError, RecursionError):
+            return "not valid JSON"
+        for key in ("info", "features", self.label, "names"):
+            if not isinstance(found, dict):
+                return f"{key!r} is not where it should be"
+            found = found.get(key)
+            if found is None:
+                return None
+        if not isinstance(found, list) or not all(
+            isinstance(name, str) and name and is_plain(name) for name in found
+        ):
+            return "names of classes are not text"
+        if len(set(found)) < len(found):
+            return "names of classes are doubled"
+        return found or None
+
+    def rows(self, batch: pa.RecordBatch, source: object) -> Iterator[tuple]:
+        """Yield (image, value of the label column or None) for each row of a batch.
+
+        Raises:
+            UserError: A label that is no whole number.
+        """
         images = batch.column(self.image).to_pylist()
-        values = [None] * len(images)
-        if self.label is not None:
-            values = batch.column(self.label).to_pylist()
+        values = [None] * len(images) if self.label is None else self.labels(batch, source)
         return zip(images, values, strict=True)
 
+    def labels(self, batch: pa.RecordBatch, source: object) -> list:
+        """Return the values of the label column of a batch, floats as integers.
 
-def records(
-    rows: Rows, class_of: dict[Any, int] | None, refused: Counter
-) -> Generator[Record, None, None]:
-    """Turn rows into records.
+        Raises:
+            UserError: A value that is no whole number.
+        """
+        return [self._whole(value, source) for value in batch.column(self.label).to_pylist()]
 
-    Args:
-        rows: Rows of `Columns.rows`, closed at the end.
-        class_of: Class by value of the label column; None: the images are unlabeled.
-        refused: Counter of the rows that give no record, by reason.
-
-    Yields:
-        The records.
-    """
-    with closing(rows):
-        for number, (image, value) in enumerate(rows):
-            is_struct = isinstance(image, dict)
-            data = image["bytes"] if is_struct else image
-            path = image.get("path") if is_struct else None
-            if not data:
-                refused[NO_BYTES] += 1
-            elif class_of is not None and value not in class_of:
-                refused[NO_LABEL] += 1
-            else:
-                label = None if class_of is None else class_of[value]
-                yield Record(data, path or f"{number:07d}", label)
+    def _whole(self, value: Any, source: object) -> Any:
+        if not isinstance(value, float) or value != value:
+            return None if isinstance(value, float) else value  # a missing number is NaN
+        if not value.is_integer():
+            raise UserError(
+                f"{source}: label_column: {self.label!r} is {value} in a row; it must hold "
+                "integers, text or booleans, or be null for unlabeled images"
+            )
+        return int(value)

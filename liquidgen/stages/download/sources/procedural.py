@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from liquidgen.config.settings import ProceduralSettings
+from liquidgen.config.settings import DownloadSettings, ProceduralSettings
 from liquidgen.images.raw import Record
 from liquidgen.stages.download.procedural import STYLES, draw
 from liquidgen.stages.download.sources.base import Source
@@ -16,7 +16,9 @@ CHUNK = 32  # images per task of a worker
 WORTHWHILE = 256  # images from which worker processes save more time than their start takes
 
 
-def open_procedural(settings: ProceduralSettings, num_workers: int) -> Source:
+def open_procedural(
+    settings: ProceduralSettings, download: DownloadSettings, num_workers: int
+) -> Source:
     """Draw `num_images` paintings: image i has style i modulo the number of styles."""
     classes = tuple(STYLES)
     return Source(

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from liquidgen.hub.errors import RETRY_HINT, explained
 from liquidgen.hub.repository import HubRepo
 from liquidgen.hub.session import bounded_requests
-from liquidgen.stages.download.sources.columns import Columns, Rows
-from liquidgen.stages.download.sources.parquet import LEAN, ROWS
+from liquidgen.stages.download.sources.columns import Columns
+from liquidgen.stages.download.sources.parquet import warn_of_metadata
+from liquidgen.stages.download.sources.rows import LEAN, Row, Rows, explained_damage, read_rows
 from liquidgen.utils.errors import UserError, reason_of
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class RemoteParquet:
         commit: Its commit.
         names: Files in it.
         columns: The columns to read.
+        max_bytes: Size of the largest image.
     """
 
     repo: HubRepo
     commit: str
     names: tuple[str, ...]
     columns: Columns
+    max_bytes: int
 
     def schema(self) -> pa.Schema:
         """Read the schema of the first file, without its rows.
@@ -53,6 +56,8 @@ class RemoteParquet:
         """
         opened = self._open(_file_system(), self.names[0])
         with bounded_requests(), explained(self.repo), opened as file:
+            if problem := self.columns.metadata_problem(file.schema_arrow):
+                warn_of_metadata({f"{self.repo}: {self.names[0]}": problem})
             return file.schema_arrow
 
     def shuffled(
@@ -83,7 +88,7 @@ class RemoteParquet:
             rows = rows.take(max_images)
         with bounded_requests(), explained(self.repo):
             for row in rows:
-                yield row["image"], row["label"]
+                yield Row(**row)
 
     def _read(self, names: list[str], first: pa.Schema) -> Iterator[dict]:
         files = _file_system()
@@ -91,20 +96,9 @@ class RemoteParquet:
             with self._open(files, name) as file:
                 where = f"{self.repo}: {name}"
                 self.columns.check_labels(where, file.schema_arrow, self.names[0], first)
-                for batch in self._batches(where, file):
-                    for image, label in self.columns.rows(batch):
-                        yield {"image": image, "label": label}
-
-    def _batches(self, where: str, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            yield from file.iter_batches(ROWS, columns=self.columns.names)
-        except (pa.ArrowInvalid, OSError) as error:
-            if isinstance(error, HfHubHTTPError | ConnectionError):  # for `explained`
-                raise
-            reason = reason_of(error, lines=1)
-            raise UserError(f"{where}: damaged ({reason}); {RETRY_HINT}") from None
+                with _explained(where):
+                    for row in read_rows(file, where, self.columns, self.max_bytes):
+                        yield row._asdict()
 
     @contextmanager
     def _open(self, files: "HfFileSystem", name: str) -> Iterator[pq.ParquetFile]:
@@ -120,6 +114,21 @@ class RemoteParquet:
                 ) from None
             self.columns.check(f"{self.repo}: {name}", file.schema_arrow)
             yield file
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Explain damage; errors of the connection are left to `explained`."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub_error: Exception | None = None
+    with explained_damage(where, RETRY_HINT):
+        try:
+            yield
+        except (HfHubHTTPError, ConnectionError) as error:
+            hub_error = error
+    if hub_error is not None:
+        raise hub_error
 
 
 def _file_system() -> "HfFileSystem":

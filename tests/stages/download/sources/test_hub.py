@@ -19,7 +19,7 @@ from liquidgen.images.raw import RawDataset
 from liquidgen.images.raw_info import RawInfo
 from liquidgen.stages.download.download import download
 from liquidgen.stages.download.sources import SOURCES
-from liquidgen.stages.download.sources.classes import class_names
+from liquidgen.stages.download.sources.labels import class_names
 from liquidgen.utils.errors import UserError
 
 BLOCKS = {
@@ -27,7 +27,7 @@ BLOCKS = {
     for name, block in read_params(PROJECT / "params.yaml")["datasets"].items()
     if block["kind"] == "hub"
 }
-SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
+SETTINGS = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +151,29 @@ def test_text_labels_are_class_names(hub: StandInHub, tmp_path: Path):
         assert info.classes[record.label] == columns["kind"][files.index(record.data)]
 
 
+def test_classes_of_the_block_choose_among_the_labels(hub: StandInHub, tmp_path: Path):
+    block = serve(hub, "paintings", tmp_path / "served")
+    two = block.model_copy(update={"classes": ["Realism", "Cubism"]})
+    info, records = downloaded(two, tmp_path / "raw")
+    assert info.classes == ("Realism", "Cubism")
+    assert len(records) == 14
+    assert info.refused == {"other_class": 175}
+
+
+def test_class_names_without_images_are_dropped(
+    hub: StandInHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    from datasets import ClassLabel
+
+    columns = {"image": presets.images(presets.pictures(12), ""), "kind": [0, 2] * 6}
+    features = {"kind": ClassLabel(names=["cat", "dog", "emu"])}
+    presets.write(tmp_path / "served/x/a.parquet", columns, features)
+    hub.dataset("me/pets", tmp_path / "served")
+    block = preset("cartoon", repo="me/pets", files=["x/*.parquet"], label_column="kind")
+    assert downloaded(block, tmp_path / "raw")[0].classes == ("cat", "emu")
+    assert caplog.messages == ["me/pets@main: no images of 'dog': not among the classes"]
+
+
 def test_file_names_with_special_characters(hub: StandInHub, tmp_path: Path):
     columns = {"image": presets.images(presets.pictures(12), "")}
     for name in ("a [1] é?.parquet", "a 1 é.parquet"):
@@ -186,7 +209,22 @@ def test_gated_dataset_names_page_and_reads_token(
         ),
         ({"image_column": "img"}, ["full/train/0000.parquet: image_column: no column 'img'"]),
         ({"label_column": "style"}, ["no column 'style'; there are: image, image_file_path, la"]),
-        ({"classes": ["Realism", "Cubism"]}, ["labels name 'Art_Nouveau_Modern'", "`classes`"]),
+        (
+            {"label_column": "image_file_path", "classes": None, "label_names": ["a", "b"]},
+            ["label_names: the labels in 'image_file_path' are not numbers", "label_names: null"],
+        ),
+        (
+            {"label_column": "image_file_path", "classes": None},
+            [
+                "one image only in class",
+                " more; ",
+                "captions, not classes, set `label_column: null`",
+            ],
+        ),
+        (
+            {"classes": ["Realism", "Cubismm"]},
+            ["`classes` of the block has 'Cubismm'", "did you mean 'Cubism'?"],
+        ),
     ],
 )
 def test_wrong_block_is_refused(changes: dict, rules: list[str], hub: StandInHub, tmp_path: Path):

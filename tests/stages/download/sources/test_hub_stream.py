@@ -16,7 +16,7 @@ import liquidgen.hub.download
 from liquidgen.config.settings import DownloadSettings, HubSettings, validate
 from liquidgen.images.raw import RawDataset, RawWriter
 from liquidgen.stages.download.download import download
-from liquidgen.stages.download.sources import SOURCES, remote
+from liquidgen.stages.download.sources import SOURCES, remote, rows
 from liquidgen.utils.errors import UserError
 
 RAW = {
@@ -34,7 +34,7 @@ RAW = {
     "holdout_fraction": 0.05,
     "license": "unknown",
 }
-SETTINGS = DownloadSettings(max_file_mb=256, split_seed=0)
+SETTINGS = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 FILES = 6
 PER_FILE = 200
 
@@ -71,7 +71,7 @@ def served(hub: StandInHub, folder: Path) -> StandInHub:
 
 def streamed(settings: HubSettings, count: int | None = None) -> list:
     """The first records of a source, or all; the stream is closed as a failure would close it."""
-    source = SOURCES["hub"](settings, 0)
+    source = SOURCES["hub"](settings, SETTINGS, 0)
     records = [*islice(source.records, count)]
     source.records.close()
     return records
@@ -106,7 +106,7 @@ def test_records_do_not_depend_on_the_size_of_requests(
 ):
     whole = streamed(block())
     monkeypatch.setattr(remote, "BLOCK", 2**15)
-    monkeypatch.setattr(remote, "ROWS", 7)
+    monkeypatch.setattr(rows, "ROWS", 7)
     assert streamed(block()) == whole
 
 
@@ -195,7 +195,7 @@ def test_hub_that_fails_in_the_middle_is_told(
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     whole = streamed(block())
-    source = SOURCES["hub"](block(), 0)
+    source = SOURCES["hub"](block(), SETTINGS, 0)
     assert next(source.records) == whole[0]
     with served.fault("/cdn/", **effect):
         assert rule in refusal(lambda: list(source.records))
@@ -232,7 +232,7 @@ def test_label_names_of_the_block_are_used(hub: StandInHub, tmp_path: Path):
     columns = {"image": presets.images(presets.pictures(54), ""), "style": [*range(27)] * 2}
     presets.write(tmp_path / "served/data/train-0.parquet", columns, {"style": Value("int64")})
     hub.dataset(RAW["repo"], tmp_path / "served")
-    source = SOURCES["hub"](block(), 0)
+    source = SOURCES["hub"](block(), SETTINGS, 0)
     assert source.classes == tuple(presets.WIKIART_ORDER)
     assert all(record.label == int(record.path[:-4]) % 27 for record in source.records)
 

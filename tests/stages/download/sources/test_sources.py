@@ -7,52 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.own_data import SETTINGS, fill, folder, opened, parquet, png, procedural
 from PIL import Image
 
-from liquidgen.config.settings import FolderSettings, ParquetSettings, ProceduralSettings
 from liquidgen.images.raw import RawWriter, Record
-from liquidgen.stages.download.procedural import STYLES, draw
+from liquidgen.stages.download.procedural import STYLES
 from liquidgen.stages.download.sources import SOURCES
-from liquidgen.stages.download.sources.columns import NO_BYTES, NO_LABEL
-from liquidgen.stages.download.sources.folder import HIDDEN, NO_CLASS, UNSUPPORTED
 from liquidgen.utils.errors import UserError
 
 EMOJI = Path("../shared/data/noto_emoji_128")
-
-
-def png(seed):
-    file = io.BytesIO()
-    draw("marble", 16, seed).save(file, "PNG")
-    return file.getvalue()
-
-
-def procedural(**changes):
-    settings = {"num_images": 30, "render_size": 16, "seed": 0, "holdout_fraction": 0.1}
-    return ProceduralSettings(kind="procedural", license="CC0-1.0", **{**settings, **changes})
-
-
-def folder(path, **changes):
-    settings = {"labels": "folders", "max_images": None, "holdout_fraction": 0.1, "license": "own"}
-    return FolderSettings(kind="folder", path=str(path), **{**settings, **changes})
-
-
-def parquet(path, **changes):
-    settings = {"image_column": "image", "label_column": "label", "max_images": None}
-    settings |= {"holdout_fraction": 0.1, "license": "own"}
-    return ParquetSettings(kind="parquet", path=str(path), **{**settings, **changes})
-
-
-def opened(settings, num_workers=0):
-    """The source, and its records."""
-    source = SOURCES[settings.kind](settings, num_workers)
-    return source, list(source.records)
-
-
-def fill(root, names):
-    for i, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(i))
 
 
 def test_paintings_are_spread_over_the_styles():
@@ -100,7 +63,7 @@ def test_other_files_are_counted_by_reason(tmp_path):
     source, records = opened(folder(tmp_path))
     assert [record.path for record in records] == ["cat/1.png"]
     assert source.classes == ("cat",)
-    assert +source.refused == {HIDDEN: 2, UNSUPPORTED: 2, NO_CLASS: 1}
+    assert source.skipped.counts == {"hidden": 2, "unsupported_file": 2, "outside_class_folders": 1}
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -118,7 +81,7 @@ def test_file_name_that_is_no_text_is_counted(tmp_path):
     (tmp_path / "cat" / os.fsdecode(b"\xff.png")).write_bytes(png(0))
     source, records = opened(folder(tmp_path))
     assert len(records) == 2
-    assert source.refused["unprintable_name"] == 1
+    assert source.skipped.entries == [("cat/\udcff.png", "unprintable_name")]
 
 
 def test_max_images_of_a_folder_mixes_classes(tmp_path):
@@ -184,7 +147,7 @@ def test_reading_holds_few_rows_in_memory(tmp_path):
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=40)
     del table
     before = pa.total_allocated_bytes()
-    source = SOURCES["parquet"](parquet(tmp_path), 0)
+    source = SOURCES["parquet"](parquet(tmp_path), SETTINGS, 0)
     held = [pa.total_allocated_bytes() - before for record in source.records]
     assert len(held) == 400
     assert max(held) < 10_000_000
@@ -197,7 +160,7 @@ def test_rows_without_bytes_or_label_are_counted(tmp_path):
     pq.write_table(table, tmp_path / "x.parquet")
     source, records = opened(parquet(tmp_path))
     assert [record.data for record in records] == [png(0)]
-    assert source.refused == {NO_BYTES: 2, NO_LABEL: 1}
+    assert source.skipped.counts == {"no_bytes": 1, "only_path": 1, "no_label": 1}
 
 
 def test_parquet_files_may_be_unlabeled(tmp_path):
@@ -281,4 +244,4 @@ def test_real_parquet_files_are_read():
     source, records = opened(parquet(EMOJI))
     assert len(source.classes) == 9
     assert len(records) == source.total == 1639
-    assert not source.refused
+    assert not source.skipped.entries

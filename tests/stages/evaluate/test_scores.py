@@ -1,0 +1,118 @@
+"""Every score stands beside its floor and its ceiling, and says whether it can tell them apart."""
+
+import pytest
+import torch
+
+from liquidgen.config.settings import EvaluateSettings
+from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
+from liquidgen.stages.evaluate.scores import (
+    EvaluationFeatures,
+    ProbeResult,
+    Scores,
+    class_scores,
+    compute_scores,
+    tells_noise,
+)
+
+SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=5, seed=0)
+NAMES = ("fd", "kid", "precision", "recall", "density", "coverage", "memorized_share")
+SIZE = 16  # of features
+
+
+def drawn(count: int, seed: int, scale: float = 1, shift: float = 0) -> LabeledFeatures:
+    features = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(seed))
+    return LabeledFeatures(scale * features + shift, torch.zeros(count, dtype=torch.int64))
+
+
+def scored(noise: LabeledFeatures, samples: LabeledFeatures) -> dict[str, float]:
+    holdout = drawn(150, 1)
+    features = EvaluationFeatures(samples, holdout, holdout, drawn(400, 2), noise)
+    return compute_scores(features.comparisons(), SETTINGS)
+
+
+def blind(values: dict[str, float]) -> set[str]:
+    return {name for name in NAMES if not values[f"{name}_tells_noise"]}
+
+
+@pytest.fixture(scope="module")
+def far() -> dict[str, float]:
+    """Scores beside noise that is far from all images; the samples are new images."""
+    return scored(drawn(100, 3, shift=5), samples=drawn(100, 4))
+
+
+def test_every_score_has_floor_and_ceiling(far):
+    for name in NAMES:
+        assert {name, f"train_{name}", f"noise_{name}", f"{name}_tells_noise"} <= far.keys()
+
+
+def test_new_images_score_as_real_images_do(far):
+    for name in ("precision", "recall", "coverage", "memorized_share"):
+        assert far[name] == pytest.approx(far[f"train_{name}"], abs=0.15)
+    assert far["fd"] == pytest.approx(far["train_fd"], rel=0.3)
+
+
+def test_far_noise_is_told_by_every_score(far):
+    assert blind(far) == set()
+    assert (far["noise_precision"], far["noise_coverage"], far["noise_memorized_share"]) == (
+        0,
+        0,
+        0,
+    )
+
+
+def test_noise_like_images_is_told_by_no_score():
+    assert blind(scored(drawn(100, 3), samples=drawn(100, 4))) == set(NAMES)
+
+
+def test_noise_between_images_is_not_told_by_precision():
+    # images of less variety, such as grey ones, are near many images
+    values = scored(drawn(100, 3, scale=0.3), samples=drawn(100, 4))
+    assert values["noise_precision"] > values["train_precision"]
+    assert {"precision", "density"} <= blind(values)
+    assert not {"fd", "recall"} & blind(values)
+
+
+def test_training_images_are_not_their_own_neighbors(far):
+    assert far["train_memorized_share"] == pytest.approx(0.5, abs=0.15)
+    samples = LabeledFeatures(*(column[:100] for column in drawn(400, 2)))
+    assert scored(drawn(100, 3, shift=5), samples)["memorized_share"] == 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+def test_few_images_are_scored(count: int):
+    few = SETTINGS.model_copy(update={"nearest_k": 1, "kid_subset_size": 2})
+    sets = [drawn(count, seed) for seed in range(4)]
+    features = EvaluationFeatures(sets[0], sets[1], sets[1], sets[2], sets[3])
+    assert compute_scores(features.comparisons(), few)["precision_tells_noise"] in (0, 1)
+
+
+def test_margin_is_in_deviations():
+    halves = {"real_halves": [0.9, 0.92], "noise_halves": [0.8, 0.82]}
+    assert tells_noise(0.91, 0.81, **halves, lower_is_better=False)
+    assert not tells_noise(0.91, 0.81, **halves, lower_is_better=True)
+    assert not tells_noise(0.91, 0.86, **halves, lower_is_better=False)
+    assert not tells_noise(1, 1, [1, 1], [1, 1], lower_is_better=False)
+
+
+def results(samples: float, holdout: float, noise: float) -> dict[str, ProbeResult]:
+    """Return results in which these shares of 200 images are right."""
+    shares = {"samples": samples, "holdout": holdout, "scrambled": 0, "noise": noise}
+    labels = torch.zeros(200, dtype=torch.int64)
+    return {name: ProbeResult(torch.arange(200) < 200 * s, labels) for name, s in shares.items()}
+
+
+def test_class_accuracy_has_floor_and_ceiling():
+    values = class_scores(results(0.7, 0.9, 0.1), seed=0)
+    assert values["class_accuracy"] == pytest.approx(0.7)
+    assert values["probe_accuracy"] == pytest.approx(0.9)
+    assert values["noise_class_accuracy"] == pytest.approx(0.1)
+    assert values["class_accuracy_tells_noise"] == 1
+    assert class_scores(results(0.7, 0.5, 0.45), seed=0)["class_accuracy_tells_noise"] == 0
+
+
+def test_summary_names_scores_that_cannot_tell_noise(far):
+    assert "cannot tell" not in Scores(far, {"num_compared": 100}).summary()
+    values = far | {"precision_tells_noise": 0.0, "density_tells_noise": 0.0}
+    summary = Scores(values, {"num_compared": 100}).summary()
+    assert "with 100 images these cannot tell noise from real images: precision, density" in summary
+    assert f"noise {far['noise_fd']:.4g}" in summary

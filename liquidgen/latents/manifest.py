@@ -89,6 +89,17 @@ class Manifest(Frozen):
     splits: dict[str, Split]
     digest: str = ""
 
+    @model_validator(mode="after")
+    def _has_classes_of_splits(self) -> "Manifest":
+        for name, split in self.splits.items():
+            if split.per_class is None:
+                continue
+            if self.classes is None or set(split.per_class) != set(self.classes):
+                raise ValueError(f"{shown(name)} has other classes than the whole")
+            if split.encoded != (found := sum(split.per_class.values())):
+                raise ValueError(f"{split.encoded} encoded images, but {found} in the classes")
+        return self
+
     def sealed(self) -> "Manifest":
         """Return a copy with its digest."""
         # without what does not change the latents: no training starts again for it

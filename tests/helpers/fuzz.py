@@ -2,6 +2,7 @@
 
 import copy
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,4 +83,4 @@ def accepted_or_refused() -> Iterator[None]:
     except UserError as error:
         line = str(error)
         assert line
-        assert line.isprintable(), ascii(line)
+        assert not {unicodedata.category(c) for c in line} & {"Cc", "Cs", "Zl", "Zp"}, ascii(line)

@@ -10,6 +10,8 @@ from matplotlib import font_manager
 
 from liquidgen.figures.names import MAX_WIDTH, default_font, display_names, pil_font
 
+pytestmark = pytest.mark.fault("names of classes in any script")
+
 ODD_NAMES = (
     "café naïve",
     "cafe\u0301",  # as macOS writes it

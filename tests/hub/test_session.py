@@ -12,6 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from liquidgen.hub.errors import Unreachable
 from liquidgen.hub.session import PATIENCE, bounded_requests, within
 
+pytestmark = pytest.mark.fault("a hub that does not answer")
+
 
 def test_request_without_a_limit_gets_one(hub: StandInHub):
     with hub.fault("", stall=True), bounded_requests(0.2), pytest.raises(httpx2.ReadTimeout):

@@ -20,6 +20,8 @@ from liquidgen.images.decode import (
 from liquidgen.images.transform import ImageTransform
 from liquidgen.stages.download.procedural import draw
 
+pytestmark = pytest.mark.fault("damaged image files")
+
 TRANSFORM = ImageTransform(
     image_size=32, crop="center", crop_seed=0, max_upscale=1.5, max_pixels=10_000_000
 )

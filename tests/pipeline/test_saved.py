@@ -13,6 +13,8 @@ from liquidgen import LiquidGenPipeline
 from liquidgen.pipeline.saved import Weights
 from liquidgen.utils.errors import UserError
 
+pytestmark = pytest.mark.fault("forged and damaged pipelines")
+
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIGS = ("liquidnet/config.json", "autoencoder/config.json", "scheduler/scheduler_config.json")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from helpers.checkout import PROJECT
 
+pytestmark = pytest.mark.fault("closed pipes, signals, memory of stages")
+
 # writes a bar, a warning and a closing line as stages do, much more than a pipe holds
 STAGE = """
 import logging, time

@@ -22,6 +22,8 @@ from liquidgen.runtime.signals import INTERRUPTED
 from liquidgen.stages.download.procedural import draw
 from liquidgen.tracking.store import Store
 
+pytestmark = pytest.mark.fault("mistakes of users, stage by stage")
+
 OWN = {"dataset": "own_folder", "datasets.own_folder.holdout_fraction": 0.25}
 LIMIT = 60_000  # bytes of the largest file that a full disk takes; less than any stage's output
 

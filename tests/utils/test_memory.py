@@ -14,6 +14,8 @@ from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches, is_out_of_memory
 from liquidgen.utils.workers import Threads
 
+pytestmark = pytest.mark.fault("memory that runs out")
+
 
 def out_of_file_memory() -> None:
     raise OSError(errno.ENOMEM, "Cannot allocate memory")

@@ -19,6 +19,8 @@ from liquidgen.utils.text import (
     shown,
 )
 
+pytestmark = pytest.mark.fault("names that act on a terminal or Markdown")
+
 ACTIVE = [chr(code) for code in (*range(32), *range(127, 160), 0x2028, 0x2029, 0x202E, 0x2066)]
 
 

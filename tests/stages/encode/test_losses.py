@@ -26,6 +26,8 @@ from liquidgen.stages.encode.assemble import moments
 from liquidgen.stages.encode.parts import PartStore
 from liquidgen.utils.errors import UserError
 
+pytestmark = pytest.mark.fault("classes, images and parts that encode loses")
+
 
 def raw_folder(
     root: Path, images: dict[str, list[bytes]], labels: str = "folders", holdout: float = 0.2

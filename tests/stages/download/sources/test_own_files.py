@@ -11,6 +11,8 @@ from helpers.own_data import SETTINGS, fill, folder, opened, png
 from liquidgen.stages.download.sources import SOURCES, own_files
 from liquidgen.utils.errors import UserError
 
+pytestmark = pytest.mark.fault("folders as people have them")
+
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # with a zero-width non-joiner
 NAMES = [
     "Screenshot 2024-05-01 at 9.41.00\u202fAM.png",  # as macOS names them

@@ -16,6 +16,8 @@ from helpers.own_data import SETTINGS, fill, opened, parquet, png
 
 from liquidgen.utils.errors import UserError
 
+pytestmark = pytest.mark.fault("Parquet files as people have them")
+
 SMALL = SETTINGS.model_copy(update={"max_image_mb": 1})
 
 

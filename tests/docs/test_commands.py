@@ -19,6 +19,7 @@ PAGES = [
     PROJECT / "README.md",
     *sorted((PROJECT / "docs").glob("*.md")),
     PROJECT / "CONTRIBUTING.md",
+    PROJECT / "SECURITY.md",
 ]
 OTHER_PAGES = [
     PROJECT / "CHANGELOG.md",

@@ -17,10 +17,9 @@ def end_with_parent() -> None:
     as a shell, may end before its children do.
     """
     is_of_dvc = "DVC_STAGE" in os.environ
-    if not is_of_dvc and not is_worker():
+    if sys.platform != "linux" or not (is_of_dvc or is_worker()):
         return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     # if DVC died before the kernel was asked, the parent is init or a service manager, which is in
     # another session than DVC and its stage
     if not is_worker() and os.getsid(os.getppid()) != os.getsid(0):

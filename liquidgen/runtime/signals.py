@@ -1,6 +1,7 @@
 """Stopping in an orderly way on SIGTERM, SIGINT or SIGHUP."""
 
 import signal
+import sys
 import threading
 
 INTERRUPTED = 130  # exit code of an interrupted process, as in shells
@@ -44,8 +45,9 @@ class Interrupt:
 
 def termination_signals() -> list[signal.Signals]:
     """Return SIGTERM, and SIGHUP (a closed terminal) unless it is ignored, as under nohup."""
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, signal.SIGHUP]
 
 
 def interrupt_on_termination() -> None:

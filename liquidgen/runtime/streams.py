@@ -42,8 +42,8 @@ def lossy(stream: TextIO | None) -> TextIO:
     """
     if stream is None:
         return open(os.devnull, "w")
-    if not isinstance(stream, io.TextIOWrapper):
-        return stream
+    if sys.platform == "win32" or not isinstance(stream, io.TextIOWrapper):
+        return stream  # Windows has no poll
     try:
         number = stream.fileno()
     except OSError:

@@ -45,7 +45,7 @@ def raw_folder(
         holdout_fraction=holdout,
         license="CC0-1.0",
     )
-    settings = DownloadSettings(max_file_mb=1, split_seed=0)
+    settings = DownloadSettings(max_file_mb=1, max_image_mb=256, split_seed=0)
     download(dataset, settings, root / "raw", num_workers=0)
     return root / "raw"
 

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
         seed=0,
         holdout_fraction=0.25,
     )
-    settings = DownloadSettings(max_file_mb=256, split_seed=0)
+    settings = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
     download(dataset, settings, folder / "raw", num_workers=0)
     encoded(folder / "raw", folder / "latents", SIDE)
     return folder

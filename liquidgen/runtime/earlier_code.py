@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "286234dbb4e8e72c5d311e4da92a5e30d6a7d908faa41ff936711a8b66ce2001": (
+    "740fbc1aa3af609cee1d34a15cdded87fc2c37ef6c2d5c1e9b55e09127a9df79": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -257,7 +257,7 @@ from liquidgen.images.raw import Record
 from liquidgen.stages.download.sources.base import Source
 
 
-def open_plain(settings, num_workers):
+def open_plain(settings, download, num_workers):
     return Source(None, "CC0-1.0", "plain colors", None, settings.num_images, records(settings))
 
 

@@ -72,10 +72,10 @@ def test_repair_leaves_whole_files_and_running_dvc_alone(checkout: Checkout):
     with subprocess.Popen(program, stdin=subprocess.PIPE) as dvc:
         entry = {"write": {}, "read": {"/a": [{"pid": dvc.pid, "cmd": "/bin/dvc repro train"}]}}
         (checkout.root / RWLOCK).write_text(json.dumps(entry))
-        assert repair(checkout) == ""
+        assert "outputs were not checked" in repair(checkout)
         assert json.loads((checkout.root / RWLOCK).read_bytes()) == entry
         dvc.communicate(b"\n")
     assert "rwlock named no running DVC process" in repair(checkout)
     assert not (checkout.root / RWLOCK).exists()
-    assert repair(checkout) == ""
+    assert "nothing to do" in repair(checkout)
     assert (checkout.root / LOCK).read_bytes() == lock

@@ -1,5 +1,6 @@
 """Image files without their metadata, for files whose metadata alone is damaged."""
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ TRANSPARENCY = b"tRNS"  # the only chunk in lower case that changes pixels
 
 JPEG = b"\xff\xd8"
 SCAN = 0xDA
+# where a segment begins; decoders skip fill bytes and what else stands before it
+SEGMENT = re.compile(rb"\xff[^\x00\xff]")
 # of JPEG's application segments these say which colors the channels are: marker -> least length
 COLOR_SEGMENTS = {0xE0: 16, 0xEE: 14}
 APPLICATION_AND_COMMENT = {*range(0xE0, 0xF0), 0xFE}
@@ -58,12 +61,15 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     Raises:
         IndexError or struct.error: The file ends before its first scan.
     """
-    start = len(JPEG)
-    while (marker := data[start + 1]) != SCAN:
+    end = len(JPEG)
+    while found := SEGMENT.search(data, end):
+        start, marker = found.start(), data[found.start() + 1]
+        if marker == SCAN:
+            yield SCAN, start, len(data)
+            return
         end = start + 2 + struct.unpack_from(">H", data, start + 2)[0]
         yield marker, start, end
-        start = end
-    yield SCAN, start, len(data)
+    raise IndexError("no scan")
 
 
 def _jpeg_pixels(data: bytes) -> Iterator[bytes]:

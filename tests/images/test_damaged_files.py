@@ -113,6 +113,15 @@ def test_damaged_metadata_of_jpeg_cost_no_image(kind: str):
     assert np.array_equal(found.pixels, decoded(whole).pixels)
 
 
+@pytest.mark.parametrize("between", [b"\xff\xff", b"\0\0\0"])
+def test_jpeg_with_bytes_between_its_segments_is_whole(between: bytes):
+    whole = save(PAINTING, "JPEG")
+    comment = segment(0xFE, b"a comment")
+    found = decoded(whole[:2] + comment + between + whole[2:])
+    assert np.array_equal(found.pixels, decoded(whole).pixels)
+    assert found.notes == ()
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("lossless", [True, False])
 def test_damaged_metadata_of_webp_cost_no_image(mode: str, lossless: bool):

@@ -1,5 +1,6 @@
 """A folder of image files: unlabeled, or one subfolder per class."""
 
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import sha256
 from liquidgen.utils.text import is_plain, listed
 
-SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
+SPLIT_NAMES = {
+    "train",
+    "training",
+    "val",
+    "valid",
+    "validation",
+    "dev",
+    "test",
+    "testing",
+    "holdout",
+}
 
 
 def open_folder(settings: FolderSettings, download: DownloadSettings, num_workers: int) -> Source:
@@ -89,10 +100,11 @@ def _with_class(
             f"{folder}: images, but no subfolders with images; make one subfolder per class, or "
             "set `labels: none`"
         )
-    if classes and SPLITS.issuperset(name.lower() for name in classes):
+    if classes and SPLIT_NAMES.issuperset(name.lower() for name in classes):
+        largest = Counter(path.parts[0] for path in inside).most_common(1)[0][0]
         raise UserError(
             f"{folder}: its subfolders {listed(classes)} seem to be splits, not classes; set "
-            f"`path` to one of them, such as {folder}/{classes[-1]}, or move their class folders "
+            f"`path` to one of them, such as {folder}/{largest}, or move their class folders "
             "together: images are held out by holdout_fraction; if they are classes, rename them"
         )
     if len(classes) == 1 and all(len(path.parts) > 2 for path in inside):

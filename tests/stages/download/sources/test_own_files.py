@@ -130,6 +130,12 @@ def test_splits_are_no_classes(names: list[str], tmp_path: Path):
     assert opened(folder(tmp_path / names[0]))[0].classes == ("cat",)
 
 
+def test_the_largest_split_is_the_one_to_take(tmp_path: Path):
+    fill(tmp_path, ["test/cat/1.png", "train/cat/1.png", "train/cat/2.png", "val/cat/1.png"])
+    with pytest.raises(UserError, match=r"such as \S+/train, or"):
+        opened(folder(tmp_path))
+
+
 def test_class_named_like_a_split_beside_others_is_one(tmp_path: Path):
     fill(tmp_path, ["train/1.png", "bus/1.png", "test/1.png"])
     assert opened(folder(tmp_path))[0].classes == ("bus", "test", "train")

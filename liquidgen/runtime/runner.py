@@ -58,7 +58,7 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
         wait_for_rank_zero()
         sys.exit(f"error: {error}")
     except OSError as error:
-        path = f" at {error.filename}" if error.filename else ""
+        path = f" at {one_line(str(error.filename))}" if error.filename else ""
         if error.errno in DISK_FULL:
             notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
             sys.exit(

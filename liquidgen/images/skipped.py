@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from liquidgen.utils.text import escaped, shortened
+from liquidgen.utils.text import escaped, shown
 
 FILE = "skipped.csv"  # columns: path, reason
 
@@ -60,8 +60,6 @@ class SkippedImages:
         first: dict[str, str] = {}
         for path, reason in sorted(self.entries):
             first.setdefault(reason, path)
-        named = ", ".join(
-            f"{shortened(repr(path))} ({reason})" for reason, path in sorted(first.items())
-        )
+        named = ", ".join(f"{shown(path)} ({reason})" for reason, path in sorted(first.items()))
         others = len(self.entries) - len(first)
         return f"; {FILE} lists them: {named}" + (f" and {others} more" if others else "")

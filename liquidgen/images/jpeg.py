@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from PIL import Image, ImageFile
 
-from liquidgen.images.metadata import jpeg_segments
+from liquidgen.images.metadata import SCAN, jpeg_segments
 
 END = b"\xff\xd9"
 GRAY = {127, 128}  # what libjpeg draws where data are missing; the former in CMYK
@@ -14,7 +14,6 @@ ZEROS = bytes(16)  # at the end of a file: the rest was never written, as of a b
 # in the pixels of a scan, 0xff is followed by zero or by one of the marks between their groups
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 MAX_SIZE = (2**16, 2**16)
-SCAN = b"\xff\xda"
 FILLERS = (bytes(4096), b"\xaa" * 4096)  # decoded in place of missing data
 
 
@@ -79,4 +78,4 @@ def _ends_in_last_scan(data: bytes) -> bool:
     start = [match.start() for match in MARKER.finditer(data)][-1]
     length = int.from_bytes(data[start + 2 : start + 4])
     last_bits = data[start + 1 + length : start + 2 + length]  # how many bits a later scan adds
-    return data[start : start + 2] == SCAN and last_bits != b"" and last_bits[0] & 0x0F == 0
+    return data[start + 1] == SCAN and last_bits != b"" and last_bits[0] & 0x0F == 0

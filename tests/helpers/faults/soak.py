@@ -1,7 +1,6 @@
 """A checkout in which something happens again and again: an edit, a kill, or damage."""
 
 import json
-import os
 import random
 import re
 import time
@@ -9,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from helpers.checkout import Checkout
+from helpers.damage import flip_a_bit
 from helpers.faults.campaign import SIGNALS, VICTIMS, needs_repair
 from helpers.faults.kills import Fault, KillInWrite, SignalAtTime, run_repro
 from helpers.faults.outcome import NOT_REPRODUCIBLE
@@ -84,7 +84,7 @@ class Soak:
             path.unlink()  # not through a link into the cache
             path.write_bytes(data[: self.random.randrange(len(data))])
         else:
-            flip_bit(path, self.random.randrange(8 * path.stat().st_size))
+            flip_a_bit(path, self.random.random())
         self.edit()  # or DVC would have nothing to do
         return f"{kind}: {path.relative_to(self.checkout.root)}"
 
@@ -120,19 +120,6 @@ class Soak:
         """Run the last command that a message names; without one there is nothing to run."""
         if commands := REMEDY.findall(message):
             self.checkout.run(*commands[-1].split())
-
-
-def flip_bit(path: Path, bit: int) -> None:
-    """Change one bit of a file in place, and keep its times."""
-    stat = path.stat()
-    path.chmod(0o644)
-    with open(path, "r+b") as file:
-        file.seek(bit // 8)
-        (value,) = file.read(1)
-        file.seek(bit // 8)
-        file.write(bytes([value ^ 1 << bit % 8]))
-    path.chmod(stat.st_mode)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def results(root: Path) -> dict[str, object]:

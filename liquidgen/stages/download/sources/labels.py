@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.text import listed
+from liquidgen.utils.text import listed, nearest_names
 
 log = logging.getLogger(__name__)
 OR = "|"  # between the names of one class, of which the first is used
@@ -63,11 +62,9 @@ def choose_classes(
         labels = Labels(class_names(classes), class_of)
         found = set(class_of.values())
         if absent := [entry for i, entry in enumerate(classes) if i not in found]:
-            near = get_close_matches(absent[0], names.values(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"they are {listed(names.values())}"
             raise UserError(
                 f"{source}: `classes` of the block has {listed(absent)}, but no label has this "
-                f"name; {hint}"
+                f"name; {nearest_names(absent[0], names.values())}"
             )
     return labels if used is None else _without_unused(source, labels, used)
 

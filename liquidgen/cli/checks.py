@@ -169,12 +169,16 @@ def outputs(root: Path) -> Iterator[Finding]:
 
     count = size = 0
     damaged = False
-    for checked in check_outputs(root):
-        count += 1
-        size += checked.size
-        if checked.damage:
-            damaged = True
-            yield Finding(Level.WRONG, "data", checked.damage)
+    try:
+        for checked in check_outputs(root):
+            count += 1
+            size += checked.size
+            if checked.damage:
+                damaged = True
+                yield Finding(Level.WRONG, "data", checked.damage)
+    except UserError as error:
+        damaged = True
+        yield Finding(Level.WRONG, "data", str(error))
     if not damaged:
         found = (
             f"{count} files of {size / 1e6:.0f} MB are as recorded" if count else "no outputs yet"

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from liquidgen.images.raw_info import INFO, read_info
 from liquidgen.latents.manifest import MANIFEST, read_manifest
-from liquidgen.utils.errors import UserError
+from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import REMEDY, StoredFile, locked
 
 ASIDE = Path("work/damaged")
@@ -73,7 +73,11 @@ RECORDS = {
 
 
 def check_outputs(root: Path) -> Iterator[Checked]:
-    """Compare all outputs below data/ and metrics/ with their digests."""
+    """Compare all outputs below data/ and metrics/ with their digests.
+
+    Raises:
+        UserError: DVC's settings cannot be read.
+    """
     objects = _linked_objects(root)
     for folder in _with_bar("check data", _outputs(root)):
         yield from _check(folder, objects)
@@ -86,7 +90,7 @@ def set_aside_damage(root: Path) -> Iterator[str]:
         What was done, one line each.
 
     Raises:
-        UserError: Another process writes one of the outputs.
+        UserError: Another process writes one of the outputs, or DVC's settings cannot be read.
     """
     objects = _linked_objects(root)
     found = False
@@ -150,14 +154,22 @@ def _set_aside(root: Path, path: Path) -> Path:
 
 
 def _objects(root: Path) -> list[Path]:
-    """Return the objects in DVC's cache; each is named by the MD5 digest of its content."""
+    """Return the objects in DVC's cache; each is named by the MD5 digest of its content.
+
+    Raises:
+        UserError: DVC's settings, which say where the cache is, cannot be read.
+    """
     try:
-        from dvc.config import Config  # the cache may lie elsewhere
+        from dvc.config import Config, ConfigError
     except ImportError:  # of the extra `pipeline`, which only those who train need
         return []
     if not (root / ".dvc").is_dir():
         return []
-    cache = Config(str(root / ".dvc"))["cache"].get("dir") or root / ".dvc/cache"
+    try:
+        settings = Config(str(root / ".dvc"))
+    except ConfigError as error:
+        raise UserError(f"{root / '.dvc/config'}: {reason_of(error)}; correct it") from None
+    cache = settings["cache"].get("dir") or root / ".dvc/cache"
     return [path for path in sorted(Path(cache).glob("files/md5/??/*")) if path.is_file()]
 
 

@@ -137,7 +137,7 @@ def is_whole_lock(path: Path) -> bool:
     truncated at the end of a line is no YAML, or lacks a value.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         _DVCLock.model_validate(YAML(typ="safe").load(text))
     except FileNotFoundError:
         return True

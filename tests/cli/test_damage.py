@@ -14,7 +14,9 @@ from helpers.checkout import Checkout
 from helpers.damage import flip_a_bit
 from helpers.small_latents import write
 
+from liquidgen.cli.checks import outputs
 from liquidgen.cli.damage import check_outputs, set_aside_damage
+from liquidgen.cli.findings import Level
 from liquidgen.cli.repair import RWLOCK, repair
 from liquidgen.latents.shards import verify
 from liquidgen.utils.errors import UserError
@@ -173,3 +175,12 @@ def test_outputs_are_left_alone_while_a_stage_writes(tmp_path: Path):
     with locked(shard.parent, "fills this folder"), pytest.raises(UserError, match="another proc"):
         list(set_aside_damage(tmp_path))
     assert shard.exists()
+
+
+def test_unreadable_settings_of_dvc_are_one_line(tmp_path: Path):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core\nno_scm = true\n")
+    for look in (lambda: [*check_outputs(tmp_path)], lambda: repair(tmp_path)):
+        with pytest.raises(UserError, match=r"config: config file error: .*; correct it$"):
+            look()
+    assert [str(finding.level) for finding in outputs(tmp_path)] == [str(Level.WRONG)]

@@ -44,7 +44,7 @@ def write_accuracies(folder: Path, classes: Sequence[str], results: dict[str, Pr
         name: [_accuracy(correct[labels == label]) for label in range(len(classes))]
         for name, (correct, labels) in results.items()
     }
-    with open(folder / "classes.csv", "w", newline="") as file:
+    with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["class", *accuracies])
         table.writerows(zip(classes, *accuracies.values(), strict=True))

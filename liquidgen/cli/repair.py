@@ -90,7 +90,9 @@ def repair(root: Path) -> None:
         UserError: `root` is not a DVC repository, or a stage writes its output.
     """
     if not (root / ".dvc").is_dir():
-        raise UserError(f"{root}: not a DVC repository; run from a checkout")
+        raise UserError(
+            f"{root}: not a DVC repository; run from a checkout, or copy a damaged folder again"
+        )
     (root / TMP).mkdir(exist_ok=True)
     repo_guard, rwlock_guard = (FileLock(root / guard, timeout=GUARD_TIMEOUT) for guard in GUARDS)
     try:

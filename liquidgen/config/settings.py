@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,9 +25,14 @@ def _odd(value: int) -> int:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    spellings = [name for entry in names for name in entry.split("|")]
-    if doubled := [name for name in spellings if spellings.count(name) > 1]:
-        raise ValueError(f"names {doubled[0]!r} twice")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"names {name!r} twice")
+    return names
+
+
+def _distinct_spellings(names: list[str]) -> list[str]:
+    _distinct([spelling for name in names for spelling in name.split("|")])
     return names
 
 
@@ -61,7 +67,8 @@ OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
 Name = Annotated[str, BeforeValidator(_name)]
-Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct_spellings)]
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the hub
 Crop = Literal["center", "random", "letterbox"]
 
@@ -116,7 +123,7 @@ class HubSettings(Settings):
     files: Annotated[list[str], Field(min_length=1)]
     image_column: str
     label_column: str | None
-    label_names: Classes | None
+    label_names: Names | None
     classes: Classes | None
     max_images: Count | None
     stream_buffer: Count | None

@@ -18,7 +18,7 @@ from liquidgen.utils.files import (
     sha256,
     write_json,
 )
-from liquidgen.utils.text import escaped, shown
+from liquidgen.utils.text import one_line, shortened, shown
 
 MANIFEST = "manifest.json"
 SKIPPED, NOTED = "skipped.csv", "noted.csv"  # images to look at, for the user; no stage reads them
@@ -152,10 +152,11 @@ class Manifest(Frozen):
         if len(classes) > CLASSES_SHOWN:
             classes.sort(key=lambda name: sum(split[name] for split in splits.values()))
             more = f" and {len(classes) - CLASSES_SHOWN} larger classes"
-        named = ", ".join(
-            f"{escaped(name)} {' + '.join(str(split[name]) for split in splits.values())}"
+        counts = {
+            one_line(shortened(name)): " + ".join(str(split[name]) for split in splits.values())
             for name in classes[:CLASSES_SHOWN]
-        )
+        }
+        named = ", ".join(f"{name} {count}" for name, count in counts.items())
         return f"; images per class ({' + '.join(splits)}): {named}{more}"
 
 

@@ -13,6 +13,7 @@ from tarfile import RECORDSIZE
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from liquidgen.latents.manifest import (
     MANIFEST,
@@ -72,8 +73,12 @@ def samples_per_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
     return max(1, shard_mb * 1_000_000 // _record(latent_shape).itemsize)
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: Path, quiet: bool = False) -> Manifest:
     """Compare the digests of all shards of a folder with its manifest, and return the manifest.
+
+    Args:
+        folder: Folder of latents.
+        quiet: Whether to show no bar.
 
     Raises:
         UserError: A shard is missing, not in the manifest, truncated or altered.
@@ -84,8 +89,11 @@ def verify(folder: Path) -> Manifest:
         known = path.name in (MANIFEST, SKIPPED, NOTED) or path.name in shards
         if not known and not path.name.startswith("."):  # such as .DS_Store
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
-    for shard in shards.values():
-        shard.verify(folder)
+    size = sum(shard.bytes for shard in shards.values())
+    with tqdm(desc="verify", total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
+        for shard in shards.values():
+            shard.verify(folder)
+            bar.update(shard.bytes)
     return manifest
 
 

@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "740fbc1aa3af609cee1d34a15cdded87fc2c37ef6c2d5c1e9b55e09127a9df79": (
+    "55b290646a176eee8d20c627671e0386026900e3fac62afe66d24d6ebafda73c": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -7,13 +7,14 @@ import os
 import shutil
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from filelock import FileLock
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from liquidgen.tracking.events import Event, parse_event
 from liquidgen.utils.files import atomic, write_json
@@ -39,7 +40,8 @@ class Header(BaseModel):
         start_time: Milliseconds since 1970, like all times here.
     """
 
-    run_id: str
+    # earlier versions saved null until MLflow answered
+    run_id: Annotated[str, BeforeValidator(lambda run_id: run_id or uuid.uuid4().hex)]
     experiment: str
     name: str
     params: dict[str, str]

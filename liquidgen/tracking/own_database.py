@@ -94,11 +94,14 @@ def foreign_locations(path: Path, root: Path) -> dict[str, list[tuple[str, str]]
         for table in _LOCATIONS.keys() & tables:  # a new database has none
             key, column = _LOCATIONS[table]
             for row, location in database.execute(f"SELECT {key}, {column} FROM {table}"):
-                _, is_checkout, inside = str(local_path(location or "")).rpartition(
-                    f"/{ARTIFACTS}/"
-                )
-                if is_checkout and is_elsewhere(location, root):
-                    found[table].append(((root / ARTIFACTS / inside).as_uri(), row))
+                known = local_path(location or "")
+                _, is_checkout, inside = str(known).rpartition(f"/{ARTIFACTS}/")
+                if not known or not is_checkout or not is_elsewhere(location, root):
+                    continue
+                # a folder on another disk that is there, and not here, was chosen by the user
+                here = root / ARTIFACTS / inside
+                if here.exists() or not known.exists():
+                    found[table].append((here.as_uri(), row))
     return found
 
 

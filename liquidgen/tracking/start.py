@@ -1,5 +1,6 @@
 """Opens and closes the run of a stage."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from liquidgen.tracking.journal import Header, Journal, State, is_later_setting,
 from liquidgen.tracking.relay import Relay
 from liquidgen.tracking.run import NullRun, Run
 from liquidgen.utils.errors import UserError
+
+logger = logging.getLogger("liquidgen.tracking")
 
 DATA_STAGES = ("download", "encode")
 MAX_VALUE_LENGTH = 5000  # characters of a parameter or tag; MLflow rejects longer ones
@@ -126,8 +129,11 @@ def _closing(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
         raise
     finally:
         journal.try_append({"end": status})
-        if relay.close() and not state.keep:
-            journal.remove()
+        try:
+            if relay.close() and not state.keep:
+                journal.remove()
+        except OSError as error:  # its files are gone: no reason to fail a finished stage
+            logger.warning("tracking: the record is incomplete: %s", error)
 
 
 def _as_text(value: Any) -> str:

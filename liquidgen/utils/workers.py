@@ -118,6 +118,8 @@ def _hidden_main_module() -> Iterator[None]:
 
 
 def _start_worker(warm: Callable[[], None]) -> None:
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal: the parent ends them
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warm()
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,8 @@ def test_server_on_loopback_ends_with_ctrl_c(root: Path, taken_port: int):
         port = int(page.split(":")[2].split("/")[0])
         assert run_names(address, page.split("/experiments/")[1].split("/")[0]) == ["first"]
         assert listening(port) == {"127.0.0.1"}
+        assert status(f"{address}/", Host="attacker.example") == 403
+        assert status(f"{address}/", Host=f"127.0.0.1:{port}") == 200
         os.killpg(server.pid, signal.SIGINT)
         os.killpg(server.pid, signal.SIGINT)  # an impatient user
         rest, _ = server.communicate(timeout=60)
@@ -152,6 +155,17 @@ def test_server_on_loopback_ends_with_ctrl_c(root: Path, taken_port: int):
         assert listening(port) == set()
         with pytest.raises(ProcessLookupError):
             os.killpg(server.pid, 0)
+
+
+def status(address: str, **headers: str) -> int:
+    """Status of the answer to a request."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=30
+        ) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def run_names(address: str, experiment: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 from liquidgen.cli import checks
 from liquidgen.config.paths import project_root
 from liquidgen.tracking import open_run
-from liquidgen.tracking.own_database import artifact_location
+from liquidgen.tracking.own_database import artifact_location, foreign_locations
 from liquidgen.tracking.rows import EXTERNAL_ID_TAG
 from liquidgen.tracking.store import Store
 
@@ -73,6 +73,18 @@ def test_copied_or_moved_checkout_has_its_own_images(
     caplog.clear()
     log_image(new)
     assert caplog.messages == []
+
+
+def test_folder_of_artifacts_chosen_by_the_user_stays(root: Path, tmp_path_factory):
+    """It is on another disk, and there."""
+    log_image(root)
+    chosen = tmp_path_factory.mktemp("disk") / "mlruns/own"
+    chosen.mkdir(parents=True)
+    with sqlite3.connect(root / "mlflow.db") as database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (chosen.as_uri(),))
+    assert not any(foreign_locations(root / "mlflow.db", root).values())
+    chosen.rmdir()
+    assert foreign_locations(root / "mlflow.db", root)["experiments"]
 
 
 def test_checkouts_on_one_database_keep_apart(

@@ -99,3 +99,15 @@ def test_pending_journal_with_damaged_lines_holds_back_no_other(
         assert logged_steps(root, mlflow_id_of(root, run)) == list(range(3))
     states = [Journal(path).read_state() for path in root.rglob("metrics.jsonl")]
     assert all(state and state.ended for state in states)
+
+
+def test_state_of_earlier_version_without_an_id_is_read(tmp_path: Path):
+    """It was saved before MLflow had answered."""
+    header = {"experiment": "e", "name": "n", "params": {}, "tags": {}, "parent": None}
+    content = {"header": header | {"run_id": None, "start_time": 0}}
+    path = tmp_path / "metrics.jsonl"
+    path.touch()
+    path.with_suffix(".state.json").write_text(json.dumps(content))
+    state = Journal(path).read_state()
+    assert state is not None
+    assert len(state.header.run_id) == 32

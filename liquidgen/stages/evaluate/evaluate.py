@@ -25,7 +25,7 @@ import torch
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.latents.manifest import SPLITS
+from liquidgen.latents.manifest import SPLITS, read_manifest
 from liquidgen.latents.shards import verify
 from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
@@ -78,12 +78,15 @@ def evaluate(
     """
     # check the inputs before anything slow
     samples = RawDataset(samples_folder)
-    samples.verify("samples")
     raw = RawDataset(raw_folder)
-    raw.verify("holdout")
+    if world.is_main:
+        samples.verify("samples")
+        raw.verify("holdout")
+        verify(latents_folder)
+    world.barrier()
     if samples.classes != raw.classes:
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
-    manifest = verify(latents_folder)
+    manifest = read_manifest(latents_folder)
     # images of the holdout that encode skipped are no reference either
     train, holdout = (manifest.split(name).count for name in SPLITS)
     _check_counts(samples.counts["samples"], train, holdout, settings)

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
 STATE_KEY = "facts"  # of the file's metadata; part of the file format
 # of content that is no checkpoint, although its digest is right
-UNFIT = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
+UNFIT = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 Content = tuple[dict[str, Tensor], dict]  # tensors and state
 
 

@@ -111,6 +111,7 @@ def prepare_training(
     block: str,
     block_settings: dict,
     settings: TrainSettings,
+    quiet: bool = False,
 ) -> Training:
     """Verify the latents and compute the identity of the training.
 
@@ -121,12 +122,13 @@ def prepare_training(
         block: Name of the block type.
         block_settings: Settings of the block type.
         settings: Settings of the stage train.
+        quiet: Whether to show no bar.
 
     Raises:
         UserError: The latents are damaged, or fewer than a batch; or the block type or its settings
             are unknown.
     """
-    manifest = verify(latents_folder)
+    manifest = verify(latents_folder, quiet)
     dataset = LatentDataset(latents_folder, "train")
     if len(dataset) < settings.batch_size:
         raise UserError(

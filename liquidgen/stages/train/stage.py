@@ -41,6 +41,7 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             block=params.selectors.block,
             block_settings=params.block,
             settings=params.train,
+            quiet=not world.is_main,
         )
         contract = training.dataset.contract  # another autoencoder could not decode its latents
         contract.check_autoencoder(weights_digest(contract.autoencoder))

@@ -95,6 +95,7 @@ class Trainer:
             raise ValueError("of another step")
         self.learner.check_state(tensors, state["learner"])
         TypeAdapter(Progress).validate_python(state["progress"])
+        Progress(**state["progress"])  # refuses keys that it does not know
 
     def run(self, log: "TrainingLogger", preview: Preview | None = None) -> None:
         """Train.

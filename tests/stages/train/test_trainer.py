@@ -116,6 +116,10 @@ def with_odd_progress(tensors, state):
     state["progress"] = None
 
 
+def with_unknown_progress(tensors, state):
+    state["progress"]["mood"] = 1.0
+
+
 @pytest.mark.parametrize(
     "forge",
     [
@@ -125,6 +129,7 @@ def with_odd_progress(tensors, state):
         without_a_state,
         with_odd_losses,
         with_odd_progress,
+        with_unknown_progress,
     ],
 )
 def test_checkpoint_of_wrong_content_is_left_out(tmp_path, latents, caplog, forge):

@@ -6,6 +6,8 @@ import stat
 from collections import Counter
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from liquidgen.config.paths import own_path
 from liquidgen.images.skipped import SkippedImages
 from liquidgen.stages.download.sources.reasons import Reason
@@ -53,6 +55,7 @@ def walk(root: Path, skipped: SkippedImages) -> list[Path]:
     found = []
     ways: Counter = Counter()
     waiting: list[tuple[Path, frozenset]] = [(Path(), frozenset())]
+    bar = tqdm(desc="list", unit="file", delay=1)
     while waiting:
         folder, ancestors = waiting.pop()
         try:
@@ -73,12 +76,14 @@ def walk(root: Path, skipped: SkippedImages) -> list[Path]:
                 f"{escaped(str(root / folder))}: links lead to this folder in more than "
                 f"{MOST_WAYS} ways; remove links between folders that hold each other"
             )
+        bar.update(len(names))
         for name in names:
             path = folder / name
             if os.path.isdir(root / path):
                 waiting.append((path, ancestors | {identity}))
             else:
                 found.append(path)
+    bar.close()
     return sorted(found)
 
 

@@ -21,8 +21,10 @@ os.environ |= {"HF_ENDPOINT": HUB.url, "HF_HOME": HF_HOME.name, "HF_HUB_DISABLE_
 for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE"):
     os.environ.pop(name, None)
 
-# a shell's background job ignores it, and so would the processes that tests interrupt
+# a shell's background job ignores the first, and `nohup` the second, and so would the processes
+# that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # equal inputs in every short run; the profile is chosen by --hypothesis-profile

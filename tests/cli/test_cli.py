@@ -378,4 +378,4 @@ def test_version(run: Run):
 def test_repair_outside_repository_is_one_line(run: Run):
     message = run("repair")
     assert message.startswith("error: ")
-    assert message.endswith(": not a DVC repository; run from a checkout")
+    assert ": not a DVC repository; run from a checkout, or copy a damaged folder" in message

@@ -95,7 +95,9 @@ class Soak:
             code, output = run_repro(self.checkout, None)
             if code == 0:
                 return
-            (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+            lines = [line for line in output.splitlines() if line.lower().startswith("error: ")]
+            assert lines, output
+            line = lines[0]
             print(f"     {line}", flush=True)
             self.apply_remedy(line)
         raise AssertionError(f"no success after {TRIES} tries: {line}")
@@ -117,9 +119,9 @@ class Soak:
         raise AssertionError(f"doctor still finds: {done.stdout}{done.stderr}")
 
     def apply_remedy(self, message: str) -> None:
-        """Run the last command that a message names; without one there is nothing to run."""
-        if commands := REMEDY.findall(message):
-            self.checkout.run(*commands[-1].split())
+        """Run the commands that a message names, in order; without one there is nothing to run."""
+        for command in REMEDY.findall(message):
+            self.checkout.run(*command.split())
 
 
 def results(root: Path) -> dict[str, object]:

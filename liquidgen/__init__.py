@@ -8,7 +8,7 @@ from importlib import import_module
 # for, and a step takes several times as long. OpenMP reads these when torch is loaded, so they are
 # set before. What the user has set stays as it is. Measured by benchmarks/busy.py.
 _WAITING = {
-    "GOMP_SPINCOUNT": "1000",  # of GNU's OpenMP, as in torch for Linux; some 12 microseconds
+    "GOMP_SPINCOUNT": "12000",  # of GNU's OpenMP, as in torch for Linux; some 150 microseconds
     "KMP_BLOCKTIME": "1",  # ms; of LLVM's and Intel's, as in torch for macOS and from conda
 }
 if not {"OMP_WAIT_POLICY", *_WAITING} & os.environ.keys():

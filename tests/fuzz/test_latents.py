@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.fuzz import accepted_or_refused, changed_json, damaged
+from helpers.fuzz import accepted_or_refused, changed_json, damaged, replaced
 from helpers.small_latents import write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,41 +27,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(folder: Path) -> None:
     """Read everything in the folder, as the stage train does."""
-    verify(folder)
-    dataset = LatentDataset(folder, "train")
-    latents, labels = dataset.batch(range(len(dataset)))
-    assert len(latents) == len(labels) == dataset.manifest.splits["train"].count
-    assert 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes
+    with accepted_or_refused():
+        verify(folder)
+        dataset = LatentDataset(folder, "train")
+        latents, labels = dataset.batch(range(len(dataset)))
+        assert len(latents) == len(labels) == dataset.manifest.splits["train"].count
+        assert 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes
 
 
 @pytest.mark.fault("fuzz: shards and manifest, damaged")
 @given(st.data())
 def test_damaged_folder(folder: Path, data: st.DataObject):
     name = data.draw(st.sampled_from([MANIFEST, SHARD]))
-    _with_file(folder, name, data.draw(damaged((folder / name).read_bytes())))
+    with replaced(folder / name, data.draw(damaged((folder / name).read_bytes()))):
+        read(folder)
 
 
 @pytest.mark.fault("fuzz: shards and manifest, forged with good digests")
 @given(st.data())
 def test_forged_manifest(folder: Path, data: st.DataObject):
     content = data.draw(changed_json(json.loads((folder / MANIFEST).read_bytes())))
-    _with_file(folder, MANIFEST, _sealed(content))
+    with replaced(folder / MANIFEST, _sealed(content)):
+        read(folder)
 
 
 @pytest.mark.fault("fuzz: shards and manifest, forged with good digests")
 @given(st.data())
 def test_forged_shard(folder: Path, data: st.DataObject):
-    forged = data.draw(damaged((folder / SHARD).read_bytes()))
-    original = (folder / MANIFEST).read_bytes()
-    content = json.loads(original)
-    shard = (folder / SHARD).read_bytes()
-    try:
-        (folder / SHARD).write_bytes(forged)
+    content = json.loads((folder / MANIFEST).read_bytes())
+    with replaced(folder / SHARD, data.draw(damaged((folder / SHARD).read_bytes()))):
         entry = StoredFile.of(folder / SHARD, 6).model_dump(mode="json")
         content["splits"]["train"]["shards"] = [entry]
-        _with_file(folder, MANIFEST, _sealed(content))
-    finally:
-        (folder / SHARD).write_bytes(shard)
+        with replaced(folder / MANIFEST, _sealed(content)):
+            read(folder)
 
 
 def _sealed(content: dict) -> bytes:
@@ -69,14 +67,3 @@ def _sealed(content: dict) -> bytes:
     with contextlib.suppress(TypeError, ValueError):
         content = Manifest(**content).sealed().model_dump(mode="json")
     return json.dumps(content).encode()
-
-
-def _with_file(folder: Path, name: str, data: bytes) -> None:
-    """Read the folder while one of its files is another one."""
-    original = (folder / name).read_bytes()
-    try:
-        (folder / name).write_bytes(data)
-        with accepted_or_refused():
-            read(folder)
-    finally:
-        (folder / name).write_bytes(original)

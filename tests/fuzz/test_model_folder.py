@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.fuzz import accepted_or_refused, changed_json, damaged
+from helpers.fuzz import accepted_or_refused, changed_json, damaged, replaced
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,13 +23,8 @@ def folder(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load_with(folder: Path, name: str, data: bytes) -> None:
     """Load the model while one of its files is another one."""
-    original = (folder / name).read_bytes()
-    try:
-        (folder / name).write_bytes(data)
-        with accepted_or_refused():
-            load_model(folder)
-    finally:
-        (folder / name).write_bytes(original)
+    with replaced(folder / name, data), accepted_or_refused():
+        load_model(folder)
 
 
 @given(st.data())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fuzz import accepted_or_refused, damaged
+from helpers.fuzz import accepted_or_refused, damaged, replaced
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,15 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(st.data())
 def test_damaged_part(folder: Path, data: st.DataObject):
     path = data.draw(st.sampled_from(sorted(folder.iterdir())))
-    original = path.read_bytes()
-    try:
-        path.write_bytes(data.draw(damaged(original)))
-        with accepted_or_refused():
-            store = PartStore(folder)
-            if store.has(PART):
-                latents, labels, outcomes = store.load(PART)
-                assert np.array_equal(latents, LATENTS)
-                assert np.array_equal(labels, LABELS)
-                assert outcomes == Outcomes(images=6)
-    finally:
-        path.write_bytes(original)
+    with replaced(path, data.draw(damaged(path.read_bytes()))), accepted_or_refused():
+        store = PartStore(folder)
+        if store.has(PART):
+            latents, labels, outcomes = store.load(PART)
+            assert np.array_equal(latents, LATENTS)
+            assert np.array_equal(labels, LABELS)
+            assert outcomes == Outcomes(images=6)

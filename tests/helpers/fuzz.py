@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -72,6 +73,17 @@ def _places(content: Any) -> Iterator[tuple[Any, Any]]:
         yield content, key
         if isinstance(value, dict | list):
             yield from _places(value)
+
+
+@contextmanager
+def replaced(path: Path, data: bytes) -> Iterator[None]:
+    """A file has other content within the context."""
+    original = path.read_bytes()
+    path.write_bytes(data)
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
 
 
 @contextmanager

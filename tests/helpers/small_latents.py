@@ -8,6 +8,14 @@ from liquidgen.latents.manifest import Manifest, Split, write_manifest
 from liquidgen.latents.shards import write_shard
 
 SHAPE = (4, 8, 8)
+MADE = {  # fields of a contract that do not depend on the autoencoder
+    "crop": "center",
+    "crop_seed": 0,
+    "flip": False,
+    "max_upscale": 1.5,
+    "max_pixels": 10**6,
+    "dtype": "float16",
+}
 
 
 def contract(channels=4, side=8, **changes):
@@ -17,16 +25,10 @@ def contract(channels=4, side=8, **changes):
         "autoencoder": AutoencoderSettings(**block, scale=1.0, shift=0.0),
         "autoencoder_digest": "0123456789abcdef",
         "image_size": side * 8,
-        "crop": "center",
-        "crop_seed": 0,
-        "flip": False,
-        "max_upscale": 1.5,
-        "max_pixels": 10**6,
-        "dtype": "float16",
         "mean": [0.25 * i for i in range(channels)],
         "std": [0.5 + i for i in range(channels)],
     }
-    return LatentContract(**{**fields, **changes})
+    return LatentContract(**{**MADE, **fields, **changes})
 
 
 def samples(count, shape=SHAPE, seed=0):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from helpers.small_latents import MADE
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.generator.model_folder import ModelMetadata, save_model
@@ -23,19 +24,13 @@ def metadata(classes: tuple[str, ...] | None, **contract: object) -> ModelMetada
         "autoencoder": BUILTIN,
         "autoencoder_digest": load_autoencoder(BUILTIN, "cpu").digest,
         "image_size": IMAGE_SIZE,
-        "crop": "center",
-        "crop_seed": 0,
-        "flip": False,
-        "max_upscale": 1.5,
-        "max_pixels": 10**6,
-        "dtype": "float16",
         "mean": (0.1,) * 16,
         "std": (0.6,) * 16,
     }
     return ModelMetadata(
         name="dots-32",
         classes=classes,
-        contract=LatentContract(**fields | contract),
+        contract=LatentContract(**MADE | fields | contract),
         dataset="dots",
         license="CC-BY-4.0",
         recipe={"batch_size": 32, "label_dropout": 0.1},

@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.checkout import PROJECT, encoded, read_params
+from helpers.small_data import painted
 from helpers.small_settings import SMALL
 from helpers.standin import StandInHub, autoencoders, presets
 from PIL import Image
 
 import liquidgen.hub.download
 import liquidgen.latents.autoencoder
-from liquidgen.config.settings import AutoencoderSettings, DownloadSettings, ProceduralSettings
+from liquidgen.config.settings import AutoencoderSettings
 from liquidgen.hub.repository import SCHEME, parse_address
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.weights import CONFIG, WEIGHTS, weights_digest
-from liquidgen.stages.download.download import download
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import file_sha256
 
@@ -45,21 +45,7 @@ def served(hub: StandInHub, name: str, folder: Path) -> AutoencoderSettings:
 
 
 def drawn(folder: Path) -> Path:
-    dataset = ProceduralSettings(
-        kind="procedural",
-        license="CC0-1.0",
-        num_images=24,
-        render_size=64,
-        seed=0,
-        holdout_fraction=0.25,
-    )
-    download(
-        dataset,
-        DownloadSettings(max_file_mb=1, max_image_mb=256, split_seed=0),
-        folder,
-        num_workers=0,
-    )
-    return folder
+    return painted(folder, num_images=24, render_size=64, holdout_fraction=0.25)
 
 
 @pytest.mark.parametrize("name", OF_HUB)

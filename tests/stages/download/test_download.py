@@ -6,9 +6,9 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.own_data import SETTINGS, parquet, png
+from helpers.small_data import SETTINGS, parquet, png, procedural
 
-from liquidgen.config.settings import DownloadSettings, FolderSettings, ProceduralSettings
+from liquidgen.config.settings import DownloadSettings, FolderSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.stages.download.download import HoldoutChoice, download
 from liquidgen.utils.errors import UserError
@@ -17,11 +17,6 @@ from liquidgen.utils.errors import UserError
 def folder(path, **changes):
     settings = {"labels": "folders", "max_images": None, "holdout_fraction": 0.25, "license": "own"}
     return FolderSettings(kind="folder", path=str(path), **{**settings, **changes})
-
-
-def procedural(**changes):
-    settings = {"num_images": 200, "render_size": 16, "seed": 0, "holdout_fraction": 0.1}
-    return ProceduralSettings(kind="procedural", license="CC0-1.0", **{**settings, **changes})
 
 
 def fill(root, counts):
@@ -74,7 +69,7 @@ def test_max_images_moves_no_image_between_splits(tmp_path):
 def test_another_seed_holds_out_other_images(tmp_path):
     for seed in (0, 1):
         settings = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=seed)
-        download(procedural(), settings, tmp_path / str(seed), num_workers=0)
+        download(procedural(num_images=200), settings, tmp_path / str(seed), num_workers=0)
     assert paths(tmp_path / "0", "holdout") != paths(tmp_path / "1", "holdout")
 
 
@@ -133,7 +128,12 @@ def test_single_unlabeled_image_is_refused(tmp_path):
 
 def test_zero_holdout_is_refused(tmp_path):
     with pytest.raises(UserError, match="holdout_fraction: 0 leaves no images"):
-        download(procedural(holdout_fraction=0.0), SETTINGS, tmp_path / "raw", num_workers=0)
+        download(
+            procedural(num_images=200, holdout_fraction=0.0),
+            SETTINGS,
+            tmp_path / "raw",
+            num_workers=0,
+        )
 
 
 def test_failed_download_keeps_the_earlier_one(tmp_path):

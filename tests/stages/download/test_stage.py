@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import PROJECT
-from helpers.own_data import fill
+from helpers.small_data import fill
 
 from liquidgen.config.params import load_params
 from liquidgen.stages.download.stage import main

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import small_data
 from helpers.checkout import PROJECT, encoded
 from PIL import Image
 
-from liquidgen.config.settings import DownloadSettings, FolderSettings, ProceduralSettings
+from liquidgen.config.settings import DownloadSettings, FolderSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.manifest import Manifest
 from liquidgen.runtime import fingerprint as fingerprints
@@ -28,21 +29,9 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(folder: Path, seed: int) -> Path:
-    dataset = ProceduralSettings(
-        kind="procedural",
-        license="CC0-1.0",
-        num_images=40,
-        render_size=32,
-        seed=seed,
-        holdout_fraction=0.5,
+    return small_data.painted(
+        folder, num_images=40, render_size=32, seed=seed, holdout_fraction=0.5
     )
-    download(
-        dataset,
-        DownloadSettings(max_file_mb=1, max_image_mb=256, split_seed=0),
-        folder,
-        num_workers=0,
-    )
-    return folder
 
 
 def small(raw: Path, folder: Path, **changes: object) -> Manifest:

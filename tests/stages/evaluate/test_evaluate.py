@@ -9,22 +9,20 @@ import numpy as np
 import pytest
 from helpers.checkout import encoded
 from helpers.damage import flip_a_bit
+from helpers.small_data import prepared, procedural
 from PIL import Image
 
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import (
     AutoencoderSettings,
-    DownloadSettings,
     EvaluateSettings,
     FolderSettings,
-    ProceduralSettings,
 )
 from liquidgen.figures.grid import to_images
 from liquidgen.images.raw import RawDataset, RawWriter, Record
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.shards import LatentDataset
-from liquidgen.stages.download.download import download
 from liquidgen.stages.download.procedural import STYLES, draw
 from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
 from liquidgen.utils.errors import UserError
@@ -34,28 +32,13 @@ SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
-DOWNLOAD = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0)
-
-
-def prepare(folder, dataset):
-    """Download and encode a dataset."""
-    download(dataset, DOWNLOAD, folder / "raw", num_workers=0)
-    encoded(folder / "raw", folder / "latents", SIDE)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory):
-    dataset = ProceduralSettings(
-        kind="procedural",
-        license="CC0-1.0",
-        num_images=NUM_IMAGES,
-        render_size=SIDE,
-        seed=0,
-        holdout_fraction=0.2,
-    )
-    return prepare(tmp_path_factory.mktemp("labeled"), dataset)
+    dataset = procedural(num_images=NUM_IMAGES, render_size=SIDE, holdout_fraction=0.2)
+    return prepared(tmp_path_factory.mktemp("labeled"), dataset, SIDE)
 
 
 def write_samples(folder, images, labels, classes=CLASSES):
@@ -254,7 +237,7 @@ def test_unlabeled_data_have_no_class_scores(tmp_path):
         holdout_fraction=0.5,
         license="unknown",
     )
-    data = prepare(tmp_path, dataset)
+    data = prepared(tmp_path, dataset, SIDE)
     images = [draw(CLASSES[i % 10], SIDE, 1000 + i) for i in range(60)]
     samples = write_samples(tmp_path / "samples", images, [None] * 60, classes=None)
     scores, folder = score(data, samples)

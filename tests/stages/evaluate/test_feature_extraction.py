@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from helpers.checkout import encoded
 from helpers.memory import use_memory_for
+from helpers.small_data import prepared, procedural
 
-from liquidgen.config.settings import DownloadSettings, ProceduralSettings
 from liquidgen.images.raw import RawDataset
-from liquidgen.stages.download.download import download
 from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor
 from liquidgen.utils.errors import UserError
@@ -19,19 +17,8 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Raw images and latents of a small dataset."""
-    folder = tmp_path_factory.mktemp("small")
-    dataset = ProceduralSettings(
-        kind="procedural",
-        license="CC0-1.0",
-        num_images=40,
-        render_size=SIDE,
-        seed=0,
-        holdout_fraction=0.25,
-    )
-    settings = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
-    download(dataset, settings, folder / "raw", num_workers=0)
-    encoded(folder / "raw", folder / "latents", SIDE)
-    return folder
+    dataset = procedural(num_images=40, render_size=SIDE, holdout_fraction=0.25)
+    return prepared(tmp_path_factory.mktemp("small"), dataset, SIDE)
 
 
 def extractor(folder, batch_size):

@@ -6,15 +6,13 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from helpers.checkout import encoded
+from helpers.small_data import prepared, procedural
 
 from liquidgen.compute.distributed import World
 from liquidgen.config.params import load_params
-from liquidgen.config.settings import ProceduralSettings
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.stages.download.download import download
 from liquidgen.stages.train.learner import Learner
 from liquidgen.stages.train.validation import TIME_BINS, Validation
 
@@ -23,17 +21,8 @@ PARAMS = load_params(Path("params.yaml"))
 
 @pytest.fixture(scope="module")
 def holdout(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("latents")
-    dataset = ProceduralSettings(
-        kind="procedural",
-        license="CC0-1.0",
-        num_images=120,
-        render_size=32,
-        seed=0,
-        holdout_fraction=0.5,
-    )
-    download(dataset, PARAMS.download, folder / "raw", num_workers=0)
-    encoded(folder / "raw", folder / "latents", 32)
+    dataset = procedural(num_images=120, render_size=32, holdout_fraction=0.5)
+    folder = prepared(tmp_path_factory.mktemp("latents"), dataset, 32)
     return LatentDataset(folder / "latents", "holdout")
 
 

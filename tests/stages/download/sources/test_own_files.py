@@ -6,7 +6,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from helpers.own_data import SETTINGS, fill, folder, opened, png
+from helpers.small_data import SETTINGS, fill, folder, opened, png
 
 from liquidgen.stages.download.sources import SOURCES, own_files
 from liquidgen.utils.errors import UserError

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.own_data import SETTINGS, fill, opened, parquet, png
+from helpers.small_data import SETTINGS, fill, opened, parquet, png
 
 from liquidgen.utils.errors import UserError
 
@@ -281,7 +281,7 @@ def test_images_over_the_limit_are_skipped_by_row(tmp_path: Path):
 BOMB = """
 import resource, sys
 from pathlib import Path
-from helpers.own_data import SETTINGS, opened, parquet
+from helpers.small_data import SETTINGS, opened, parquet
 
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 200_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.own_data import SETTINGS, fill, folder, opened, parquet, png, procedural
+from helpers.small_data import SETTINGS, fill, folder, opened, parquet, png, procedural
 from PIL import Image
 
 from liquidgen.images.raw import RawWriter, Record

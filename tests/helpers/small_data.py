@@ -1,15 +1,18 @@
-"""Small data sets of a user's own, their blocks, and the sources that open them."""
+"""Small datasets: their blocks, the sources that open them, and their latents."""
 
 import io
 from pathlib import Path
 
+from helpers.checkout import encoded
 from liquidgen.config.settings import (
+    DatasetSettings,
     DownloadSettings,
     FolderSettings,
     ParquetSettings,
     ProceduralSettings,
 )
 from liquidgen.images.raw import Record
+from liquidgen.stages.download.download import download
 from liquidgen.stages.download.procedural import draw
 from liquidgen.stages.download.sources import SOURCES
 from liquidgen.stages.download.sources.base import Source
@@ -46,6 +49,19 @@ def parquet(path: Path, **changes: object) -> ParquetSettings:
     }
     settings |= {"holdout_fraction": 0.1, "license": "own"}
     return ParquetSettings(kind="parquet", path=str(path), **{**settings, **changes})
+
+
+def painted(folder: Path, **changes: object) -> Path:
+    """Draw a dataset of kind `procedural` into a raw folder; returns the folder."""
+    download(procedural(**changes), SETTINGS, folder, num_workers=0)
+    return folder
+
+
+def prepared(folder: Path, dataset: DatasetSettings, side: int) -> Path:
+    """Download a dataset into `raw` of a folder, and encode it into `latents`; returns it."""
+    download(dataset, SETTINGS, folder / "raw", num_workers=0)
+    encoded(folder / "raw", folder / "latents", side)
+    return folder
 
 
 def opened(

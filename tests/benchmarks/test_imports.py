@@ -6,7 +6,7 @@ import pytest
 from helpers.checkout import PROJECT, Checkout
 
 SHARED = {"baselines", "preparation"}  # modules without a command
-BENCHMARKS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - SHARED)
+BENCHMARKS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("[!_]*.py")} - SHARED)
 SCRIPTS = sorted(path.stem for path in (PROJECT / "scripts").glob("*.py"))
 
 

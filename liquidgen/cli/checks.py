@@ -92,7 +92,7 @@ def device() -> Finding:
 
 def tracking(root: Path) -> Finding:
     """Check that the store of the runs can be opened, and that its files are this checkout's."""
-    from liquidgen.tracking.address import file_in, named_uri, reason, shown, tracking_uri
+    from liquidgen.tracking.address import file_in, named_uri, reason, tracking_uri, without_secrets
     from liquidgen.tracking.own_database import foreign_locations
     from liquidgen.tracking.store import Store
 
@@ -100,7 +100,7 @@ def tracking(root: Path) -> Finding:
         remedy = "`pip install 'liquidgen[pipeline]'` to train"
         return Finding(Level.NOTE, "tracking", "MLflow is not installed", remedy)
     uri = tracking_uri(root)
-    where = shown(uri)
+    where = without_secrets(uri)
     own = file_in(root, uri)
     if not named_uri() and own and not own.exists():
         return Finding(Level.OK, "tracking", f"{where}: created by the first run")

@@ -15,7 +15,7 @@ from liquidgen.cli.mlflow_view import save_view
 from liquidgen.config.params import load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
-from liquidgen.tracking.address import reason, shown, tracking_uri
+from liquidgen.tracking.address import reason, tracking_uri, without_secrets
 from liquidgen.tracking.sending import open_store, replay
 from liquidgen.tracking.store import Store
 from liquidgen.utils.deadline import within
@@ -53,10 +53,10 @@ def serve() -> None:
         _replay(store, root)
         page = within(STORE_TIMEOUT, partial(save_view, store, experiment))
     except Exception as error:
-        where = shown(tracking_uri(root))
+        where = without_secrets(tracking_uri(root))
         raise UserError(f"MLflow cannot open {where}: {reason(error)}") from error
     if store.uri.startswith("http"):
-        _show(f"{shown(store.uri).rstrip('/')}/{page}")
+        _show(f"{without_secrets(store.uri).rstrip('/')}/{page}")
         return
     port = _free_port()
     if port != PORT:

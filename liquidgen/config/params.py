@@ -12,7 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from liquidgen.config import settings as s
 from liquidgen.config.paths import own_path, project_root
 from liquidgen.utils.errors import UserError, reason_of
-from liquidgen.utils.text import short
+from liquidgen.utils.text import short_repr
 
 PARAMS = Path("params.yaml")
 MAX_BYTES = 1_000_000  # of the file; reading YAML takes about 10 s per MB
@@ -222,7 +222,7 @@ def _read(path: Path) -> dict[Any, Any]:
     except ValueError as error:  # such as numbers of thousands of digits
         raise UserError(f"{path}: not valid: {reason_of(error)}; correct it") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: must be a mapping of keys, but it is {short(raw)}")
+        raise UserError(f"{path}: must be a mapping of keys, but it is {short_repr(raw)}")
     return raw
 
 

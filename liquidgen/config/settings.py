@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.text import LONGEST, short
+from liquidgen.utils.text import LONGEST, short_repr
 
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
 
@@ -362,14 +362,14 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel], path: str, file: 
             return f"{key}.{misspelt[0]}: unknown key; did you mean {key}.kind?"
         return f"{key}.kind: missing key; add it, one of {kinds}"
     if kind == "union_tag_invalid":
-        return f"{key}.kind: must be one of {kinds}; it is {short(value['kind'])}"
+        return f"{key}.kind: must be one of {kinds}; it is {short_repr(value['kind'])}"
     if kind == "dict_type" and len(keys) == 1:
-        return f"{key}: must be a mapping of named blocks, but it is {short(value)}"
+        return f"{key}: must be a mapping of named blocks, but it is {short_repr(value)}"
     if kind in NO_MAPPING:
         shape = "section" if len(keys) == 1 else "block"
-        return f"{key}: must be a {shape} with keys, but it is {short(value)}"
+        return f"{key}: must be a {shape} with keys, but it is {short_repr(value)}"
     rule = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {short(value)}"
+    return f"{key}: {rule[0].lower()}{rule[1:]}; it is {short_repr(value)}"
 
 
 def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str], list[str]]:

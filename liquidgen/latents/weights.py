@@ -15,7 +15,7 @@ from liquidgen.hub.download import cached, download, look_up
 from liquidgen.hub.repository import SCHEME, parse_address
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.files import file_sha256
-from liquidgen.utils.text import listed, one_line
+from liquidgen.utils.text import listed
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def checked_folder(settings: AutoencoderSettings) -> tuple[Path, str]:
     if missing := [name for name in names if name not in listing.files]:
         if f"{inside}/vae/{CONFIG}".lstrip("/") in listing.files:
             raise UserError(_whole_pipeline(str(repo), settings))
-        known = listed(sorted(listing.files), one_line)
+        known = listed(sorted(listing.files), quotes=False)
         raise UserError(
             f"{repo}: no file {missing[0]!r}; there are: {known}; correct `path` of the block"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from liquidgen.utils.errors import reason_of
+from liquidgen.utils.text import one_line
 
 OWN_DATABASE = "mlflow.db"  # in the root of a checkout
 DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}  # schemes that MLflow opens without a server
@@ -61,7 +62,7 @@ def file_in(root: Path, uri: str) -> Path | None:
     return path if path and path.is_relative_to(root) else None
 
 
-def shown(uri: str) -> str:
+def without_secrets(uri: str) -> str:
     """Return an address without user, password and other secrets."""
     if _SQLITE.fullmatch(uri) or uri.startswith(("file:", "/")):
         return uri
@@ -74,7 +75,7 @@ def stored(root: Path, uri: str) -> str:
     That of a result is the result itself.
     """
     path = file_in(root, uri)
-    return f"sqlite:///{quote(str(path.relative_to(root)))}" if path else shown(uri)
+    return f"sqlite:///{quote(str(path.relative_to(root)))}" if path else without_secrets(uri)
 
 
 def reason(error: BaseException | str) -> str:
@@ -83,8 +84,7 @@ def reason(error: BaseException | str) -> str:
     for secret in sorted(_secrets(), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = re.sub(r"(?<=://)[^\s/@'\"]*@", "", text)
-    text = " ".join(text.split())[:200]
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return one_line(" ".join(text.split())[:200])
 
 
 def _secrets() -> set[str]:
@@ -92,6 +92,6 @@ def _secrets() -> set[str]:
     uri = named_uri()
     secrets = {os.environ.get(name, "") for name in SECRET_VARIABLES}
     secrets |= {value for _, value in _SECRET_OPTION.findall(uri)}
-    if shown(uri) != uri and (match := _CREDENTIALS.search(uri)):
+    if without_secrets(uri) != uri and (match := _CREDENTIALS.search(uri)):
         secrets |= {f"{match[2]}@", match[2], match[2].partition(":")[2]}
     return {form for secret in secrets for form in (secret, unquote(secret), quote(secret))} - {""}

@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from liquidgen.tracking.address import is_database, reason, shown, sqlite_file, tracking_uri
+from liquidgen.tracking.address import (
+    is_database,
+    reason,
+    sqlite_file,
+    tracking_uri,
+    without_secrets,
+)
 from liquidgen.tracking.journal import Journal, State
 from liquidgen.tracking.rows import RunDeleted
 from liquidgen.tracking.sending import (
@@ -141,7 +147,7 @@ class Relay(threading.Thread):
             logger.warning(
                 "tracking: cannot write to %s now (%s); the stage continues, %s keeps the record "
                 "and is sent with a later run",
-                shown(tracking_uri(self._root)),
+                without_secrets(tracking_uri(self._root)),
                 what,
                 self._journal.path,
             )

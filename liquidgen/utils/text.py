@@ -1,10 +1,9 @@
 """Shows text that others have written: on one line of a terminal, in tables, in Markdown."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
 
 # control characters, and surrogates, which stand for bytes that are not UTF-8
 NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -42,32 +41,35 @@ def python_literal(text: str) -> str:
     return "".join(f"\\x{ord(c):02x}" if c in "`<>[]&|" else c for c in ascii(text))
 
 
+def unquoted(name: object) -> str:
+    """Return a name as a message shows it without quotes: escaped, and cut if it is long."""
+    text = str(name)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
+    return one_line(text)
+
+
 def shown(name: object) -> str:
-    """Return a name as a message shows it: quoted, escaped, and cut if it is long."""
-    text = one_line(shortened(str(name)))
-    return f"'{text}'" if isinstance(name, str) else text
+    """Return a name as a message shows it: text in quotes, escaped, and cut if it is long."""
+    return f"'{unquoted(name)}'" if isinstance(name, str) else unquoted(name)
 
 
-def short(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return the representation of a value, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
 
 
-def shortened(text: str) -> str:
-    """Cut the middle out of a long text."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
-
-
-def listed(names: Collection[object], show: Callable[[Any], str] = shown) -> str:
+def listed(names: Collection[str], quotes: bool = True) -> str:
     """List the first names, and count the others, for a message.
 
     Args:
         names: The names.
-        show: Function that shows a name in one line: `shown` in quotes, `one_line` without.
+        quotes: Whether each name is in quotes.
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(shortened(show(name)) for name in islice(names, SHOWN)) + more
+    first = (shown(name) if quotes else unquoted(name) for name in islice(names, SHOWN))
+    return ", ".join(first) + more
 
 
 def nearest_names(name: object, known: Collection[str]) -> str:

@@ -1,6 +1,7 @@
 """The columns of Parquet files that hold images and labels."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.text import is_plain, listed, one_line
+from liquidgen.utils.text import is_plain, listed
 
 METADATA = b"huggingface"  # key of the features of `datasets`
 INTEGERS = "integers"
@@ -54,7 +55,7 @@ class Columns:
         for key, column in (("image_column", self.image), ("label_column", self.label)):
             count = schema.names.count(column)
             if column is not None and count == 0:
-                known = listed(schema.names, one_line)
+                known = listed(schema.names, quotes=False)
                 raise UserError(f"{source}: {key}: no column {column!r}; there are: {known}")
             if count > 1:
                 raise UserError(
@@ -175,8 +176,10 @@ class Columns:
         return [self._whole(value, source) for value in batch.column(self.label).to_pylist()]
 
     def _whole(self, value: Any, source: object) -> Any:
-        if not isinstance(value, float) or value != value:
-            return None if isinstance(value, float) else value  # a missing number is NaN
+        if not isinstance(value, float):
+            return value
+        if math.isnan(value):  # pandas' word for a missing number
+            return None
         if not value.is_integer():
             raise UserError(
                 f"{source}: label_column: {self.label!r} is {value} in a row; it must hold "

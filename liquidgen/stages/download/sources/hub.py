@@ -17,7 +17,7 @@ from liquidgen.stages.download.sources.parquet import ParquetFiles
 from liquidgen.stages.download.sources.remote import RemoteParquet
 from liquidgen.stages.download.sources.rows import Rows, records
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.text import listed, one_line
+from liquidgen.utils.text import listed
 
 
 def open_hub(settings: HubSettings, section: DownloadSettings, num_workers: int) -> Source:
@@ -81,7 +81,7 @@ def _nothing_fits(files: list[str], pattern: str, repo: HubRepo) -> str:
             "hub keeps a converted copy, and `files` to what is there"
         )
     return (
-        f"{repo}: no file fits {pattern!r}; there are: {listed(parquet or files, one_line)}; "
+        f"{repo}: no file fits {pattern!r}; there are: {listed(parquet or files, quotes=False)}; "
         "correct `files` of the block"
     )
 

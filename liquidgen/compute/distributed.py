@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,18 +14,11 @@ from torch import Tensor
 from liquidgen.compute.device import resolve_device
 from liquidgen.runtime.launch import is_worker
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import Sliceable
 
 # covers what rank 0 does alone (checkpoints, previews, scores) while the other ranks wait; a rank
 # that dies is noticed at once, by torchrun
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
-
-
-class Sliceable(Protocol):
-    """A sequence, array or tensor."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: slice, /) -> Self: ...
 
 
 T = TypeVar("T", bound=Sliceable)

@@ -11,11 +11,12 @@ from liquidgen.utils.files import (
     Count,
     StoredFile,
     canonical_json,
+    check_classes,
     read_json,
     sha256,
     write_json,
 )
-from liquidgen.utils.text import listed, shown
+from liquidgen.utils.text import listed
 
 INFO = "dataset.json"
 
@@ -71,11 +72,7 @@ class RawInfo(BaseModel):
 
     @model_validator(mode="after")
     def _has_classes_of_splits(self) -> "RawInfo":
-        expected = None if self.classes is None else set(self.classes)
-        for name, split in self.splits.items():
-            found = None if split.per_class is None else set(split.per_class)
-            if found != expected:
-                raise ValueError(f"{shown(name)} has other classes than the whole")
+        check_classes(self.classes, {name: s.per_class for name, s in self.splits.items()})
         return self
 
     @property

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from liquidgen.utils.files import SKIPPED
 from liquidgen.utils.text import escaped, shown
-
-FILE = "skipped.csv"  # columns: path, reason
 
 
 class SkippedImages:
@@ -32,7 +31,7 @@ class SkippedImages:
         """Numbers of files or images by reason."""
         return Counter(reason for _, reason in self.entries)
 
-    def write(self, folder: Path, name: str = FILE) -> None:
+    def write(self, folder: Path, name: str = SKIPPED) -> None:
         """Write the table into a folder, sorted by path; without entries there is no file.
 
         Bytes of paths that are not UTF-8, and control characters, are written as escapes.
@@ -47,7 +46,7 @@ class SkippedImages:
     @classmethod
     def read(cls, folder: Path) -> "SkippedImages":
         """Read `skipped.csv` of a folder, which need not have one."""
-        path = folder / FILE
+        path = folder / SKIPPED
         if not path.exists():
             return cls()
         with open(path, newline="", encoding="utf-8") as file:
@@ -62,4 +61,4 @@ class SkippedImages:
             first.setdefault(reason, path)
         named = ", ".join(f"{shown(path)} ({reason})" for reason, path in sorted(first.items()))
         others = len(self.entries) - len(first)
-        return f"; {FILE} lists them: {named}" + (f" and {others} more" if others else "")
+        return f"; {SKIPPED} lists them: {named}" + (f" and {others} more" if others else "")

@@ -14,14 +14,14 @@ from liquidgen.utils.files import (
     Count,
     StoredFile,
     canonical_json,
+    check_classes,
     read_json,
     sha256,
     write_json,
 )
-from liquidgen.utils.text import one_line, shortened, shown
+from liquidgen.utils.text import shown, unquoted
 
 MANIFEST = "manifest.json"
-SKIPPED, NOTED = "skipped.csv", "noted.csv"  # images to look at, for the user; no stage reads them
 CLASSES_SHOWN = 5  # in the closing line
 SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops
 
@@ -63,6 +63,8 @@ class Split(Frozen):
             raise ValueError(f"{self.count} samples of {self.encoded} encoded images")
         if self.images != (found := self.encoded + sum(self.skipped.values())):
             raise ValueError(f"{self.images} images, but {found} encoded or skipped")
+        if self.per_class is not None and self.encoded != (found := sum(self.per_class.values())):
+            raise ValueError(f"{self.encoded} encoded images, but {found} in the classes")
         return self
 
 
@@ -91,13 +93,10 @@ class Manifest(Frozen):
 
     @model_validator(mode="after")
     def _has_classes_of_splits(self) -> "Manifest":
-        for name, split in self.splits.items():
-            if split.per_class is None:
-                continue
-            if self.classes is None or set(split.per_class) != set(self.classes):
-                raise ValueError(f"{shown(name)} has other classes than the whole")
-            if split.encoded != (found := sum(split.per_class.values())):
-                raise ValueError(f"{split.encoded} encoded images, but {found} in the classes")
+        per_class = {name: split.per_class for name, split in self.splits.items()}
+        # latents from before the counts have none
+        known = {name: counts for name, counts in per_class.items() if counts is not None}
+        check_classes(self.classes, known)
         return self
 
     def sealed(self) -> "Manifest":
@@ -153,7 +152,7 @@ class Manifest(Frozen):
             classes.sort(key=lambda name: sum(split[name] for split in splits.values()))
             more = f" and {len(classes) - CLASSES_SHOWN} larger classes"
         counts = {
-            one_line(shortened(name)): " + ".join(str(split[name]) for split in splits.values())
+            unquoted(name): " + ".join(str(split[name]) for split in splits.values())
             for name in classes[:CLASSES_SHOWN]
         }
         named = ", ".join(f"{name} {count}" for name, count in counts.items())

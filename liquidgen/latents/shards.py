@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from liquidgen.latents.manifest import (
-    MANIFEST,
-    NOTED,
-    SKIPPED,
-    Manifest,
-    read_manifest,
-)
+from liquidgen.latents.manifest import MANIFEST, Manifest, read_manifest
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import REMEDY, StoredFile, atomic
+from liquidgen.utils.files import NOTED, REMEDY, SKIPPED, StoredFile, atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "55b290646a176eee8d20c627671e0386026900e3fac62afe66d24d6ebafda73c": (
+    "f431eee0a2e4b47219f7d52b642b89f185d3f022d2bedb4dc8d4daa748f2f5f8": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
@@ -20,6 +20,9 @@ from liquidgen.utils.text import shown
 
 Content = TypeVar("Content", bound=BaseModel)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the last one is of a limit to file sizes
+# tables of images beside an output, for the user: no stage reads them. Columns: path, reason
+SKIPPED = "skipped.csv"
+NOTED = "noted.csv"  # images that were used, but should be looked at
 # of damage: DVC's cache may hold the same bytes, and would bring them back
 REMEDY = "run `liquidgen repair`, then `dvc repro`"
 
@@ -42,6 +45,24 @@ def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
         doubled = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{shown(doubled)} is there more than once")
     return names
+
+
+def check_classes(
+    classes: tuple[str, ...] | None, per_class: Mapping[str, Mapping[str, int] | None]
+) -> None:
+    """Check that the counts per class of all splits name the classes of the whole; for pydantic.
+
+    Args:
+        classes: Names of the classes; None: unlabeled data.
+        per_class: Counts per class by split; None in unlabeled data.
+
+    Raises:
+        ValueError: They name others.
+    """
+    expected = None if classes is None else set(classes)
+    for name, counts in per_class.items():
+        if (None if counts is None else set(counts)) != expected:
+            raise ValueError(f"{shown(name)} has other classes than the whole")
 
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -3,7 +3,8 @@
 import csv
 import os
 
-from liquidgen.images.skipped import FILE, SkippedImages
+from liquidgen.images.skipped import SkippedImages
+from liquidgen.utils.files import SKIPPED
 
 
 def test_table_is_read_as_it_was_written(tmp_path):
@@ -13,7 +14,7 @@ def test_table_is_read_as_it_was_written(tmp_path):
     skipped.write(tmp_path)
     assert SkippedImages.read(tmp_path).entries == sorted(skipped.entries)
     assert skipped.counts == {"empty_file": 1, "hidden": 1}
-    with open(tmp_path / FILE, encoding="utf-8") as file:
+    with open(tmp_path / SKIPPED, encoding="utf-8") as file:
         assert file.readline() == "path,reason\n"
 
 
@@ -21,7 +22,7 @@ def test_order_of_the_table_is_that_of_the_paths(tmp_path):
     for name, entries in (("a", [("x", "r"), ("b", "s")]), ("b", [("b", "s"), ("x", "r")])):
         (tmp_path / name).mkdir()
         SkippedImages(entries).write(tmp_path / name)
-    assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
+    assert (tmp_path / "a" / SKIPPED).read_bytes() == (tmp_path / "b" / SKIPPED).read_bytes()
 
 
 def test_names_that_are_no_text_are_escaped(tmp_path):
@@ -33,7 +34,7 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
         "\u0645\u06cc\u200c\u062e.png",
     ]
     SkippedImages((name, "x") for name in names).write(tmp_path)
-    with open(tmp_path / FILE, encoding="utf-8", newline="") as file:
+    with open(tmp_path / SKIPPED, encoding="utf-8", newline="") as file:
         found = {row["path"] for row in csv.DictReader(file)}
     assert found == {
         r"\xff.png",

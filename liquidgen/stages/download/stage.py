@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from liquidgen.config.params import Params
-from liquidgen.images.skipped import FILE, SkippedImages
+from liquidgen.images.skipped import SkippedImages
 from liquidgen.stages.download.download import download
 from liquidgen.tracking import open_run
+from liquidgen.utils.files import SKIPPED
 
 
 def main(params: Params, root: Path) -> str:
@@ -28,5 +29,5 @@ def main(params: Params, root: Path) -> str:
         run.log_dataset(name, info.digest[:16], info.origin)
         skipped = SkippedImages.read(params.raw_folder)
         if skipped.entries:
-            run.log_artifact(params.raw_folder / FILE)
+            run.log_artifact(params.raw_folder / SKIPPED)
     return f"download: {info.summary()} in {params.raw_folder}{skipped.examples()}"

@@ -14,11 +14,11 @@ from liquidgen.images.raw import RawDataset
 from liquidgen.images.row_groups import Entry, Outcomes
 from liquidgen.images.skipped import SkippedImages
 from liquidgen.latents.contract import LatentContract
-from liquidgen.latents.manifest import NOTED, Manifest, Split, write_manifest
+from liquidgen.latents.manifest import Manifest, Split, write_manifest
 from liquidgen.latents.shards import gather, samples_per_shard, write_shard
 from liquidgen.stages.encode.parts import Part, PartStore
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import new_folder
+from liquidgen.utils.files import NOTED, new_folder
 from liquidgen.utils.text import listed
 
 LoadedPart = tuple[np.ndarray, np.ndarray, Outcomes]  # latents, labels, outcomes

@@ -5,9 +5,9 @@ from pathlib import Path
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
 from liquidgen.images.skipped import SkippedImages
-from liquidgen.latents.manifest import NOTED, SKIPPED
 from liquidgen.stages.encode.encode import encode
 from liquidgen.tracking import open_run
+from liquidgen.utils.files import NOTED, SKIPPED
 
 
 def main(params: Params, root: Path) -> str | None:

@@ -18,13 +18,14 @@ from PIL import Image
 from liquidgen.config.settings import DownloadSettings, FolderSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.autoencoder import Autoencoder
-from liquidgen.latents.manifest import MANIFEST, NOTED, SKIPPED, Manifest
+from liquidgen.latents.manifest import MANIFEST, Manifest
 from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.stages.download.download import download
 from liquidgen.stages.download.procedural import draw
 from liquidgen.stages.encode.assemble import moments
 from liquidgen.stages.encode.parts import PartStore
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import NOTED, SKIPPED
 
 pytestmark = pytest.mark.fault("classes, images and parts that encode loses")
 

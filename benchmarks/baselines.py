@@ -1,17 +1,20 @@
-"""Networks that benchmarks compare: LiquidNet, and baselines of diffusers of equal parameters.
+"""Networks that benchmarks compare: LiquidNet, and rivals of equal parameters.
 
-All take noisy latents, t and labels, and have the same tokens. The baselines are a DiT (Peebles &
-Xie 2023) and a convolutional U-Net without attention.
+All take noisy latents, t and labels, have the same tokens, and start from zero velocity. The rivals
+are a DiT (Peebles & Xie 2023) and a convolutional U-Net without attention, both of diffusers, and a
+DiCo (Ai et al. 2025), which is attention-free as LiquidNet is.
 """
 
 from dataclasses import dataclass
 
 import torch
 from diffusers import DiTTransformer2DModel, UNet2DModel
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.dico import DiCo
 from liquidgen.config.settings import ModelSettings
 from liquidgen.models.layers.embeddings import TIME_SCALE
 from liquidgen.models.liquidnet import LiquidNet
@@ -23,62 +26,122 @@ FORMATS = (torch.contiguous_format, torch.channels_last)
 
 @dataclass(frozen=True)
 class Baseline:
-    """Shapes whose parameters match a size of LiquidNet within 6%."""
+    """Shapes whose parameters match a size of LiquidNet within 9%."""
 
     heads: int  # of the DiT
     head_dim: int  # channels per head
     layers: int
     unet: tuple[int, ...]  # channels per level of the U-Net
     unet_layers: int  # residual blocks per level
+    dico: int  # channels of the first level of the DiCo
+    dico_blocks: tuple[int, int, int]  # of each level, on the way down; on the way up as many
 
 
 BASELINES = {
-    "nano": Baseline(heads=4, head_dim=32, layers=5, unet=(64, 96), unet_layers=1),
-    "tiny": Baseline(heads=4, head_dim=64, layers=7, unet=(96, 256), unet_layers=1),
-    "small": Baseline(heads=9, head_dim=64, layers=8, unet=(160, 320, 448), unet_layers=2),
+    "nano": Baseline(4, 32, 6, (64, 96), 1, dico=32, dico_blocks=(3, 3, 3)),
+    "tiny": Baseline(4, 64, 7, (96, 256), 1, dico=64, dico_blocks=(5, 4, 5)),
+    "small": Baseline(9, 64, 9, (160, 320, 448), 2, dico=128, dico_blocks=(8, 8, 8)),
 }
 
 
-class DiT(nn.Module):
-    """DiT of diffusers, with the interface of LiquidNet."""
+@dataclass(frozen=True)
+class Latents:
+    """Shape of the latents that networks are made for."""
 
-    def __init__(self, shape: Baseline, patch_size: int, side: int) -> None:
+    side: int
+    channels: int = CHANNELS
+    classes: int = CLASSES
+
+
+class Rival(nn.Module):
+    """What a training asks of a network, as LiquidNet has it: `null_label`, `device`."""
+
+    gradient_checkpointing = False  # set by the training; no rival needs it at these sizes
+
+    def __init__(self, network: nn.Module, latents: Latents) -> None:
         super().__init__()
-        self.network = DiTTransformer2DModel(
+        self.network = network
+        self.null_label = latents.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
+
+class DiT(Rival):
+    """DiT of diffusers, initialized and conditioned as in the paper.
+
+    diffusers makes the architecture for trained weights, which it loads. For a training it lacks
+    the initialization (adaLN-Zero, sec. 3.2 and appendix A), embeds time and class anew in each
+    block, where the paper shares one embedding, and drops labels on its own in training.
+    """
+
+    def __init__(self, shape: Baseline, patch_size: int, latents: Latents) -> None:
+        network = DiTTransformer2DModel(
             num_attention_heads=shape.heads,
             attention_head_dim=shape.head_dim,
             num_layers=shape.layers,
-            in_channels=CHANNELS,
-            out_channels=CHANNELS,
-            sample_size=side,
+            in_channels=latents.channels,
+            out_channels=latents.channels,
+            sample_size=latents.side,
             patch_size=patch_size,
-            num_embeds_ada_norm=CLASSES,
+            num_embeds_ada_norm=latents.classes,
         )
+        super().__init__(network, latents)
+        shared = network.transformer_blocks[0].norm1.emb
+        for block in network.transformer_blocks:
+            block.norm1.emb = shared
+        shared.class_embedder.dropout_prob = 0.0  # the training drops labels for all networks alike
+        _initialize_dit(network)
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """Return the velocity, (B, C, H, W)."""
         return self.network(x_t, t * TIME_SCALE, labels).sample
 
 
-class UNet(nn.Module):
-    """U-Net of diffusers without attention; patches become channels, for equal tokens."""
+def _initialize_dit(network: DiTTransformer2DModel) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight.view(len(module.weight), -1))
+            nn.init.zeros_(module.bias)
+    embedding = network.transformer_blocks[0].norm1.emb
+    nn.init.normal_(embedding.class_embedder.embedding_table.weight, std=0.02)
+    nn.init.normal_(embedding.timestep_embedder.linear_1.weight, std=0.02)
+    nn.init.normal_(embedding.timestep_embedder.linear_2.weight, std=0.02)
+    for block in network.transformer_blocks:
+        nn.init.zeros_(block.norm1.linear.weight)
+    nn.init.zeros_(network.proj_out_1.weight)
+    nn.init.zeros_(network.proj_out_2.weight)
 
-    def __init__(self, shape: Baseline, patch_size: int, side: int) -> None:
-        super().__init__()
-        self.patch_size = patch_size
+
+class UNet(Rival):
+    """U-Net of diffusers without attention; patches become channels, for equal tokens.
+
+    The last convolution of each residual block and of the network start at zero, as in ADM
+    (Dhariwal & Nichol 2021), which diffusers leaves to trained weights.
+    """
+
+    def __init__(self, shape: Baseline, patch_size: int, latents: Latents) -> None:
         levels = len(shape.unet)
-        self.network = UNet2DModel(
-            sample_size=side // patch_size,
-            in_channels=CHANNELS * patch_size**2,
-            out_channels=CHANNELS * patch_size**2,
+        network = UNet2DModel(
+            sample_size=latents.side // patch_size,
+            in_channels=latents.channels * patch_size**2,
+            out_channels=latents.channels * patch_size**2,
             block_out_channels=shape.unet,
             down_block_types=("DownBlock2D",) * levels,
             up_block_types=("UpBlock2D",) * levels,
             layers_per_block=shape.unet_layers,
             norm_num_groups=16,
             add_attention=False,
-            num_class_embeds=CLASSES + 1,
+            num_class_embeds=latents.classes + 1,
         )
+        super().__init__(network, latents)
+        self.patch_size = patch_size
+        last = [module.conv2 for module in network.modules() if isinstance(module, ResnetBlock2D)]
+        for convolution in (*last, network.conv_out):
+            nn.init.zeros_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """Return the velocity, (B, C, H, W)."""
@@ -87,17 +150,42 @@ class UNet(nn.Module):
         return F.pixel_shuffle(velocity, self.patch_size)
 
 
+class DiCoRival(Rival):
+    """DiCo; patches become channels, for equal tokens."""
+
+    def __init__(self, shape: Baseline, patch_size: int, latents: Latents) -> None:
+        channels = latents.channels * patch_size**2
+        super().__init__(DiCo(channels, latents.classes, shape.dico, shape.dico_blocks), latents)
+        self.patch_size = patch_size
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """Return the velocity, (B, C, H, W)."""
+        tokens = F.pixel_unshuffle(x_t, self.patch_size)
+        return F.pixel_shuffle(self.network(tokens, t, labels), self.patch_size)
+
+
+RIVALS = {"DiT": DiT, "U-Net": UNet, "DiCo": DiCoRival}
+
+
 def networks(size: str, model: ModelSettings, blocks: dict, side: int) -> dict[str, nn.Module]:
-    """Create LiquidNet of a size, and its baselines, for latents of this side."""
-    arguments = (BASELINES[size], model.patch_size, side)
-    liquid = liquidnet(model, blocks, side)
-    return {"LiquidNet": liquid, "DiT": DiT(*arguments), "U-Net": UNet(*arguments)}
+    """Create LiquidNet of a size, and its rivals, for latents of this side."""
+    latents = Latents(side)
+    made = {
+        name: rival(BASELINES[size], model.patch_size, latents) for name, rival in RIVALS.items()
+    }
+    return {"LiquidNet": liquidnet(model, "liquid", blocks, latents), **made}
 
 
-def liquidnet(model: ModelSettings, blocks: dict, side: int) -> LiquidNet:
-    """Create a LiquidNet for latents of this side."""
-    settings = model.model_dump() | {"block": "liquid", "block_settings": blocks["liquid"]}
-    return LiquidNet(in_channels=CHANNELS, sample_size=side, num_classes=CLASSES, **settings)
+def liquidnet(model: ModelSettings, block: str, blocks: dict, latents: Latents) -> LiquidNet:
+    """Create a LiquidNet of a size and block type for these latents."""
+    return LiquidNet(
+        in_channels=latents.channels,
+        sample_size=latents.side,
+        num_classes=latents.classes,
+        **model.model_dump(),
+        block=block,
+        block_settings=blocks[block],
+    )
 
 
 def batch(size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:

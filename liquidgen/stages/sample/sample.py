@@ -35,12 +35,30 @@ def sample(
     device: torch.device,
     world: World = SINGLE_PROCESS,
 ) -> Image.Image | None:
+    """Draw images from the model of a folder of the stage train.
+
+    As `write_samples`; raises a UserError for a damaged model as well.
+    """
+    model, metadata = load_model(model_folder)
+    return write_samples(model, metadata, folder, settings=settings, device=device, world=world)
+
+
+def write_samples(
+    model: LiquidNet,
+    metadata: SavedModel,
+    folder: Path,
+    *,
+    settings: SampleSettings,
+    device: torch.device,
+    world: World = SINGLE_PROCESS,
+) -> Image.Image | None:
     """Draw images, image i of class i modulo the number of classes.
 
     In a world of several processes each draws a shard of every batch, and rank 0 writes.
 
     Args:
-        model_folder: Folder of the stage train.
+        model: The network, in evaluation mode.
+        metadata: The network's classes, latent contract and digests.
         folder: Folder to write.
         settings: Settings of the stage sample.
         device: Device to draw on.
@@ -50,11 +68,10 @@ def sample(
         The grid; None in all ranks but 0.
 
     Raises:
-        UserError: The model is damaged, the solver unknown, the autoencoder not the one of the
-            model's latents, guidance is asked of a model that was trained without null labels, or
-            there is not enough memory to draw one image.
+        UserError: The solver is unknown, the autoencoder not the one of the model's latents,
+            guidance is asked of a model that was trained without null labels, or there is not
+            enough memory to draw one image.
     """
-    model, metadata = load_model(model_folder)
     model = model.to(device, memory_format=torch.channels_last)
     autoencoder = load_autoencoder(metadata.contract.autoencoder, device)
     metadata.contract.check_autoencoder(autoencoder.digest)

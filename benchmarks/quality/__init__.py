@@ -1,0 +1,1 @@
+"""Quality per second: LiquidNet beside rivals, trained alike on the same latents."""

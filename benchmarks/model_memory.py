@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.baselines import batch, liquidnet, parameters
+from benchmarks.baselines import Latents, batch, liquidnet, parameters
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import ModelSettings
 
@@ -50,7 +50,7 @@ def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
     """Return GiB of a training, without and with gradient checkpointing."""
     side = px // DOWNSCALE
     with FakeTensorMode():
-        network = liquidnet(model, blocks, side)
+        network = liquidnet(model, "liquid", blocks, Latents(side))
         own = BYTES * parameters(network)
         x_t, *conditions = batch(BATCH, side)
         x_t = x_t.to(memory_format=torch.channels_last)  # and so are all maps computed from it

@@ -30,6 +30,7 @@ from benchmarks.quality.report import write_report
 from benchmarks.quality.scores import score
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.config.params import load_params
+from liquidgen.utils.errors import UserError
 
 WAIT = 5  # seconds between looks, where other processes hold all that is left
 
@@ -103,4 +104,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -171,7 +171,7 @@ def _score(scores: dict | None, name: str) -> str:
 def _plot(
     plan: Plan,
     results: Sequence[Result],
-    name: str,
+    file_name: str,
     label: str,
     per_step: Callable[[Result], float],
 ) -> None:
@@ -184,15 +184,12 @@ def _plot(
         length = min(map(len, result.curves))
         x = _column(result.curves[0][:length], "step") * per_step(result)
         losses = np.array([_column(curve[:length], "validation_loss") for curve in result.curves])
-        (line,) = axes.plot(
-            x,
-            np.median(losses, axis=0),
-            label=f"{result.contestant}, learning rate {result.rate:g}",
-        )
+        name = f"{result.contestant}, learning rate {result.rate:g}"
+        (line,) = axes.plot(x, np.median(losses, axis=0), label=name)
         axes.fill_between(x, losses.min(0), losses.max(0), color=line.get_color(), alpha=0.2)
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss")
     axes.yaxis.set_minor_formatter("{x:.2f}")
     axes.set_title(f"{plan.field.folder.name}: median and range over seeds")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(plan.field.folder / f"{name}.png", dpi=120)
+    figure.savefig(plan.field.folder / f"{file_name}.png", dpi=120)

@@ -192,4 +192,5 @@ def _plot(
     axes.set_title(f"{plan.field.folder.name}: median and range over seeds")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(plan.field.folder / f"{file_name}.png", dpi=120)
+    with atomic(plan.field.folder / f"{file_name}.png") as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -79,7 +79,7 @@ class Run:
         before = points[-1]["seconds"] if points else 0.0
         losses = []
         started = time.process_time()
-        for _, indices in zip(range(steps), self._batches(learner.step), strict=False):
+        for _, indices in zip(range(steps), self.batches(learner.step), strict=False):
             latents, labels = self.field.dataset.batch(indices)
             normalized = self.field.dataset.contract.normalize(latents)
             losses.append(learner.train_step(normalized, labels)[0])
@@ -101,7 +101,7 @@ class Run:
         """Return the newest checkpoint."""
         return checkpoints(self.folder)[-1][1]
 
-    def _batches(self, step: int) -> Iterator[np.ndarray]:
+    def batches(self, step: int) -> Iterator[np.ndarray]:
         size = self.field.params.train.batch_size
         per_epoch = len(self.field.dataset) // size
         epoch, batch = divmod(step, per_epoch)

@@ -12,7 +12,7 @@ from liquidgen.generator.model_folder import SavedModel
 from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
 from liquidgen.stages.sample.sample import write_samples
 from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
-from liquidgen.utils.files import StoredFile
+from liquidgen.utils.files import StoredFile, locked
 
 CPU = torch.device("cpu")
 
@@ -31,11 +31,14 @@ def scores_file(run: Run) -> Path:
 def score(plan: Plan, contestant: str) -> None:
     """Draw and score images of the best training, unless that is done."""
     run = best_run(plan, contestant)
-    path = scores_file(run)
-    if path.exists():
-        return
+    images = run.field.folder / "images" / contestant.replace(" ", "-")
+    with locked(images, "scores it", patience=3600):
+        if not scores_file(run).exists():
+            _score(run, images)
+
+
+def _score(run: Run, images: Path) -> None:
     field = run.field
-    images = field.folder / "images" / contestant.replace(" ", "-")
     learner, _ = run.load()
     with learner.averaged() as model:
         write_samples(
@@ -53,7 +56,7 @@ def score(plan: Plan, contestant: str) -> None:
         settings=field.params.evaluate,
         device=CPU,
     )
-    write_scores(path, scores)
+    write_scores(scores_file(run), scores)
 
 
 def read_scores(plan: Plan, contestant: str) -> dict | None:

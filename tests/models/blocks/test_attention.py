@@ -59,10 +59,11 @@ def test_block_is_the_formula_of_the_paper():
 
     h = F.layer_norm(tokens, (WIDTH,), eps=1e-6) * (1 + scale_1) + shift_1
     query, key, value = block.attention.query_key_value(h).chunk(3, dim=2)
-    read = [
-        (query[:, :, head] @ key[:, :, head].mT / math.sqrt(HEAD)).softmax(dim=2) @ value[:, :, head]
-        for head in (slice(start, start + HEAD) for start in range(0, WIDTH, HEAD))
-    ]
+    read = []
+    for start in range(0, WIDTH, HEAD):
+        head = slice(start, start + HEAD)
+        scores = query[:, :, head] @ key[:, :, head].mT / math.sqrt(HEAD)  # (B, N, N)
+        read.append(scores.softmax(dim=2) @ value[:, :, head])
     tokens = tokens + gate_1 * block.attention.mix(torch.cat(read, dim=2))
 
     h = F.layer_norm(tokens, (WIDTH,), eps=1e-6) * (1 + scale_2) + shift_2

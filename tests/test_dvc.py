@@ -158,6 +158,7 @@ ROOMS = {
     "liquidgen/latents/shards.py": ["encode", "train", "sample", "evaluate"],
     "liquidgen/latents/builtin/README.md": [],
     "liquidgen/latents/builtin/config.json": ["encode", "train", "sample", "evaluate"],
+    "liquidgen/models/blocks/attention.py": [],  # not selected
     "liquidgen/models/blocks/liquid.py": ["train", "sample"],
     "liquidgen/models/layers/zigzag.py": ["train", "sample"],
     "liquidgen/notebook/live_view.py": [],

@@ -1,4 +1,5 @@
-"""LiquidNet: the attention-free velocity network. Its cost is linear in the number of pixels.
+"""LiquidNet: the velocity network. With the block `liquid` it has no attention, and its cost is
+linear in the number of pixels.
 
 The path of this module is part of a file format: diffusers writes `liquidgen.models.liquidnet` into
 model_index.json of every saved pipeline, and imports the class from there. Do not move it.

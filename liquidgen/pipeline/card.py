@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 SCORES = Path("metrics/evaluate.json")
 # identifiers that the hub knows; any other license is given by its name
 HUB_LICENSES = {"apache-2.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "mit"}
+ATTENTION_FREE = {"liquid"}  # block types; of others the card claims nothing
 USE = """```python
 from liquidgen import LiquidGenPipeline
 
@@ -68,20 +69,20 @@ def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
     return scores.model_dump() if same else None
 
 
-def model_card(metadata: ModelMetadata, scores: dict | None) -> ModelCard:
-    """Return the card of a model, with the metadata that the hub reads."""
+def model_card(metadata: ModelMetadata, block: str, scores: dict | None) -> ModelCard:
+    """Return the card of a model with a block type, with the metadata that the hub reads."""
     known = metadata.license.lower() if metadata.license.lower() in HUB_LICENSES else None
     data = ModelCardData(
         library_name="diffusers",
         pipeline_tag="unconditional-image-generation",
-        tags=["liquidgen", "flow-matching", "attention-free"],
+        tags=["liquidgen", "flow-matching"] + ["attention-free"] * (block in ATTENTION_FREE),
         license=known or "other",
         license_name=None if known else "license-of-the-training-images",
     )
     sections = [
         f"---\n{data.to_yaml()}\n---",
         f"# {markdown(metadata.name)}",
-        _introduction(metadata),
+        _introduction(metadata, block),
         "## Use",
         _use(metadata),
         "## Training",
@@ -95,12 +96,13 @@ def model_card(metadata: ModelMetadata, scores: dict | None) -> ModelCard:
     return ModelCard("\n\n".join(sections) + "\n")
 
 
-def _introduction(metadata: ModelMetadata) -> str:
+def _introduction(metadata: ModelMetadata, block: str) -> str:
     classes = metadata.classes
+    network = "without attention" if block in ATTENTION_FREE else f"of {markdown(block)} blocks"
     kind = "unconditional" if classes is None else f"class-conditional ({len(classes)})"
     return (
-        f"A LiquidGen model: a {kind} image generator of {metadata.contract.image_size} px without "
-        f"attention, {metadata.parameters:,} parameters, trained by flow matching in the latent "
+        f"A LiquidGen model: a {kind} image generator of {metadata.contract.image_size} px "
+        f"{network}, {metadata.parameters:,} parameters, trained by flow matching in the latent "
         "space of an autoencoder, which is included."
     )
 

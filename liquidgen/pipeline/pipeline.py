@@ -227,7 +227,7 @@ class LiquidGenPipeline(DiffusionPipeline):
         super().save_pretrained(save_directory, safe_serialization=True)
         self.register_to_config(weights=Weights.of(Path(save_directory)).model_dump())
         self.save_config(save_directory)
-        card = model_card(self._metadata, self.config.scores)
+        card = model_card(self._metadata, self.liquidnet.config.block, self.config.scores)
         card.save(Path(save_directory) / "README.md")
 
     def push_to_hub(

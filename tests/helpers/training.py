@@ -34,15 +34,15 @@ SMALL = {
 SAMPLE = PARAMS.sample.model_copy(update={"num_steps": 2})  # settings of previews
 
 
-def prepare(folder, latents, *, model=MODEL, block=None, **changes):
+def prepare(folder, latents, *, model=MODEL, block=None, params=PARAMS, **changes):
     """Prepare a training with the settings of params.yaml but for SMALL and changes."""
     return prepare_training(
         latents,
         folder,
         model=model,
-        block=PARAMS.selectors.block,
-        block_settings=PARAMS.block | (block or {}),
-        settings=PARAMS.train.model_copy(update=SMALL | changes),
+        block=params.selectors.block,
+        block_settings=params.block | (block or {}),
+        settings=params.train.model_copy(update=SMALL | changes),
     )
 
 

@@ -303,6 +303,8 @@ def test_card_has_training_scores_and_license(saved):
     card = ModelCard.load(saved / "README.md")
     assert card.data.library_name == "diffusers"
     assert card.data.license == "cc-by-4.0"
+    assert "attention-free" in card.data.tags
+    assert "32 px without attention" in card.text
     assert "carry the license of the training images: CC-BY-4.0" in card.text
     assert "| optimizer steps | 1 |" in card.text
     assert "| batch\\_size | 32 |" in card.text
@@ -312,7 +314,7 @@ def test_card_has_training_scores_and_license(saved):
 
 def test_card_license_unknown_to_hub_is_given_by_name():
     known = metadata(None).model_copy(update={"license": "mixed (for testing only)"})
-    card = model_card(known, SCORES)
+    card = model_card(known, "liquid", SCORES)
     assert card.data.license == "other"
     assert card.text.rstrip().endswith("mixed (for testing only).")
     assert "| fd | 6.132 |" in card.text
@@ -342,7 +344,7 @@ def test_card_shows_names_literally():
     changes = {"classes": (NASTY,), "license": NASTY, "dataset": NASTY, "name": NASTY}
     nasty = metadata(("a",)).model_copy(update=changes | {"recipe": {"label_dropout": NASTY}})
     protocol = {**SCORES["protocol"], "sampling": {NASTY: NASTY}}
-    text = model_card(nasty, {NASTY: 1.0, "protocol": protocol}).text
+    text = model_card(nasty, "liquid", {NASTY: 1.0, "protocol": protocol}).text
     assert not re.search(r"<script|\x1b|\u202e|(?<!\\)\[a\]|^# owned", text, re.MULTILINE)
     lines = [line for line in text.splitlines() if line.startswith("| ") and "owned" in line]
     assert len(lines) == 4  # dataset, license, recipe, scores

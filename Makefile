@@ -1,6 +1,6 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak bench repair ui check clean
+.PHONY: help demo test faults soak bench quality repair ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -12,6 +12,7 @@ help:
 	@echo "make faults  try everything that can go wrong, and print a table of it; takes an hour"
 	@echo "make soak    edit, kill and damage at random for two hours, and compare with a clean run"
 	@echo "make bench   set up and measure speed and memory; close other programs first"
+	@echo "make quality compare the network with others at equal seconds; takes many hours, goes on when killed"
 	@echo "make repair  clear away files that a killed DVC left, if 'dvc repro' stops at them"
 	@echo "make ui      browse the runs in MLflow"
 	@echo "make check   lint, check the formatting, types and spelling"
@@ -42,6 +43,9 @@ bench: $(STAMP)
 		$(ACTIVATED) OMP_NUM_THREADS=1 python -m benchmarks.$$name || exit; done
 	@for name in train busy sample encode hub memory model_memory; do echo "== $$name"; \
 		$(ACTIVATED) python -m benchmarks.$$name || exit; done
+
+quality: $(STAMP)
+	@$(ACTIVATED) OMP_NUM_THREADS=1 python -m benchmarks.quality work/quality/demo
 
 repair: $(STAMP)
 	@$(BIN)/liquidgen repair

@@ -1,4 +1,4 @@
-"""Forward cost against resolution for LiquidNet, a DiT and a U-Net, one image, fp32.
+"""Forward cost against resolution for LiquidNet and its rivals, one image, fp32.
 
     OMP_NUM_THREADS=1 python -m benchmarks.resolution --limit 40
 

@@ -1,4 +1,4 @@
-"""Training speed of LiquidNet, a DiT and a U-Net of equal parameters, in turns, in one run.
+"""Training speed of LiquidNet, a DiT, a U-Net and a DiCo of equal parameters, in turns, in one run.
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed --sizes nano tiny small --rounds 5
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from helpers.checkout import PROJECT, Checkout
 
-SHARED = {"baselines", "preparation"}  # modules without a command
-BENCHMARKS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("[!_]*.py")} - SHARED)
+SHARED = {"baselines", "dico", "preparation"}  # modules without a command
+FOLDER = PROJECT / "benchmarks"
+MODULES = {path.stem for path in FOLDER.glob("[!_]*.py")} - SHARED
+BENCHMARKS = sorted(MODULES | {path.parent.name for path in FOLDER.glob("*/__main__.py")})
 SCRIPTS = sorted(path.stem for path in (PROJECT / "scripts").glob("*.py"))
 
 

@@ -47,7 +47,7 @@ def load(params: dict[str, Any], folder: Path) -> Params:
         YAML(typ="safe").dump(params, file)
     loaded = load_params(folder / "params.yaml")
     for name, settings in params["blocks"].items():
-        small = {"width": 16, "depth": 2, "cond_dim": 16, "patch_size": 1}
+        small = {"width": 32, "depth": 2, "cond_dim": 16, "patch_size": 1}
         shape = {"in_channels": 4, "sample_size": 4, "num_classes": 2}
         LiquidNet(**shape, **small, block=name, block_settings=settings)
     return loaded

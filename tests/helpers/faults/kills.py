@@ -19,7 +19,7 @@ from liquidgen.runtime.signals import INTERRUPTED
 INJECTED = Path(__file__).parent / "injected"
 MOMENTS = ("open", "write", "before fsync", "after fsync", "before rename", "after rename")
 CHECKPOINT = ".step-*.tmp"
-TIMEOUT_SECONDS = 300  # for one `dvc repro`
+TIMEOUT_SECONDS = 1800  # for one `dvc repro`, which takes 10 to 40 on a quiet machine
 EXITED = re.compile(r"exited with (-?\d+)")  # how DVC reports the exit code of its stage
 TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n((?: .*\n)+)(\S.*)")
 

@@ -1,75 +1,44 @@
 """DiCo (Ai et al. 2025, arXiv 2505.11196): a published attention-free rival, from its mathematics.
 
 Blocks of a depthwise convolution with channel attention, in a U of three levels of width D, 2D and
-4D. Time and class are embedded anew in each level. The last 1x1 of each half block is gated by the
-condition, and the modulation starts at zero, as in a DiT.
+4D, whose last part stays at 2D. Each width has a condition of its own. The residuals are gated by
+the condition, and the modulation starts at zero, as in a DiT.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from liquidgen.models.layers.depthwise import DepthwiseConv2d
-from liquidgen.models.layers.embeddings import TIME_CHANNELS, TIME_SCALE
-from liquidgen.models.layers.liquid import PointwiseConv
+from liquidgen.models.layers.embeddings import ConditionEmbedding
+from liquidgen.models.layers.liquid import ChannelMixMLP, PointwiseConv
 
 MLP_RATIO = 2
 
 
-class ModulatedNorm(nn.Module):
-    """LayerNorm over the channels of each position, with scale and shift from the condition."""
-
-    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """Normalize x (B, D, H, W); scale and shift are (B, D, 1, 1)."""
-        normalized = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6)
-        return torch.addcmul(shift, normalized.permute(0, 3, 1, 2), 1 + scale)
-
-
 class Block(nn.Module):
-    """Convolution module and feed-forward module (eq. 2-5), each a gated residual."""
+    """Convolution module and feed-forward module, each a gated residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = ModulatedNorm()
         self.modulation = nn.Linear(width, 6 * width)
         self.expand = PointwiseConv(width, width)
         self.depthwise = DepthwiseConv2d(width, 3)
         self.attention = nn.Linear(width, width)  # over channels, of the mean over positions
         self.project = PointwiseConv(width, width)
-        self.up = PointwiseConv(width, MLP_RATIO * width)
-        self.down = PointwiseConv(MLP_RATIO * width, width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.mlp = ChannelMixMLP(width, MLP_RATIO)
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         """Map x (B, D, H, W) and cond (B, D) to x of the same shape."""
         parts = self.modulation(cond)[:, :, None, None].chunk(6, dim=1)
-        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = parts
-        h = self.norm(x, scale_1, shift_1)
-        h = F.gelu(self.depthwise(self.expand(h)))
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = parts
+        h = F.gelu(self.depthwise(self.expand(_modulated(x, shift_1, scale_1))))
         h = h * torch.sigmoid(self.attention(h.mean(dim=(2, 3))))[:, :, None, None]
         x = torch.addcmul(x, gate_1, self.project(h))
-        h = self.norm(x, scale_2, shift_2)
-        return torch.addcmul(x, gate_2, self.down(F.gelu(self.up(h))))
-
-
-class Condition(nn.Module):
-    """Sum of a time and a class embedding, activated: (B, D)."""
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        self.sinusoids = Timesteps(TIME_CHANNELS, flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time = TimestepEmbedding(TIME_CHANNELS, width)
-        self.label = nn.Embedding(classes + 1, width)
-        nn.init.normal_(self.label.weight, std=0.02)
-
-    def forward(self, t: Tensor, labels: Tensor) -> Tensor:
-        """Embed times in [0, 1] and labels, both (B,)."""
-        return F.silu(self.time(self.sinusoids(t * TIME_SCALE)) + self.label(labels))
+        return torch.addcmul(x, gate_2, self.mlp(_modulated(x, shift_2, scale_2)))
 
 
 class DiCo(nn.Module):
@@ -79,50 +48,72 @@ class DiCo(nn.Module):
         channels: Channels of the tokens, in and out.
         classes: Number of classes; the label `classes` is the null label.
         width: Channels of the first level.
-        blocks: Blocks per level, from the first to the deepest, which has them once; the others
-            have as many again on the way up.
+        blocks: Blocks of each of the three levels; the first two have as many on the way up.
     """
 
     def __init__(self, channels: int, classes: int, width: int, blocks: Sequence[int]) -> None:
         super().__init__()
-        widths = [width * 2**level for level in range(len(blocks))]
+        first, middle, deepest = blocks
         self.patch_embedding = nn.Conv2d(channels, width, 3, padding=1)
-        self.conditions = nn.ModuleList(Condition(classes, w) for w in widths)
-        self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
-        pairs = list(pairwise(widths))
-        # halved channels, then 2x2 positions become channels: twice as many; up is the reverse
-        self.downs = nn.ModuleList(nn.Conv2d(w, w // 2, 3, padding=1) for w, _ in pairs)
-        self.ups = nn.ModuleList(nn.Conv2d(deep, 2 * deep, 3, padding=1) for _, deep in pairs)
-        self.merges = nn.ModuleList(PointwiseConv(2 * w, w) for w in widths[:-1])
-        self.decoder = nn.ModuleList(
-            _blocks(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)
-        )
-        self.norm = ModulatedNorm()
-        self.modulation = nn.Linear(width, 2 * width)
-        self.out = nn.Conv2d(width, channels, 3, padding=1)
-        for module in (self.modulation, self.out):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+        self.conditions = nn.ModuleList(ConditionEmbedding(classes, width * n) for n in (1, 2, 4))
+        self.encoder_1 = _blocks(width, first)
+        self.down_1 = nn.Conv2d(width, width // 2, 3, padding=1)  # 2x2 positions become channels
+        self.encoder_2 = _blocks(2 * width, middle)
+        self.down_2 = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.deepest = _blocks(4 * width, deepest)
+        self.up_2 = nn.Conv2d(4 * width, 8 * width, 3, padding=1)  # channels become 2x2 positions
+        self.merge_2 = PointwiseConv(4 * width, 2 * width)
+        self.decoder_2 = _blocks(2 * width, middle)
+        self.up_1 = nn.Conv2d(2 * width, 4 * width, 3, padding=1)
+        self.merge_1 = PointwiseConv(2 * width, 2 * width)
+        self.decoder_1 = _blocks(2 * width, first)
+        self.modulation = nn.Linear(2 * width, 4 * width)
+        self.out = nn.Conv2d(2 * width, channels, 3, padding=1)
+        self._initialize()
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """Return the velocity of tokens (B, C, H, W)."""
-        conditions = [condition(t, labels) for condition in self.conditions]
-        x = self.patch_embedding(x)
-        skips = []
-        for level, stage in enumerate(self.encoder):
-            for block in stage:
-                x = block(x, conditions[level])
-            if level < len(self.downs):
-                skips.append(x)
-                x = F.pixel_unshuffle(self.downs[level](x), 2)
-        for level in reversed(range(len(self.downs))):
-            x = F.pixel_shuffle(self.ups[level](x), 2)
-            x = self.merges[level](torch.cat([x, skips.pop()], dim=1))
-            for block in self.decoder[level]:
-                x = block(x, conditions[level])
-        scale, shift = self.modulation(conditions[0])[:, :, None, None].chunk(2, dim=1)
-        return self.out(self.norm(x, scale, shift))
+        """Return the velocity of tokens (B, C, H, W), whose sides divide by 4."""
+        cond_1, cond_2, cond_4 = (condition(t, labels) for condition in self.conditions)
+        skip_1 = _run(self.encoder_1, self.patch_embedding(x), cond_1)
+        skip_2 = _run(self.encoder_2, F.pixel_unshuffle(self.down_1(skip_1), 2), cond_2)
+        x = _run(self.deepest, F.pixel_unshuffle(self.down_2(skip_2), 2), cond_4)
+        x = self.merge_2(torch.cat([F.pixel_shuffle(self.up_2(x), 2), skip_2], dim=1))
+        x = _run(self.decoder_2, x, cond_2)
+        x = self.merge_1(torch.cat([F.pixel_shuffle(self.up_1(x), 2), skip_1], dim=1))
+        x = _run(self.decoder_1, x, cond_2)
+        shift, scale = self.modulation(cond_2)[:, :, None, None].chunk(2, dim=1)
+        return self.out(_modulated(x, shift, scale))
+
+    def _initialize(self) -> None:
+        """Initialize as a DiT (Peebles & Xie 2023), which DiCo follows."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for condition in self.conditions:
+            initialize_time(condition.time)
+        blocks = (module for module in self.modules() if isinstance(module, Block))
+        for layer in (*(block.modulation for block in blocks), self.modulation, self.out):
+            nn.init.zeros_(layer.weight)
+
+
+def initialize_time(embedding: TimestepEmbedding) -> None:
+    """Initialize the MLP of the time as a DiT does."""
+    for layer in (embedding.linear_1, embedding.linear_2):
+        nn.init.normal_(layer.weight, std=0.02)
 
 
 def _blocks(width: int, count: int) -> nn.ModuleList:
     return nn.ModuleList(Block(width) for _ in range(count))
+
+
+def _run(blocks: nn.ModuleList, x: Tensor, cond: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x, cond)
+    return x
+
+
+def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """LayerNorm over the channels of each position, with scale and shift from the condition."""
+    normalized = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6)
+    return torch.addcmul(shift, normalized.permute(0, 3, 1, 2), 1 + scale)

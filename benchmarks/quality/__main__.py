@@ -11,23 +11,27 @@ first, so that a busy machine hurts all. Measured are the validation loss, in to
 of t, own CPU seconds of the training steps, and images. At the end images of each contestant's best
 training are scored as the pipeline scores samples.
 
-Killed at any time, the command goes on where it was. Started several times with the same folder,
+The search takes only the beginning of a training, where a constant rate favors higher ones. Killed
+at any time, the command goes on where it was. Started several times with the same folder,
 one process per core, the processes share the work. The folder gets `points.jsonl` (every
 measurement), `report.md` (tables), `seconds.png` and `images.png`.
 """
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from benchmarks.quality.field import Field, contestants
-from benchmarks.quality.plan import Plan
+from benchmarks.quality.field import CONTESTANTS, Field
+from benchmarks.quality.plan import Plan, Standing
 from benchmarks.quality.report import write_report
-from benchmarks.quality.scores import score
+from benchmarks.quality.run import Run
+from benchmarks.quality.scores import score, unscored
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.config.params import load_params
 from liquidgen.utils.errors import UserError
@@ -35,48 +39,73 @@ from liquidgen.utils.errors import UserError
 WAIT = 5  # seconds between looks, where other processes hold all that is left
 
 
-def train(plan: Plan, steps: int) -> None:
-    """Train until nothing of the plan is left, beside other processes with the same folder."""
-    while runs := plan.unfinished():
+def train(plan: Plan) -> None:
+    """Train until nothing of the plan is left."""
+
+    def turn(run: Run) -> None:
+        point = run.turn()
+        print(
+            f"{run.folder.name}: step {point['step']}, {point['seconds']:.0f} s, "
+            f"validation loss {point['validation_loss']:.4f}",
+            flush=True,
+        )
+        write_report(plan)
+
+    share(lambda: Standing(plan).unfinished(), turn)
+
+
+def share(left: Callable[[], Sequence[Run]], work: Callable[[Run], None]) -> None:
+    """Work on the first free one of what is left, until nothing is, beside other processes."""
+    while runs := left():
         for run in runs:
+            run.folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(run.folder.with_name(f".{run.folder.name}.lock"), timeout=0)
             try:
-                lock.acquire()
-            except Timeout:  # another process has this one: take the next
+                with lock:
+                    if run in left():  # and not done by another process since
+                        work(run)
+                        break
+            except Timeout:
                 continue
-            with lock:
-                point = run.turn(steps)
-            print(
-                f"{run.folder.name}: step {point['step']}, {point['seconds']:.0f} s, "
-                f"validation loss {point['validation_loss']:.4f}",
-                flush=True,
-            )
-            break
         else:
             time.sleep(WAIT)
-        write_report(plan)
 
 
 def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.quality",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="of data, trainings and results")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="other values of params.yaml"
     )
-    known = contestants()
-    parser.add_argument("--contestants", nargs="+", choices=known, default=known)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 2e-3, 4e-3])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--scan-seconds", type=float, default=300, help="CPU seconds of each rate of the search"
     )
-    parser.add_argument("--seconds", type=float, default=3700, help="CPU seconds of each training")
+    parser.add_argument("--seconds", type=float, default=4000, help="CPU seconds of each training")
     parser.add_argument("--turn", type=int, default=200, help="steps between measurements")
     parser.add_argument("--report", action="store_true", help="only write the results so far")
     return parser.parse_args()
+
+
+def changes(pairs: Sequence[str]) -> dict[str, object]:
+    """Read KEY=VALUE pairs, with values in YAML."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        try:
+            found[key] = YAML(typ="safe").load(value)
+        except YAMLError:
+            equals = ""
+        if not equals:
+            raise UserError(f"--set {pair}: must be KEY=VALUE, such as image_size=128")
+    return found
 
 
 def main() -> None:
@@ -84,11 +113,13 @@ def main() -> None:
     chosen = options()
     torch.set_num_threads(1)
     keep_freed_memory()  # as training does
-    yaml = YAML(typ="safe")
-    pairs = (pair.split("=", 1) for pair in chosen.set)
-    params = load_params(changes={key: yaml.load(value) for key, value in pairs})
+    if chosen.turn < 1:
+        raise UserError("--turn: at least 1 step")
+    if chosen.report and not (chosen.folder / "latents").exists():
+        raise UserError(f"{chosen.folder}: nothing to report; run it without --report")
+    params = load_params(changes=changes(chosen.set))
     plan = Plan(
-        Field(chosen.folder, params),
+        Field(chosen.folder, params, chosen.turn),
         contestants=chosen.contestants,
         rates=chosen.rates,
         seeds=chosen.seeds,
@@ -96,9 +127,8 @@ def main() -> None:
         seconds=chosen.seconds,
     )
     if not chosen.report:
-        train(plan, chosen.turn)
-        for name in plan.contestants:
-            score(plan, name)
+        train(plan)
+        share(lambda: unscored(Standing(plan)), lambda run: score(Standing(plan), run))
     write_report(plan)
     print((chosen.folder / "report.md").read_text())
 

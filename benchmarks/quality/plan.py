@@ -1,17 +1,19 @@
 """What trains next: first a search of each contestant's learning rate, then all seeds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from benchmarks.quality.field import Field
-from benchmarks.quality.run import Run
+from benchmarks.quality.run import Point, Run
+from liquidgen.utils.errors import UserError
 
 FACTOR = 2  # between learning rates that are added where the best one lies at the edge
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Budgets in own CPU seconds of a training.
+    """Who trains, and how long, in own CPU seconds of a training.
 
     Attributes:
         rates: Learning rates to begin with, at least 3.
@@ -27,56 +29,97 @@ class Plan:
     scan_seconds: float
     seconds: float
 
+    def __post_init__(self) -> None:
+        if len(set(self.rates)) < 3:
+            raise UserError("--rates: at least 3, so that one lies between two others")
+
+
+@dataclass
+class Standing:
+    """How far a plan has come; what it reads from the disk, it reads once.
+
+    Other processes may train beside this one: each look is a new standing.
+    """
+
+    plan: Plan
+    _read: dict[Run, list[Point]] = field(default_factory=dict)
+
+    def points(self, run: Run) -> list[Point]:
+        """Return the curve of a run."""
+        if run not in self._read:
+            self._read[run] = run.read_points()
+        return self._read[run]
+
+    def seconds(self, run: Run) -> float:
+        """Return the CPU seconds that a run has trained."""
+        points = self.points(run)
+        return points[-1]["seconds"] if points else 0.0
+
     def unfinished(self) -> list[Run]:
         """Return the runs that are to go on, the one with the fewest seconds first.
 
-        The search of all contestants comes before their comparison, so that they take turns in
-        both: another program on this machine takes from all alike.
+        The search of all contestants comes before their comparison, and they take turns in both:
+        another program on this machine takes from all alike.
         """
-        searched = [
-            run
-            for name in self.contestants
-            for run in self.search(name)
-            if seconds(run) < self.scan_seconds
-        ]
+        plan = self.plan
+        searched = self._below(plan.scan_seconds, map(self.search, plan.contestants))
         if searched:
-            return sorted(searched, key=seconds)
-        compared = [run for name in self.contestants for run in self.compared(name)]
-        return sorted((run for run in compared if seconds(run) < self.seconds), key=seconds)
+            return searched
+        return self._below(plan.seconds, map(self.compared, plan.contestants))
+
+    def _below(self, budget: float, groups: Iterable[list[Run]]) -> list[Run]:
+        runs = [run for group in groups for run in group if self.seconds(run) < budget]
+        return sorted(runs, key=self.seconds)
 
     def search(self, contestant: str) -> list[Run]:
         """Return the runs of a search so far, in order of learning rates.
 
         The search grows by one learning rate where the best of finished ones lies at the edge.
         """
-        rates = sorted(self.rates)
+        plan = self.plan
+        rates = sorted(set(plan.rates))
         while True:
-            runs = [Run(self.field, contestant, rate, self.seeds[0]) for rate in rates]
-            if any(seconds(run) < self.scan_seconds for run in runs):
+            runs = [Run(plan.field, contestant, rate, plan.seeds[0]) for rate in rates]
+            if any(self.seconds(run) < plan.scan_seconds for run in runs):
                 return runs
-            best = runs.index(best_of(runs))
+            losses = self.search_losses(runs)
+            best = losses.index(min(losses))
             if 0 < best < len(runs) - 1:
                 return runs
             rates = sorted([*rates, rates[0] / FACTOR if best == 0 else rates[-1] * FACTOR])
 
+    def is_searched(self, contestant: str) -> bool:
+        """Return whether the search of a contestant is over."""
+        runs = self.search(contestant)
+        return all(self.seconds(run) >= self.plan.scan_seconds for run in runs)
+
+    def search_step(self, runs: Sequence[Run]) -> int:
+        """Return the last step that all of these finished runs made within the search's budget."""
+        return min(self._search_points(run)[-1]["step"] for run in runs)
+
+    def search_losses(self, runs: Sequence[Run]) -> list[float]:
+        """Return the validation loss of each run at that step; one that diverged is infinite."""
+        step = self.search_step(runs)
+        losses = []
+        for run in runs:
+            by_step = {point["step"]: point["validation_loss"] for point in self.points(run)}
+            losses.append(by_step[step] if math.isfinite(by_step[step]) else math.inf)
+        return losses
+
+    def _search_points(self, run: Run) -> list[Point]:
+        """Return the points up to the end of the search: the best run goes on after it."""
+        points = self.points(run)
+        ended = [point["seconds"] >= self.plan.scan_seconds for point in points].index(True)
+        return points[: ended + 1]
+
     def compared(self, contestant: str) -> list[Run]:
         """Return the runs of the comparison, one per seed, after the search."""
-        rate = best_of(self.search(contestant)).learning_rate
-        return [Run(self.field, contestant, rate, seed) for seed in self.seeds]
+        runs = self.search(contestant)
+        losses = self.search_losses(runs)
+        rate = runs[losses.index(min(losses))].learning_rate
+        return [Run(self.plan.field, contestant, rate, seed) for seed in self.plan.seeds]
 
-
-def seconds(run: Run) -> float:
-    """Return the CPU seconds that a run has trained."""
-    points = run.points()
-    return points[-1]["seconds"] if points else 0.0
-
-
-def best_of(runs: Sequence[Run]) -> Run:
-    """Return the run with the lowest validation loss at the last step that all have reached."""
-    step = last_common_step(runs)
-    return min(runs, key=lambda run: run.losses()[step])
-
-
-def last_common_step(runs: Sequence[Run]) -> int:
-    """Return the last step at which all runs have been measured."""
-    return max(set.intersection(*(set(run.losses()) for run in runs)))
+    def best(self, contestant: str) -> Run:
+        """Return the run of the comparison with the lowest last validation loss."""
+        runs = [run for run in self.compared(contestant) if self.points(run)]
+        return min(runs, key=lambda run: self.points(run)[-1]["validation_loss"])

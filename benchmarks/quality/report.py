@@ -7,85 +7,98 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.baselines import parameters
-from benchmarks.quality.field import LIQUIDNET
-from benchmarks.quality.plan import Plan, best_of, last_common_step
-from benchmarks.quality.run import Point, Run
+from benchmarks.quality.field import LIQUIDNET, Field
+from benchmarks.quality.plan import Plan, Standing
+from benchmarks.quality.run import Run
 from benchmarks.quality.scores import read_scores
 from liquidgen.utils.files import atomic
 
-BUDGETS = (60, 120, 240, 480, 960, 1920, 3840, 7680)  # CPU seconds
+BUDGETS = (60, 120, 240, 480, 960, 1920, 3840, 7680, 15360)  # CPU seconds
 QUARTERS = ("t0.00-0.25", "t0.25-0.50", "t0.50-0.75", "t0.75-1.00")
 SCORES = ("kid", "fd", "class_accuracy", "precision", "recall")
 
 
 def write_report(plan: Plan) -> None:
     """Write points.jsonl, report.md and the plots, of what has been measured so far."""
-    runs = [run for name in plan.contestants for run in plan.search(name)]
-    if finished := all(run.points() for run in runs):
-        compared = {name: plan.compared(name) for name in plan.contestants}
-        runs = list(dict.fromkeys([*runs, *chain.from_iterable(compared.values())]))
-    with atomic(plan.field.folder / "points.jsonl") as file:
-        for run in runs:
-            identity = {
-                "contestant": run.contestant,
-                "learning_rate": run.learning_rate,
-                "seed": run.seed,
-            }
-            for point in run.points():
-                file.write(f"{json.dumps(identity | point)}\n".encode())
-    if not finished:
-        return
-    results = [Result(plan, name, runs) for name, runs in compared.items()]
-    lines = [
-        *_head(plan),
-        *_search_table(plan),
-        *_budget_table(results),
-        *_end_table(plan, results),
-    ]
-    with atomic(plan.field.folder / "report.md") as file:
-        file.write("\n".join([*lines, ""]).encode())
-    _plot(plan, results, "seconds", "CPU seconds of one core", lambda result: result.per_step)
-    batch = plan.field.params.train.batch_size
-    _plot(plan, results, "images", "images seen", lambda result: batch)
+    standing = Standing(plan)
+    folder = plan.field.folder
+    searched = [name for name in plan.contestants if standing.is_searched(name)]
+    runs = {run: None for name in plan.contestants for run in standing.search(name)}
+    runs |= {run: None for name in searched for run in standing.compared(name)}
+    _write(plan.field, "points.jsonl", "".join(map(_json_lines(standing), runs)))
+    results = [Result(standing, name) for name in searched]
+    lines = [*_head(plan), *_search_table(standing, searched)]
+    if results:
+        lines += [*_budget_table(results), *_end_table(standing, results)]
+        _plot(folder.name, plan.field, results, "seconds", "CPU seconds", lambda r: r.per_step)
+        size = plan.field.params.train.batch_size
+        _plot(folder.name, plan.field, results, "images", "images seen", lambda result: size)
+    _write(plan.field, "report.md", "\n".join([*lines, ""]))
 
 
 class Result:
-    """Curves of one contestant over its seeds.
+    """Curves of one contestant over its seeds, as far as all of these have come.
 
-    Seconds are steps times the median seconds per step over all turns of its seeds: a turn beside
-    another program takes longer, and would shift a single curve.
+    Seconds are steps times the median seconds per step over all turns: a turn beside another
+    program takes longer, and would shift a single curve.
+
+    Attributes:
+        steps: Steps at the points of the curves: (N,).
+        losses: Validation losses: (seeds, N).
+        ends: Last point of each seed.
     """
 
-    def __init__(self, plan: Plan, contestant: str, runs: Sequence[Run]) -> None:
+    def __init__(self, standing: Standing, contestant: str) -> None:
+        runs = standing.compared(contestant)
+        curves = [points for run in runs if (points := standing.points(run))]
         self.contestant = contestant
         self.rate = runs[0].learning_rate
-        self.parameters = parameters(plan.field.network(contestant))
-        self.curves = [curve for run in runs if (curve := run.points())]
-        turns = chain.from_iterable(self.curves)
-        self.per_step = median(point["seconds_per_step"] for point in turns)
+        self.per_step = median(point["seconds_per_step"] for point in chain(*curves))
+        length = min(map(len, curves))
+        self.ends = [curve[length - 1] for curve in curves]
+        self.steps = np.array([point["step"] for point in curves[0][:length]])
+        self.losses = np.array([[p["validation_loss"] for p in c[:length]] for c in curves])
 
-    def losses(self, seconds: float) -> list[float]:
-        """Return the validation loss of each seed that has trained so long, interpolated."""
+    @property
+    def seconds(self) -> float:
+        """CPU seconds at the end."""
+        return float(self.steps[-1] * self.per_step)
+
+    @property
+    def medians(self) -> np.ndarray:
+        """Median over the seeds: (N,)."""
+        return np.median(self.losses, axis=0)
+
+    def losses_at(self, seconds: float) -> list[float]:
+        """Return the loss of each seed after so many seconds, interpolated; [] beyond the curve."""
         step = seconds / self.per_step
-        return [
-            float(np.interp(step, _column(curve, "step"), _column(curve, "validation_loss")))
-            for curve in self.curves
-            if curve[0]["step"] <= step <= curve[-1]["step"]
-        ]
+        if not self.steps[0] <= step <= self.steps[-1]:
+            return []
+        return [float(np.interp(step, self.steps, losses)) for losses in self.losses]
 
     def seconds_to(self, loss: float) -> float | None:
-        """Return the seconds after which the median over the seeds is at this loss, or None."""
-        steps = min((_column(curve, "step") for curve in self.curves), key=len)
-        medians = np.median(
-            [_column(curve, "validation_loss")[: len(steps)] for curve in self.curves], axis=0
-        )
-        reached = np.flatnonzero(medians <= loss)
-        return float(steps[reached[0]] * self.per_step) if len(reached) else None
+        """Return the seconds after which the median is first at this loss, interpolated.
+
+        None if it never is; the seconds of the first point if it was there before that.
+        """
+        medians = self.medians
+        if not (reached := np.flatnonzero(medians <= loss)).size:
+            return None
+        i = int(reached[0])
+        if i == 0:
+            return float(self.steps[0] * self.per_step)
+        share = (medians[i - 1] - loss) / (medians[i - 1] - medians[i])
+        step = self.steps[i - 1] + share * (self.steps[i] - self.steps[i - 1])
+        return float(step * self.per_step)
 
 
-def _column(curve: Sequence[Point], key: str) -> np.ndarray:
-    return np.array([point[key] for point in curve])
+def _json_lines(standing: Standing) -> Callable[[Run], str]:
+    def lines(run: Run) -> str:
+        names = ("contestant", "learning_rate", "seed")
+        identity = {name: getattr(run, name) for name in names}
+        return "".join(f"{json.dumps(identity | point)}\n" for point in standing.points(run))
+
+    return lines
 
 
 def _head(plan: Plan) -> list[str]:
@@ -95,20 +108,25 @@ def _head(plan: Plan) -> list[str]:
         f"# {field.folder.name}",
         "",
         f"{s.dataset} at {s.image_size} px, autoencoder {s.autoencoder}: {field.tokens} tokens, "
-        f"{len(field.dataset)} training latents, size {s.model}, batches of "
-        f"{field.params.train.batch_size}, seeds {', '.join(map(str, plan.seeds))}.",
+        f"{len(field.dataset)} training latents; size {s.model}, batches of "
+        f"{field.params.train.batch_size}, seeds {', '.join(map(str, plan.seeds))}. Of all "
+        "settings only the learning rate is searched per contestant; the others are LiquidNet's.",
     ]
 
 
-def _search_table(plan: Plan) -> list[str]:
+def _search_table(standing: Standing, searched: Sequence[str]) -> list[str]:
     lines = ["", "Search of the learning rate, validation loss at the last common step:", ""]
-    lines += ["| contestant | step | losses by rate | best |", "|---|---|---|---|"]
-    for name in plan.contestants:
-        runs = plan.search(name)
-        step = last_common_step(runs)
-        losses = ", ".join(f"{run.learning_rate:g}: {run.losses()[step]:.4f}" for run in runs)
-        best = best_of(runs)
-        lines.append(f"| {name} | {step} | {losses} | {best.learning_rate:g} |")
+    lines += ["| contestant | step | loss by rate | best |", "|---|---|---|---|"]
+    for name in standing.plan.contestants:
+        if name not in searched:
+            lines.append(f"| {name} | under way | | |")
+            continue
+        runs = standing.search(name)
+        losses = standing.search_losses(runs)
+        pairs = zip(runs, losses, strict=True)
+        listed = ", ".join(f"{run.learning_rate:g}: {loss:.4f}" for run, loss in pairs)
+        best = runs[losses.index(min(losses))].learning_rate
+        lines.append(f"| {name} | {standing.search_step(runs)} | {listed} | {best:g} |")
     return lines
 
 
@@ -116,49 +134,57 @@ def _budget_table(results: Sequence[Result]) -> list[str]:
     names = [result.contestant for result in results]
     lines = ["", "Validation loss at equal CPU seconds, median over seeds (lowest to highest):", ""]
     lines += [f"| seconds | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for budget in BUDGETS:
-        losses = [result.losses(budget) for result in results]
+    common = min(result.seconds for result in results)
+    for budget in sorted({*BUDGETS, round(common, 1)}):
+        losses = [result.losses_at(budget) for result in results]
         if any(losses):
-            lines.append(f"| {budget} | {' | '.join(map(_band, losses))} |")
+            lines.append(f"| {budget:g} | {' | '.join(map(_band, losses))} |")
     return lines
 
 
 def _band(losses: Sequence[float]) -> str:
     if not losses:
         return "-"
-    return f"{median(losses):.4f} ({min(losses):.4f} to {max(losses):.4f}; {len(losses)})"
+    return f"{median(losses):.4f} ({min(losses):.4f} to {max(losses):.4f})"
 
 
-def _end_table(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """Losses at the end by quarter of t, seconds that LiquidNet needs for them, and scores."""
+def _end_table(standing: Standing, results: Sequence[Result]) -> list[str]:
+    """Losses at the end by quarter of t, LiquidNet's seconds to the same loss, and scores."""
+    plan = standing.plan
     liquid = next((result for result in results if result.contestant == LIQUIDNET), None)
-    titles = ["contestant", "parameters", "ms per step", "seconds", "images", "validation loss"]
-    titles += [*QUARTERS, "LiquidNet is there after", *SCORES]
+    titles = ["contestant", "parameters", "seeds", "ms per step", "seconds", "images", "loss"]
+    titles += [*QUARTERS, "best loss after", "LiquidNet there after", *SCORES]
     lines = ["", "At the end of each, median over seeds; scores of the best seed:", ""]
     lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for result in results:
-        ends = [curve[-1] for curve in result.curves]
-        step = min(end["step"] for end in ends)
-        seconds = step * result.per_step
-        loss = median(end["validation_loss"] for end in ends)
-        sooner = liquid.seconds_to(loss) if liquid else None
-        scores = read_scores(plan, result.contestant)
+        best = float(result.medians.min())
+        own = result.seconds_to(best)
+        scores = read_scores(standing, result.contestant)
+        quarters = [
+            median(end[f"validation_loss_{name}"] for end in result.ends) for name in QUARTERS
+        ]
         cells = [
             result.contestant,
-            f"{result.parameters / 1e6:.2f} M",
+            f"{plan.field.count_parameters(result.contestant) / 1e6:.2f} M",
+            f"{len(result.ends)}",
             f"{1000 * result.per_step:.0f}",
-            f"{seconds:.0f}",
-            f"{step * plan.field.params.train.batch_size}",
-            f"{loss:.4f}",
-            *(
-                f"{median(end[f'validation_loss_{quarter}'] for end in ends):.4f}"
-                for quarter in QUARTERS
-            ),
-            f"{sooner:.0f} s: factor {seconds / sooner:.2f}" if sooner else "-",
+            f"{result.seconds:.0f}",
+            f"{result.steps[-1] * plan.field.params.train.batch_size}",
+            f"{result.medians[-1]:.4f}",
+            *(f"{loss:.4f}" for loss in quarters),
+            f"{best:.4f}, {own:.0f} s",
+            _sooner(liquid, best, own) if liquid and result is not liquid else "",
             *(_score(scores, name) for name in SCORES),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _sooner(liquid: Result, loss: float, seconds: float) -> str:
+    needed = liquid.seconds_to(loss)
+    if needed is None:
+        return f"not within {liquid.seconds:.0f} s"
+    return f"{needed:.0f} s: factor {seconds / needed:.2f}"
 
 
 def _score(scores: dict | None, name: str) -> str:
@@ -169,9 +195,10 @@ def _score(scores: dict | None, name: str) -> str:
 
 
 def _plot(
-    plan: Plan,
+    title: str,
+    field: Field,
     results: Sequence[Result],
-    file_name: str,
+    name: str,
     label: str,
     per_step: Callable[[Result], float],
 ) -> None:
@@ -181,16 +208,20 @@ def _plot(
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for result in results:
-        length = min(map(len, result.curves))
-        x = _column(result.curves[0][:length], "step") * per_step(result)
-        losses = np.array([_column(curve[:length], "validation_loss") for curve in result.curves])
-        name = f"{result.contestant}, learning rate {result.rate:g}"
-        (line,) = axes.plot(x, np.median(losses, axis=0), label=name)
-        axes.fill_between(x, losses.min(0), losses.max(0), color=line.get_color(), alpha=0.2)
+        x = result.steps * per_step(result)
+        text = f"{result.contestant}, learning rate {result.rate:g}"
+        (line,) = axes.plot(x, result.medians, label=text)
+        low, high = result.losses.min(axis=0), result.losses.max(axis=0)
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2)
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss")
     axes.yaxis.set_minor_formatter("{x:.2f}")
-    axes.set_title(f"{plan.field.folder.name}: median and range over seeds")
+    axes.set_title(f"{title}: median and range over seeds")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
-    with atomic(plan.field.folder / f"{file_name}.png") as file:
+    with atomic(field.folder / f"{name}.png") as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def _write(field: Field, name: str, text: str) -> None:
+    with atomic(field.folder / name) as file:
+        file.write(text.encode())

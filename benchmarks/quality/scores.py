@@ -5,45 +5,38 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.baselines import parameters
-from benchmarks.quality.plan import Plan
+from benchmarks.quality.plan import Standing
 from benchmarks.quality.run import Run
 from liquidgen.generator.model_folder import SavedModel
 from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
 from liquidgen.stages.sample.sample import write_samples
 from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
-from liquidgen.utils.files import StoredFile, locked
+from liquidgen.utils.files import StoredFile
 
 CPU = torch.device("cpu")
 
 
-def best_run(plan: Plan, contestant: str) -> Run:
-    """Return the training with the lowest last validation loss over the seeds."""
-    runs = [run for run in plan.compared(contestant) if run.points()]
-    return min(runs, key=lambda run: run.points()[-1]["validation_loss"])
+def scores_file(standing: Standing, run: Run) -> Path:
+    """Return the file of the scores of a training as it stands."""
+    step = standing.points(run)[-1]["step"]
+    return run.field.folder / "scores" / f"{run.folder.name}-{step}.json"
 
 
-def scores_file(run: Run) -> Path:
-    """Return the file of the scores of a training at its newest checkpoint."""
-    return run.field.folder / "scores" / f"{run.folder.name}-{run.points()[-1]['step']}.json"
+def unscored(standing: Standing) -> list[Run]:
+    """Return the best training of each contestant, if it has no scores yet."""
+    best = map(standing.best, standing.plan.contestants)
+    return [run for run in best if not scores_file(standing, run).exists()]
 
 
-def score(plan: Plan, contestant: str) -> None:
-    """Draw and score images of the best training, unless that is done."""
-    run = best_run(plan, contestant)
-    images = run.field.folder / "images" / contestant.replace(" ", "-")
-    with locked(images, "scores it", patience=3600):
-        if not scores_file(run).exists():
-            _score(run, images)
-
-
-def _score(run: Run, images: Path) -> None:
+def score(standing: Standing, run: Run) -> None:
+    """Draw and score images of a training."""
     field = run.field
+    images = field.folder / "images" / run.contestant.replace(" ", "-")
     learner, _ = run.load()
     with learner.averaged() as model:
         write_samples(
             model,
-            _metadata(run, parameters(model), learner.step),
+            _metadata(run, learner.step),
             images / "samples",
             settings=field.params.sample,
             device=CPU,
@@ -56,29 +49,29 @@ def _score(run: Run, images: Path) -> None:
         settings=field.params.evaluate,
         device=CPU,
     )
-    write_scores(scores_file(run), scores)
+    write_scores(scores_file(standing, run), scores)
 
 
-def read_scores(plan: Plan, contestant: str) -> dict | None:
+def read_scores(standing: Standing, contestant: str) -> dict | None:
     """Return the scores of the best training, or None before it has any."""
-    path = scores_file(best_run(plan, contestant))
+    path = scores_file(standing, standing.best(contestant))
     return json.loads(path.read_bytes()) if path.exists() else None
 
 
-def _metadata(run: Run, count: int, step: int) -> SavedModel:
+def _metadata(run: Run, step: int) -> SavedModel:
     """Describe a training as the stage train describes its model."""
     field = run.field
-    settings = field.train_settings(run.learning_rate, run.seed)
-    manifest = field.manifest
+    settings = run.settings
+    count = field.count_parameters(run.contestant)
     return SavedModel(
         name=run.folder.name,
         classes=field.dataset.classes,
         contract=field.dataset.contract,
-        dataset=manifest.dataset,
-        license=manifest.license,
-        latents_digest=manifest.digest,
+        dataset=field.manifest.dataset,
+        license=field.manifest.license,
+        latents_digest=field.manifest.digest,
         recipe=settings.model_dump(exclude=NOT_IN_IDENTITY),
-        num_epochs=1 + step * settings.batch_size // len(field.dataset),
+        num_epochs=1 + (step - 1) // (len(field.dataset) // settings.batch_size),
         num_steps=step,
         parameters=count,
         weights=StoredFile.of(run.checkpoint(), count),

@@ -7,7 +7,8 @@ is an array of equal records: any WebDataset reader reads it, and we index it wi
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count as count_from
 from pathlib import Path
 from tarfile import RECORDSIZE
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,20 @@ def gather(arrays: Sequence[np.ndarray], indices: np.ndarray) -> np.ndarray:
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
     """Return the permutation of the samples in an epoch, a pure function of its arguments."""
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
+
+
+def batches(num_samples: int, batch_size: int, seed: int, step: int) -> Iterator[np.ndarray]:
+    """Yield the indices of the batches from a step on, without end.
+
+    Each epoch has a new permutation; its last, smaller batch is left out.
+    """
+    per_epoch = num_samples // batch_size
+    first_epoch, first_batch = divmod(step, per_epoch)
+    for epoch in count_from(first_epoch):
+        order = epoch_order(num_samples, seed, epoch)
+        for batch in range(first_batch, per_epoch):
+            yield order[batch * batch_size : (batch + 1) * batch_size]
+        first_batch = 0
 
 
 def _record(latent_shape: Sequence[int]) -> np.dtype:

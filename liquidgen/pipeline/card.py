@@ -72,10 +72,11 @@ def read_scores(model_folder: Path, weights_digest: str) -> dict | None:
 def model_card(metadata: ModelMetadata, block: str, scores: dict | None) -> ModelCard:
     """Return the card of a model with a block type, with the metadata that the hub reads."""
     known = metadata.license.lower() if metadata.license.lower() in HUB_LICENSES else None
+    attention_free = ["attention-free"] if block in ATTENTION_FREE else []
     data = ModelCardData(
         library_name="diffusers",
         pipeline_tag="unconditional-image-generation",
-        tags=["liquidgen", "flow-matching"] + ["attention-free"] * (block in ATTENTION_FREE),
+        tags=["liquidgen", "flow-matching", *attention_free],
         license=known or "other",
         license_name=None if known else "license-of-the-training-images",
     )

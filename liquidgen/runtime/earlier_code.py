@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "f431eee0a2e4b47219f7d52b642b89f185d3f022d2bedb4dc8d4daa748f2f5f8": (
+    "243c7c852d07f6b8108c1bafba22f920e6db705f3e1ca23004312ccfe2724484": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -6,14 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.checkout import PROJECT
 
-from benchmarks.quality.field import LIQUIDNET, Field
-from benchmarks.quality.plan import Plan
+from benchmarks.baselines import BASELINES, RIVALS, Latents, liquidnet, parameters
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.field import CONTESTANTS, LIQUIDNET, Field
+from benchmarks.quality.plan import Plan, Standing
+from benchmarks.quality.report import Result, write_report
 from benchmarks.quality.run import Run
 from liquidgen.config.params import load_params
+from liquidgen.config.settings import ModelSettings
+from liquidgen.latents.shards import batches
 from liquidgen.utils.errors import UserError
 
 SMALL = {
@@ -27,118 +33,218 @@ SMALL = {
     "train.batch_size": 8,
 }
 PAIR = (LIQUIDNET, "DiT")
+RATES = (1e-3, 2e-3, 4e-3)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Folder of a field with its data."""
-    return Field(tmp_path_factory.mktemp("quality") / "small", load_params(changes=SMALL)).folder
+    folder = tmp_path_factory.mktemp("quality") / "small"
+    Field(folder, load_params(changes=SMALL), turn=2)
+    return folder
 
 
 @pytest.fixture
 def field(data, tmp_path) -> Field:
-    shutil.copytree(data, tmp_path / "field")
-    return Field(tmp_path / "field", load_params(changes=SMALL))
+    return _copy(data, tmp_path, turn=2)
+
+
+def _copy(data: Path, tmp_path: Path, **options) -> Field:
+    folder = tmp_path / "field"
+    shutil.copytree(data, folder)
+    (folder / "settings.json").unlink()
+    return Field(folder, load_params(changes=SMALL), **options)
 
 
 def _record(run: Run, losses: dict[int, float], seconds: float) -> None:
+    """Write a curve; each of its points comes after `seconds` more."""
     run.folder.mkdir(parents=True)
-    points = [{"step": s, "validation_loss": v, "seconds": seconds} for s, v in losses.items()]
+    quarters = [f"validation_loss_t{t:.2f}-{t + 0.25:.2f}" for t in (0, 0.25, 0.5, 0.75)]
+    points = [
+        {"step": step, "validation_loss": loss, **dict.fromkeys(quarters, loss)}
+        | {"seconds": seconds * (i + 1), "seconds_per_step": 1.0}
+        for i, (step, loss) in enumerate(losses.items())
+    ]
     run.points_file.write_text("".join(f"{json.dumps(point)}\n" for point in points))
 
 
+def _plan(field: Field, contestants=(LIQUIDNET,), seeds=(0,)) -> Plan:
+    return Plan(field, contestants, RATES, seeds, scan_seconds=10, seconds=40)
+
+
 @pytest.mark.parametrize("contestant", PAIR)
-def test_run_continues_bitwise(field, contestant):
-    Run(field, contestant, 1e-3, 0).turn(2)
-    Run(field, contestant, 1e-3, 0).turn(2)  # another object: nothing but the files is left
-    interrupted = Run(field, contestant, 1e-3, 0).points()
-    shutil.rmtree(field.folder / "runs")
-    whole = Run(field, contestant, 1e-3, 0)
-    whole.turn(4)
-    (end,) = whole.points()
-    assert end["step"] == interrupted[-1]["step"] == 4
-    assert end["validation_loss"] == interrupted[-1]["validation_loss"]
+def test_run_continues_bitwise(data, tmp_path, contestant):
+    ends = []
+    for turn, turns in ((2, 2), (4, 1)):
+        field = _copy(data, tmp_path / str(turn), turn=turn)
+        for _ in range(turns):
+            Run(
+                field, contestant, 1e-3, 0
+            ).turn()  # nothing but the files is left of the one before
+        ends.append(Run(field, contestant, 1e-3, 0).read_points()[-1])
+    assert ends[0]["step"] == ends[1]["step"] == 4
+    assert ends[0]["validation_loss"] == ends[1]["validation_loss"]
 
 
 def test_kill_between_files_loses_nothing(field):
     run = Run(field, LIQUIDNET, 1e-3, 0)
-    run.turn(1)
+    run.turn()
     run.points_file.unlink()  # the checkpoint holds the curve, too
-    run.turn(1)
-    assert [point["step"] for point in run.points()] == [1, 2]
+    run.turn()
+    assert [point["step"] for point in run.read_points()] == [2, 4]
 
 
 def test_contestants_see_the_same(field):
     seen = []
-    for name in PAIR:
-        run = Run(field, name, 1e-3, 0)
-        learner, _ = run.load()
+    for name in CONTESTANTS:
+        learner, _ = Run(field, name, 1e-3, 0).load()
         learner.model.register_forward_pre_hook(lambda module, batch: seen.append(batch))
-        latents, labels = field.dataset.batch(next(run.batches(0)))
+        latents, labels = field.dataset.batch(next(batches(len(field.dataset), 8, 0, 0)))
         learner.train_step(field.dataset.contract.normalize(latents), labels)
-    noisy, times, labels = zip(*seen, strict=True)
-    assert all(torch.equal(*pair) for pair in (noisy, times, labels))
+    for other in seen[1:]:
+        assert all(torch.equal(*pair) for pair in zip(seen[0], other, strict=True))
 
 
-def test_networks_start_at_zero_velocity(field):
-    latents, labels = field.dataset.batch(range(4))
-    for name in ("DiT", "U-Net", "DiCo", LIQUIDNET):
-        network = field.network(name)
-        assert not network(latents, torch.rand(4), labels).any(), name
+@pytest.mark.parametrize("contestant", CONTESTANTS)
+def test_velocity_starts_at_zero_and_learns(field, contestant):
+    latents, labels = field.dataset.batch(range(8))
+    learner, _ = Run(field, contestant, 1e-3, 0).load()
+    assert not learner.model(latents, torch.rand(8), labels).any()
+    losses = [learner.train_step(latents, labels)[0] for _ in range(40)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-def test_dit_drops_no_labels_itself(field):
-    network = field.network("DiT").train()
-    torch.nn.init.normal_(network.network.proj_out_2.weight)
-    latents, labels = field.dataset.batch(range(16))
-    t = torch.rand(16)
-    assert torch.equal(network(latents, t, labels), network(latents, t, labels))
+@pytest.mark.parametrize("name", RIVALS)
+def test_rival_uses_all_that_it_is_given(name):
+    torch.manual_seed(0)
+    network = RIVALS[name](BASELINES["nano"], 1, Latents(8))
+    for parameter in network.parameters():  # zeros hide what comes before them
+        torch.nn.init.normal_(parameter, std=0.05)
+    network.train()
+    x, t, labels = torch.randn(4, 16, 8, 8), torch.rand(4), torch.arange(4)
+    before = network(x, t, labels)
+    assert torch.equal(network(x, t, labels), before)  # it drops no labels of its own
+    assert not torch.allclose(network(x, t, labels + 1), before)
+    assert not torch.allclose(network(x, 1 - t, labels), before)
+    moved = network(x + torch.eye(8)[0, :, None] * torch.eye(8)[0], t, labels) - before
+    assert (moved.abs().amax(dim=(0, 1)) > 0).all()  # one position reaches all others
+
+
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_parameters_are_equal(size):
+    raw = load_params().raw
+    model = ModelSettings(**raw["models"][size])
+    own = parameters(liquidnet(model, "liquid", raw["blocks"], Latents(8)))
+    for name, rival in RIVALS.items():
+        share = parameters(rival(BASELINES[size], model.patch_size, Latents(8))) / own
+        assert 0.9 < share < 1.1, name
 
 
 def test_search_goes_beyond_the_edge(field):
-    plan = Plan(field, [LIQUIDNET], [1e-3, 2e-3, 4e-3], seeds=[5, 6], scan_seconds=10, seconds=20)
-    for rate, loss in ((1e-3, 3.0), (2e-3, 2.0), (4e-3, 1.0)):
+    plan = _plan(field, seeds=(5, 6))
+    for rate, loss in zip(RATES, (3.0, 2.0, 1.0), strict=True):
         _record(Run(field, LIQUIDNET, rate, 5), {10: loss}, seconds=11)
-    (added,) = plan.unfinished()
+    (added,) = Standing(plan).unfinished()
     assert (added.learning_rate, added.seed) == (8e-3, 5)
     _record(added, {10: 1.5}, seconds=11)
     # the best of the search goes on, with all seeds
-    assert [(run.learning_rate, run.seed) for run in plan.unfinished()] == [(4e-3, 6), (4e-3, 5)]
+    left = [(run.learning_rate, run.seed) for run in Standing(plan).unfinished()]
+    assert left == [(4e-3, 6), (4e-3, 5)]
 
 
 def test_rates_are_compared_at_equal_steps(field):
-    plan = Plan(field, [LIQUIDNET], [1e-3, 2e-3, 4e-3], seeds=[0], scan_seconds=10, seconds=20)
-    _record(Run(field, LIQUIDNET, 1e-3, 0), {10: 3.0, 20: 0.5}, seconds=11)  # 20 steps: a fast turn
+    _record(Run(field, LIQUIDNET, 1e-3, 0), {10: 3.0, 20: 0.5}, seconds=5)  # it had fast turns
     _record(Run(field, LIQUIDNET, 2e-3, 0), {10: 1.0}, seconds=11)
     _record(Run(field, LIQUIDNET, 4e-3, 0), {10: 2.0}, seconds=11)
-    assert [run.learning_rate for run in plan.compared(LIQUIDNET)] == [2e-3]
+    (run,) = Standing(_plan(field)).compared(LIQUIDNET)
+    assert run.learning_rate == 2e-3
+
+
+def test_rate_stays_when_the_best_goes_on(field):
+    # within the search's 10 seconds 2e-3 is best; later steps of the others do not count
+    _record(Run(field, LIQUIDNET, 1e-3, 0), {10: 3.0, 20: 2.9}, seconds=6)
+    _record(Run(field, LIQUIDNET, 2e-3, 0), {10: 1.0, 20: 0.9, 30: 0.8}, seconds=11)
+    _record(Run(field, LIQUIDNET, 4e-3, 0), {10: 2.0, 20: 0.1}, seconds=6)
+    (run,) = Standing(_plan(field)).compared(LIQUIDNET)
+    assert run.learning_rate == 2e-3
+
+
+def test_diverged_rate_is_never_the_best(field):
+    for rate, loss in zip(RATES, (float("nan"), 2.0, 3.0), strict=True):
+        _record(Run(field, LIQUIDNET, rate, 0), {10: loss}, seconds=11)
+    (run,) = Standing(_plan(field)).compared(LIQUIDNET)
+    assert run.learning_rate == 2e-3
 
 
 def test_fewest_seconds_go_first(field):
-    plan = Plan(field, PAIR, [1e-3, 2e-3, 4e-3], seeds=[0], scan_seconds=10, seconds=20)
     _record(Run(field, LIQUIDNET, 1e-3, 0), {10: 3.0}, seconds=4)
     _record(Run(field, "DiT", 1e-3, 0), {10: 3.0}, seconds=3)
-    order = [(run.contestant, run.learning_rate) for run in plan.unfinished()][-2:]
+    unfinished = Standing(_plan(field, PAIR)).unfinished()
+    order = [(run.contestant, run.learning_rate) for run in unfinished][-2:]
     assert order == [("DiT", 1e-3), (LIQUIDNET, 1e-3)]
 
 
-def test_other_settings_need_another_folder(field):
+def test_two_rates_are_no_search(field):
+    with pytest.raises(UserError, match="at least 3"):
+        Plan(field, PAIR, [1e-3, 2e-3, 2e-3], [0], scan_seconds=10, seconds=20)
+
+
+def test_seconds_to_a_loss_are_between_points(field):
+    for name, losses in ((LIQUIDNET, (3.0, 1.0, 0.5)), ("DiT", (4.0, 2.0, 2.5))):
+        for rate, worse in zip(RATES, (1.0, 0.0, 1.0), strict=True):
+            curve = {step: loss + worse for step, loss in zip((20, 40, 60), losses, strict=True)}
+            _record(Run(field, name, rate, 0), curve, seconds=20)
+    plan = _plan(field, PAIR)
+    liquid, dit = (Result(Standing(plan), name) for name in PAIR)
+    assert dit.seconds_to(2.0) == 40  # its best, not its end
+    assert liquid.seconds_to(2.0) == 30
+    assert liquid.seconds_to(0.4) is None
+    assert liquid.losses_at(50) == [0.75]
+    assert liquid.losses_at(61) == []
+    write_report(plan)
+    report = (field.folder / "report.md").read_text()
+    assert "| 2.0000, 40 s | 30 s: factor 1.33 |" in report
+    assert "| 60 | 0.5000 (0.5000 to 0.5000) | 2.5000 (2.5000 to 2.5000) |" in report
+
+
+@pytest.mark.parametrize("change", [{"train.grad_clip": 1.0}, {"blocks.liquid.alpha_init": 0.8}])
+def test_other_settings_need_another_folder(field, change):
     with pytest.raises(UserError, match="other settings"):
-        Field(field.folder, load_params(changes=SMALL | {"train.grad_clip": 1.0}))
+        Field(field.folder, load_params(changes=SMALL | change), turn=2)
+
+
+def test_other_turn_needs_another_folder(field):
+    with pytest.raises(UserError, match="other settings"):
+        Field(field.folder, field.params, turn=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "image_size"], "--set image_size: must be KEY=VALUE"),
+        (["--set", "image_size=["], "--set image_size=\\[: must be KEY=VALUE"),
+        (["--report"], "nothing to report"),
+        (["--turn", "0"], "--turn: at least 1"),
+    ],
+)
+def test_mistake_is_one_line(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.argv", ["quality", str(tmp_path / "field"), *arguments])
+    with pytest.raises(UserError, match=message):
+        main()
+    assert not (tmp_path / "field").exists()
 
 
 def test_command_writes_results(data, tmp_path):
-    shutil.copytree(data, tmp_path / "field")
+    _copy(data, tmp_path, turn=2)
     changes = [f"{key}={value}" for key, value in SMALL.items()]
     options = "--rates 1e-6 1e-2 1e2 --seeds 0 1 --scan-seconds .01 --seconds .02 --turn 2"
     command = [sys.executable, "-m", "benchmarks.quality", str(tmp_path / "field")]
     command += ["--set", *changes, "--contestants", *PAIR, *options.split()]
     # twice at the same time: the processes share the work
     processes = [
-        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL) for _ in range(2)
     ]
-    assert all(process.communicate()[0] is not None for process in processes)
-    assert [process.returncode for process in processes] == [0, 0]
+    assert [process.wait() for process in processes] == [0, 0]
 
     points = (tmp_path / "field/points.jsonl").read_text().splitlines()
     read = map(json.loads, points)

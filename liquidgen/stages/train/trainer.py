@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
-from liquidgen.latents.shards import epoch_order
+from liquidgen.latents.shards import batches
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.runtime.signals import Interrupt, Interrupted
 from liquidgen.stages.train.checkpoint import (
@@ -156,15 +157,11 @@ class Trainer:
             raise Interrupted
 
     def remaining_batches(self) -> Iterator[np.ndarray]:
-        """Yield the indices of the batches still to train on, from a new permutation per epoch."""
-        training = self.training
-        size = self.settings.batch_size
-        first_epoch, first_batch = divmod(self.learner.step, training.steps_per_epoch)
-        for epoch in range(first_epoch, self.settings.num_epochs):
-            order = epoch_order(len(training.dataset), self.settings.seed, epoch)
-            for batch in range(first_batch, training.steps_per_epoch):
-                yield order[batch * size : (batch + 1) * size]
-            first_batch = 0
+        """Yield the indices of the batches still to train on."""
+        s = self.settings
+        step = self.learner.step
+        following = batches(len(self.training.dataset), s.batch_size, s.seed, step)
+        return islice(following, self.training.last_step - step)
 
     def advance(self, indices: np.ndarray) -> None:
         """Train one step.

@@ -95,7 +95,7 @@ class RawInfo(BaseModel):
         if self.classes is not None:
             kinds = f"in {len(self.classes)} classes{self._balance()} ({listed(self.classes)})"
         return f"images {kinds}: {counts}; license {self.license}" + (
-            f"; {total} files skipped: {reasons}" if total else ""
+            f"; {total} skipped: {reasons}" if total else ""
         )
 
     def _balance(self) -> str:

@@ -52,7 +52,7 @@ class SkippedImages:
         with open(path, newline="", encoding="utf-8") as file:
             return cls((row["path"], row["reason"]) for row in csv.DictReader(file))
 
-    def examples(self) -> str:
+    def examples(self, folder: Path) -> str:
         """Return the end of a closing line: the first path of each reason; "" without entries."""
         if not self.entries:
             return ""
@@ -61,4 +61,6 @@ class SkippedImages:
             first.setdefault(reason, path)
         named = ", ".join(f"{shown(path)} ({reason})" for reason, path in sorted(first.items()))
         others = len(self.entries) - len(first)
-        return f"; {SKIPPED} lists them: {named}" + (f" and {others} more" if others else "")
+        return f"; {folder / SKIPPED} lists them: {named}" + (
+            f" and {others} more" if others else ""
+        )

@@ -19,7 +19,7 @@ from liquidgen.utils.files import (
     sha256,
     write_json,
 )
-from liquidgen.utils.text import shown, unquoted
+from liquidgen.utils.text import shown
 
 MANIFEST = "manifest.json"
 CLASSES_SHOWN = 5  # in the closing line
@@ -152,7 +152,7 @@ class Manifest(Frozen):
             classes.sort(key=lambda name: sum(split[name] for split in splits.values()))
             more = f" and {len(classes) - CLASSES_SHOWN} larger classes"
         counts = {
-            unquoted(name): " + ".join(str(split[name]) for split in splits.values())
+            shown(name): " + ".join(str(split[name]) for split in splits.values())
             for name in classes[:CLASSES_SHOWN]
         }
         named = ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from pathlib import Path
 
 from liquidgen.images.skipped import SkippedImages
 from liquidgen.utils.files import SKIPPED
@@ -48,11 +49,11 @@ def test_names_that_are_no_text_are_escaped(tmp_path):
 def test_without_entries_there_is_no_file(tmp_path):
     SkippedImages().write(tmp_path)
     assert not any(tmp_path.iterdir())
-    assert SkippedImages.read(tmp_path).examples() == ""
+    assert SkippedImages.read(tmp_path).examples(tmp_path) == ""
 
 
 def test_examples_name_one_file_of_each_reason():
     skipped = SkippedImages([("a.png", "hidden"), ("b.png", "hidden"), ("c\n.png", "empty_file")])
-    assert skipped.examples() == (
-        r"; skipped.csv lists them: 'c\n.png' (empty_file), 'a.png' (hidden) and 1 more"
+    assert skipped.examples(Path("data")) == (
+        r"; data/skipped.csv lists them: 'c\n.png' (empty_file), 'a.png' (hidden) and 1 more"
     )

@@ -106,7 +106,7 @@ def test_missing_folder_of_own_images(checkout: Checkout):
 def test_empty_folder_of_own_images(checkout: Checkout):
     fill(checkout, {"cat": 0})
     checkout.write_params(changed(checkout.params, OWN))
-    assert refusal(checkout, "download").startswith("images: no usable image (nothing there)")
+    assert refusal(checkout, "download").startswith("images: no usable image (1 no_images)")
 
 
 def test_class_with_one_image(checkout: Checkout):
@@ -133,8 +133,9 @@ def test_unusable_images_are_skipped_and_counted(checkout: Checkout):
     download, encode = checkout.stage("download"), checkout.stage("encode")
     assert (download.returncode, encode.returncode) == (0, 0), download.stderr + encode.stderr
     assert download.stdout.endswith(
-        "; 2 files skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; skipped.csv "
-        "lists them: 'cat/empty.png' (empty_file), 'cat/notes.txt' (unsupported_file)\n"
+        "; 2 skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; "
+        "data/raw/own_folder/skipped.csv lists them: 'cat/empty.png' (empty_file), "
+        "'cat/notes.txt' (unsupported_file)\n"
     )
     reasons = "1 too_many_pixels, 1 too_small, 1 truncated, 1 undecodable"
     assert f"; 4 images skipped: {reasons} in data/latents" in encode.stdout

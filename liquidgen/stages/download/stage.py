@@ -30,4 +30,5 @@ def main(params: Params, root: Path) -> str:
         skipped = SkippedImages.read(params.raw_folder)
         if skipped.entries:
             run.log_artifact(params.raw_folder / SKIPPED)
-    return f"download: {info.summary()} in {params.raw_folder}{skipped.examples()}"
+    folder = params.raw_folder
+    return f"download: {info.summary()} in {folder}{skipped.examples(folder)}"

@@ -42,4 +42,4 @@ def main(params: Params, root: Path) -> str | None:
         for path in (folder / SKIPPED, folder / NOTED):
             if path.exists():
                 run.log_artifact(path)
-    return f"encode: {manifest.summary()} in {folder}{SkippedImages.read(folder).examples()}"
+    return f"encode: {manifest.summary()} in {folder}{SkippedImages.read(folder).examples(folder)}"

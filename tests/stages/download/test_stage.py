@@ -23,8 +23,9 @@ def test_skipped_files_are_named_and_kept_in_mlflow(
     line = main(params, tmp_path)
     assert line == (
         "download: images in 2 classes of 4 ('cat', 'dog'): 2 holdout, 6 train; license unknown; "
-        "2 files skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; skipped.csv "
-        "lists them: 'cat/empty.png' (empty_file), 'notes.txt' (unsupported_file)"
+        "2 skipped: 1 empty_file, 1 unsupported_file in data/raw/own_folder; "
+        "data/raw/own_folder/skipped.csv lists them: 'cat/empty.png' (empty_file), "
+        "'notes.txt' (unsupported_file)"
     )
     client = Store(tmp_path).client
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])

@@ -124,14 +124,14 @@ def test_images_per_class_are_counted(tmp_path: Path):
     counts = [split.per_class for split in splits.values()]
     cats, dogs = (" + ".join(str(one[name]) for one in counts) for name in ("cat", "dog"))
     line = manifest.summary()
-    assert f"; images per class (train + holdout): cat {cats}, dog {dogs}; license" in line
+    assert f"; images per class (train + holdout): 'cat' {cats}, 'dog' {dogs}; license" in line
 
 
 def test_line_names_the_smallest_of_many_classes(tmp_path: Path):
     raw = raw_folder(tmp_path, {f"class{i}": pngs(2 + (i == 3)) for i in range(7)}, holdout=0.3)
     line = small(raw, tmp_path / "latents").summary()
-    assert "(train + holdout): class0 1 + 1, class1 1 + 1, class2 1 + 1, class4 1 + 1, " in line
-    assert "class5 1 + 1 and 2 larger classes; license" in line
+    assert "(train + holdout): 'class0' 1 + 1, 'class1' 1 + 1, 'class2' 1 + 1, 'class4' 1" in line
+    assert "'class5' 1 + 1 and 2 larger classes; license" in line
 
 
 def test_skipped_and_suspect_images_are_listed(tmp_path: Path):

@@ -52,6 +52,10 @@ def open_folder(settings: FolderSettings, download: DownloadSettings, num_worker
     classes = None
     if settings.labels == "folders":
         files, classes = _with_class(files, settings.path, skipped)
+        for path in sorted(root.iterdir()):
+            # it would be a class that vanishes in silence
+            if path.is_dir() and path.name not in classes and not is_hidden(Path(path.name)):
+                skipped.add(f"{path.name}/", Reason.NO_IMAGES)
     # by digest of the path: any first part of the order is a random choice
     files.sort(key=lambda path: sha256(path.as_posix().encode()))
     if settings.max_images is not None:

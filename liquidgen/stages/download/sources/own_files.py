@@ -29,8 +29,9 @@ def existing(path: str) -> Path:
     """
     found = own_path(path)
     if not found.exists():
+        looked = "" if Path(path).is_absolute() else f" (looked for {found.resolve()})"
         raise UserError(
-            f"{path}: no such folder (looked for {found.resolve()}); put your images there, or "
+            f"{path}: no such folder{looked}; put your images there, or "
             "set `path` of the dataset's block"
         )
     return found

@@ -11,6 +11,7 @@ class Reason(StrEnum):
     UNSUPPORTED_FILE = "unsupported_file"
     UNPRINTABLE_NAME = "unprintable_name"
     OUTSIDE_CLASS_FOLDERS = "outside_class_folders"
+    NO_IMAGES = "no_images"  # of a class folder
     CIRCULAR_LINK = "circular_link"
     NOT_A_FILE = "not_a_file"
     UNREADABLE = "unreadable"

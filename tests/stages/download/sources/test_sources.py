@@ -63,7 +63,21 @@ def test_other_files_are_counted_by_reason(tmp_path):
     source, records = opened(folder(tmp_path))
     assert [record.path for record in records] == ["cat/1.png"]
     assert source.classes == ("cat",)
-    assert source.skipped.counts == {"hidden": 2, "unsupported_file": 2, "outside_class_folders": 1}
+    assert source.skipped.counts == {
+        "hidden": 2,
+        "unsupported_file": 2,
+        "outside_class_folders": 1,
+        "no_images": 1,
+    }
+
+
+def test_class_folder_without_images_is_named(tmp_path):
+    fill(tmp_path, ["cat/1.png", "dog/1.png"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".cache").mkdir()
+    source, _ = opened(folder(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert source.skipped.entries == [("empty/", "no_images")]
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -101,7 +115,7 @@ def test_images_without_subfolders_are_refused(tmp_path):
 
 @pytest.mark.parametrize("settings", [folder, parquet])
 def test_missing_folder_is_refused(tmp_path, settings):
-    with pytest.raises(UserError, match=r"nowhere: no such folder \(looked for .*dataset's block$"):
+    with pytest.raises(UserError, match=r"nowhere: no such folder; .*dataset's block$"):
         opened(settings(tmp_path / "nowhere"))
 
 

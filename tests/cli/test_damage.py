@@ -159,8 +159,11 @@ def test_outputs_are_left_alone_while_dvc_runs(tmp_path: Path, capsys: pytest.Ca
     shard, _ = cached(tmp_path, os.link)
     flip_a_bit(shard)
     (tmp_path / ".dvc/tmp").mkdir()
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "dvc", "repro"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, "dvc", "repro"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.readline()  # before it runs, it has no command line to be known by
         entry = {"pid": process.pid, "cmd": "dvc repro"}
         (tmp_path / RWLOCK).write_text(json.dumps({"write": {"a": entry}, "read": {}}))
         repair(tmp_path)

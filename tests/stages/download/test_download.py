@@ -102,7 +102,9 @@ def test_empty_files_are_counted(tmp_path):
 def test_empty_dataset_is_refused_with_reasons(tmp_path):
     root = fill(tmp_path / "own", {"cat": 0})
     (root / "cat" / "notes.txt").write_text("none")
-    with pytest.raises(UserError, match=r"no usable image \(1 no_images, 1 unsupported_file\); add images"):
+    with pytest.raises(
+        UserError, match=r"no usable image \(1 no_images, 1 unsupported_file\); add images"
+    ):
         download(folder(root), SETTINGS, tmp_path / "raw", num_workers=0)
 
 

@@ -24,7 +24,7 @@ from liquidgen.stages.train.checkpoint import checkpoints
 
 pytestmark = pytest.mark.fault("two trainings at once")
 
-TRAIN_BY_DVC = ("dvc", "repro", "--single-item", "train")
+TRAIN_BY_DVC = ("dvc", "repro", *FORCE_TRAIN)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from helpers.checkout import Checkout, changed, copy_project
 from helpers.standin import StandInHub, presets
 
 CARTOON = "Norod78/cartoon-blip-captions"
-LIMIT = 60  # seconds until an unreachable hub is told; a few on a quiet machine
+LIMIT = 15  # seconds until an unreachable hub is told
 
 
 @pytest.fixture(scope="module")

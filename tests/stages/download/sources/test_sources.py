@@ -119,6 +119,11 @@ def test_missing_folder_is_refused(tmp_path, settings):
         opened(settings(tmp_path / "nowhere"))
 
 
+def test_missing_relative_folder_tells_where_it_looked():
+    with pytest.raises(UserError, match=r"nowhere: no such folder \(looked for /.*/nowhere\); "):
+        opened(folder(Path("nowhere")))
+
+
 def test_parquet_files_give_their_classes_and_bytes(tmp_path):
     records = [Record(png(i), f"{i}.png", i % 2) for i in range(70)]
     with RawWriter(tmp_path, ("cat", "dog"), 1) as writer:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from helpers.restored import restored
+
 if TYPE_CHECKING:
     from liquidgen.config.settings import AutoencoderSettings
     from liquidgen.latents.manifest import Manifest
@@ -121,13 +123,9 @@ class Checkout:
     @contextmanager
     def edited(self, params: dict[str, Any]) -> Iterator[None]:
         """Replace params.yaml within a context."""
-        path = self.root / "params.yaml"
-        before = path.read_bytes()
-        self.write_params(params)
-        try:
+        with restored(self.root / "params.yaml"):
+            self.write_params(params)
             yield
-        finally:
-            path.write_bytes(before)
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout, with the virtual environment activated."""

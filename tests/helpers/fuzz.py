@@ -11,6 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from helpers.restored import restored
 from liquidgen.utils.errors import UserError
 
 TRIED: Counter[str] = Counter()  # inputs by test, for the table of faults
@@ -78,12 +79,9 @@ def _places(content: Any) -> Iterator[tuple[Any, Any]]:
 @contextmanager
 def replaced(path: Path, data: bytes) -> Iterator[None]:
     """A file has other content within the context."""
-    original = path.read_bytes()
-    path.write_bytes(data)
-    try:
+    with restored(path):
+        path.write_bytes(data)
         yield
-    finally:
-        path.write_bytes(original)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from liquidgen.models.blocks.attention import modulated_layer_norm
 from liquidgen.models.layers.depthwise import DepthwiseConv2d
 from liquidgen.models.layers.embeddings import ConditionEmbedding
 from liquidgen.models.layers.liquid import ChannelMixMLP, PointwiseConv
@@ -35,10 +36,10 @@ class Block(nn.Module):
         """Map x (B, D, H, W) and cond (B, D) to x of the same shape."""
         parts = self.modulation(cond)[:, :, None, None].chunk(6, dim=1)
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = parts
-        h = F.gelu(self.depthwise(self.expand(_modulated(x, shift_1, scale_1))))
+        h = F.gelu(self.depthwise(self.expand(modulated_layer_norm(x, shift_1, scale_1))))
         h = h * torch.sigmoid(self.attention(h.mean(dim=(2, 3))))[:, :, None, None]
         x = torch.addcmul(x, gate_1, self.project(h))
-        return torch.addcmul(x, gate_2, self.mlp(_modulated(x, shift_2, scale_2)))
+        return torch.addcmul(x, gate_2, self.mlp(modulated_layer_norm(x, shift_2, scale_2)))
 
 
 class DiCo(nn.Module):
@@ -82,7 +83,7 @@ class DiCo(nn.Module):
         x = self.merge_1(torch.cat([F.pixel_shuffle(self.up_1(x), 2), skip_1], dim=1))
         x = _run(self.decoder_1, x, cond_2)
         shift, scale = self.modulation(cond_2)[:, :, None, None].chunk(2, dim=1)
-        return self.out(_modulated(x, shift, scale))
+        return self.out(modulated_layer_norm(x, shift, scale))
 
     def _initialize(self) -> None:
         """Initialize as a DiT (Peebles & Xie 2023), which DiCo follows."""
@@ -111,9 +112,3 @@ def _run(blocks: nn.ModuleList, x: Tensor, cond: Tensor) -> Tensor:
     for block in blocks:
         x = block(x, cond)
     return x
-
-
-def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm over the channels of each position, with scale and shift from the condition."""
-    normalized = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6)
-    return torch.addcmul(shift, normalized.permute(0, 3, 1, 2), 1 + scale)

@@ -20,7 +20,12 @@ def make_latents(folder: Path, params: Params, images: int) -> Path:
         seed=0,
         holdout_fraction=0.0625,
     )
-    download(dataset, params.download, folder / "raw", num_workers=2)
+    return make_data(folder, params.model_copy(update={"dataset": dataset}))
+
+
+def make_data(folder: Path, params: Params) -> Path:
+    """Download and encode the dataset of params.yaml; returns the folder of the latents."""
+    download(params.dataset, params.download, folder / "raw", num_workers=2)
     return encode_raw(folder, params)
 
 

@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +27,7 @@ from liquidgen.compute.device import resolve_device
 from liquidgen.compute.precision import training_dtype
 from liquidgen.config.params import load_params
 from liquidgen.flow.matching import interpolate
-from liquidgen.latents.shards import LatentDataset, epoch_order
+from liquidgen.latents.shards import LatentDataset, batches
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.trainer import Trainer
@@ -111,13 +112,11 @@ class Bare:
 def reader_rate(latents: Path, batch_size: int) -> float:
     """Return samples/s of the reader alone, over two epochs."""
     dataset = LatentDataset(latents, "train")
-    batches = len(dataset) // batch_size
+    count = 2 * (len(dataset) // batch_size)
     started = time.perf_counter()
-    for epoch in range(2):
-        order = epoch_order(len(dataset), 0, epoch)
-        for i in range(batches):
-            dataset.batch(order[i * batch_size : (i + 1) * batch_size])
-    return 2 * batches * batch_size / (time.perf_counter() - started)
+    for indices in islice(batches(len(dataset), batch_size, seed=0, step=0), count):
+        dataset.batch(indices)
+    return count * batch_size / (time.perf_counter() - started)
 
 
 @contextmanager

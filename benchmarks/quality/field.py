@@ -8,12 +8,11 @@ from pathlib import Path
 from torch import nn
 
 from benchmarks.baselines import BASELINES, RIVALS, Latents, liquidnet, parameters
-from benchmarks.preparation import encode_raw
+from benchmarks.preparation import make_data
 from liquidgen.config.params import Params
 from liquidgen.config.settings import TrainSettings
 from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.models.blocks import BLOCK_TYPES
-from liquidgen.stages.download.download import download
 from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError
@@ -56,8 +55,7 @@ class Field:
         with locked(folder / "data", "makes its data", patience=3600):
             self._check_settings()
             if not (folder / "latents").exists():
-                download(params.dataset, params.download, folder / "raw", num_workers=2)
-                encode_raw(folder, params)
+                make_data(folder, params)
         self.manifest = verify(folder / "latents")
         self.dataset = LatentDataset(folder / "latents", "train")
         if len(self.dataset) < params.train.batch_size:

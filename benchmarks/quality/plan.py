@@ -114,10 +114,14 @@ class Standing:
 
     def compared(self, contestant: str) -> list[Run]:
         """Return the runs of the comparison, one per seed, after the search."""
+        rate = self.best_rate(contestant)
+        return [Run(self.plan.field, contestant, rate, seed) for seed in self.plan.seeds]
+
+    def best_rate(self, contestant: str) -> float:
+        """Return the learning rate that a finished search found."""
         runs = self.search(contestant)
         losses = self.search_losses(runs)
-        rate = runs[losses.index(min(losses))].learning_rate
-        return [Run(self.plan.field, contestant, rate, seed) for seed in self.plan.seeds]
+        return runs[losses.index(min(losses))].learning_rate
 
     def best(self, contestant: str) -> Run:
         """Return the run of the comparison with the lowest last validation loss."""

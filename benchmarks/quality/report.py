@@ -21,18 +21,17 @@ SCORES = ("kid", "fd", "class_accuracy", "precision", "recall")
 def write_report(plan: Plan) -> None:
     """Write points.jsonl, report.md and the plots, of what has been measured so far."""
     standing = Standing(plan)
-    folder = plan.field.folder
     searched = [name for name in plan.contestants if standing.is_searched(name)]
     runs = {run: None for name in plan.contestants for run in standing.search(name)}
     runs |= {run: None for name in searched for run in standing.compared(name)}
-    _write(plan.field, "points.jsonl", "".join(map(_json_lines(standing), runs)))
+    _write(plan.field, "points.jsonl", "".join(_json_lines(standing, run) for run in runs))
     results = [Result(standing, name) for name in searched]
     lines = [*_head(plan), *_search_table(standing, searched)]
     if results:
         lines += [*_budget_table(results), *_end_table(standing, results)]
-        _plot(folder.name, plan.field, results, "seconds", "CPU seconds", lambda r: r.per_step)
+        _plot(plan.field, results, "seconds", "CPU seconds", lambda r: r.per_step)
         size = plan.field.params.train.batch_size
-        _plot(folder.name, plan.field, results, "images", "images seen", lambda result: size)
+        _plot(plan.field, results, "images", "images seen", lambda result: size)
     _write(plan.field, "report.md", "\n".join([*lines, ""]))
 
 
@@ -92,13 +91,9 @@ class Result:
         return float(step * self.per_step)
 
 
-def _json_lines(standing: Standing) -> Callable[[Run], str]:
-    def lines(run: Run) -> str:
-        names = ("contestant", "learning_rate", "seed")
-        identity = {name: getattr(run, name) for name in names}
-        return "".join(f"{json.dumps(identity | point)}\n" for point in standing.points(run))
-
-    return lines
+def _json_lines(standing: Standing, run: Run) -> str:
+    identity = {name: getattr(run, name) for name in ("contestant", "learning_rate", "seed")}
+    return "".join(f"{json.dumps(identity | point)}\n" for point in standing.points(run))
 
 
 def _head(plan: Plan) -> list[str]:
@@ -125,7 +120,7 @@ def _search_table(standing: Standing, searched: Sequence[str]) -> list[str]:
         losses = standing.search_losses(runs)
         pairs = zip(runs, losses, strict=True)
         listed = ", ".join(f"{run.learning_rate:g}: {loss:.4f}" for run, loss in pairs)
-        best = runs[losses.index(min(losses))].learning_rate
+        best = standing.best_rate(name)
         lines.append(f"| {name} | {standing.search_step(runs)} | {listed} | {best:g} |")
     return lines
 
@@ -195,7 +190,6 @@ def _score(scores: dict | None, name: str) -> str:
 
 
 def _plot(
-    title: str,
     field: Field,
     results: Sequence[Result],
     name: str,
@@ -215,7 +209,7 @@ def _plot(
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2)
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss")
     axes.yaxis.set_minor_formatter("{x:.2f}")
-    axes.set_title(f"{title}: median and range over seeds")
+    axes.set_title(f"{field.folder.name}: median and range over seeds")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
     with atomic(field.folder / f"{name}.png") as file:

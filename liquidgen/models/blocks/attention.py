@@ -46,9 +46,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         modulation = self.modulation(cond)[:, :, None, None]
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = modulation.chunk(6, dim=1)
-        h = torch.addcmul(shift_1, _normalized(x), 1 + scale_1)
+        h = modulated_layer_norm(x, shift_1, scale_1)
         x = torch.addcmul(x, gate_1, self.attention(h))
-        h = torch.addcmul(shift_2, _normalized(x), 1 + scale_2)
+        h = modulated_layer_norm(x, shift_2, scale_2)
         return torch.addcmul(x, gate_2, self.mlp(h))
 
 
@@ -78,7 +78,8 @@ class SelfAttention(nn.Module):
         return tokens.unflatten(1, sides).permute(0, 3, 1, 2)
 
 
-def _normalized(x: Tensor) -> Tensor:
-    """LayerNorm over the channels of each position, without learned scale and shift."""
+def modulated_layer_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """LayerNorm over the channels of each position, with shift and scale (B, D, 1, 1)."""
     x = x.permute(0, 2, 3, 1)
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6).permute(0, 3, 1, 2)
+    normalized = F.layer_norm(x, x.shape[-1:], eps=1e-6).permute(0, 3, 1, 2)
+    return torch.addcmul(shift, normalized, 1 + scale)

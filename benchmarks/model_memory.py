@@ -58,11 +58,16 @@ def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
         network.gradient_checkpointing = True
         checkpointed = kept(network, x_t, *conditions)
         grid = side // model.patch_size
-        x = torch.empty(BATCH, model.width, grid, grid, dtype=torch.bfloat16, requires_grad=True)
+        inputs = [
+            torch.empty(BATCH, width, grid // 2**i, grid // 2**i, dtype=torch.bfloat16)
+            for i, width in enumerate(model.width)
+        ]
+        x = inputs[0].requires_grad_()  # the first level has the largest maps
         cond = torch.empty(BATCH, model.cond_dim, requires_grad=True)
         one = kept(network.blocks[0], x.to(memory_format=torch.channels_last), cond)
     # checkpoint() stores the inputs of a block itself, invisible to the hooks
-    checkpointed += model.depth * x.nbytes + one
+    stored = sum(n * maps.nbytes for n, maps in zip(model.depth, inputs, strict=True))
+    checkpointed += stored + one
     return (own + plain) / 2**30, (own + checkpointed) / 2**30
 
 

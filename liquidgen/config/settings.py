@@ -6,9 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
@@ -61,6 +70,20 @@ def _in(registry: Mapping[str, object]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _list(value: object) -> object:
+    return [value] if isinstance(value, int) else value
+
+
+def _number_of_one(values: list[int]) -> int | list[int]:
+    return values[0] if len(values) == 1 else values
+
+
+# of a list that may be written as a number, and is stored as one
+_PER_LEVEL = (
+    Field(min_length=1, max_length=8),
+    BeforeValidator(_list),
+    PlainSerializer(_number_of_one),
+)
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
@@ -158,12 +181,18 @@ class AutoencoderSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """Size of a LiquidNet."""
+    """Size of a LiquidNet; of a network of one level, width and depth are stored as numbers."""
 
-    width: Count
-    depth: Annotated[int, Field(ge=2, multiple_of=2)]
+    width: Annotated[list[Count], *_PER_LEVEL]
+    depth: Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], *_PER_LEVEL]
     cond_dim: Count
     patch_size: Count
+
+    @model_validator(mode="after")
+    def _one_value_per_level(self) -> Self:
+        if len(self.width) != len(self.depth):
+            raise ValueError("width and depth must have one number per level")
+        return self
 
 
 class DownloadSettings(Settings):

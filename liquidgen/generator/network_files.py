@@ -1,6 +1,7 @@
 """Checks the files of a network before it is built: sizes come from weights, not from promises."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, Field
 
 from liquidgen.latents.weights import weight_shapes
+from liquidgen.models.layers.levels import Level, read_levels
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import REMEDY, read_json
 
@@ -21,21 +23,34 @@ class NetworkConfig(BaseModel):
     in_channels: Positive
     sample_size: Positive
     num_classes: Annotated[int, Field(ge=0)]
-    width: Positive
-    depth: Positive
+    width: Positive | list[Positive]
+    depth: Positive | list[Positive]
     cond_dim: Positive
     patch_size: Positive
     block: str
     block_settings: dict[str, Any]
 
     def shapes(self) -> dict[str, list[int]]:
-        """Return the shapes of the weights outside the blocks that tell the sizes."""
+        """Return the shapes of the weights outside the blocks that tell the sizes.
+
+        Raises:
+            UserError: Width and depth are of no network.
+        """
         side = self.sample_size // self.patch_size
+        widths = [level.width for level in self.levels()]
         return {
-            "patch_embedding.weight": [self.width, self.in_channels, *2 * [self.patch_size]],
-            "position.weight": [1, self.width, side, side],
+            "patch_embedding.weight": [widths[0], self.in_channels, *2 * [self.patch_size]],
+            "position.weight": [1, widths[0], side, side],
             "condition.label.weight": [self.num_classes + 1, self.cond_dim],
+            **{
+                f"down.{i}.mix.weight": [below, 4 * above]
+                for i, (above, below) in enumerate(pairwise(widths))
+            },
         }
+
+    def levels(self) -> list[Level]:
+        """Return the levels of the network."""
+        return read_levels(self.width, self.depth)
 
 
 def check_network(
@@ -69,7 +84,11 @@ def check_network(
             )
     shapes = weight_shapes(folder / SAFETENSORS_WEIGHTS_NAME, remedy)
     depth = len({match[1] for name in shapes if (match := BLOCK.match(name))})
-    if config.depth != depth:
+    try:
+        expected_depth = sum(level.depth for level in config.levels())
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG_NAME}: {error}; {remedy}") from None
+    if expected_depth != depth:
         raise UserError(
             f"{folder / CONFIG_NAME}: depth is {config.depth}, but the weights have {depth} "
             f"blocks; {remedy}"

@@ -5,6 +5,8 @@ The path of this module is part of a file format: diffusers writes `liquidgen.mo
 model_index.json of every saved pipeline, and imports the class from there. Do not move it.
 """
 
+from itertools import islice
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -16,20 +18,25 @@ from liquidgen.config.settings import validate
 from liquidgen.models.blocks import block_type
 from liquidgen.models.layers.depthwise import DepthwiseConv2d
 from liquidgen.models.layers.embeddings import ConditionEmbedding, PositionEmbedding
+from liquidgen.models.layers.levels import read_levels
 from liquidgen.models.layers.liquid import NORM_GROUPS, PointwiseConv
+from liquidgen.models.layers.resample import Downsample, Upsample
 from liquidgen.utils.errors import UserError
 
 
 class LiquidNet(ModelMixin, ConfigMixin):
     """Predicts the velocity of the flow from noisy latents, times and labels.
 
+    Levels form a U: each has half the side of the one before. The blocks run down the levels, as
+    half of each, and up again; the inputs of the second half add the outputs of the first half.
+
     Args:
         in_channels: Channels of the latents.
         sample_size: Side of the latents.
         num_classes: Number of classes; the label `num_classes` is the null label, "no class".
-        width: Channels of the blocks, a multiple of the 16 groups of GroupNorm.
-        depth: Number of blocks; the outputs of the first half are added to the inputs of the
-            second half, as in a U-Net.
+        width: Channels of the blocks of each level, multiples of the 16 groups of GroupNorm; a
+            number for a network of one level.
+        depth: Number of blocks of each level, even; a number for a network of one level.
         cond_dim: Size of the embedding of time and class.
         patch_size: Side of a patch, in latents; divides sample_size.
         block: Block type, a module of liquidgen.models.blocks.
@@ -45,18 +52,15 @@ class LiquidNet(ModelMixin, ConfigMixin):
         in_channels: int,
         sample_size: int,
         num_classes: int,
-        width: int,
-        depth: int,
+        width: int | list[int],
+        depth: int | list[int],
         cond_dim: int,
         patch_size: int,
         block: str,
         block_settings: dict,
     ) -> None:
         super().__init__()
-        if width % NORM_GROUPS:
-            raise UserError(f"model width {width}: must be a multiple of {NORM_GROUPS}")
-        if depth % 2:
-            raise UserError(f"model depth {depth}: must be even, as half of the blocks give skips")
+        self.levels = read_levels(width, depth)
         if sample_size % patch_size:
             raise UserError(
                 f"latent side {sample_size}: must be a multiple of patch_size {patch_size}; "
@@ -64,15 +68,23 @@ class LiquidNet(ModelMixin, ConfigMixin):
             )
         kind = block_type(block)
         settings = validate(kind.Settings, block_settings, f"blocks.{block}")
-        self.patch_embedding = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
-        self.position = PositionEmbedding(width, sample_size // patch_size)
+        widths = [level.width for level in self.levels]
+        first = widths[0]
+        self.patch_embedding = nn.Conv2d(in_channels, first, patch_size, stride=patch_size)
+        self.position = PositionEmbedding(first, sample_size // patch_size)
         self.condition = ConditionEmbedding(num_classes, cond_dim)
-        self.project_depthwise = DepthwiseConv2d(width, 3)
-        self.project_pointwise = PointwiseConv(width, width)
-        self.blocks = nn.ModuleList(kind.Block(width, cond_dim, settings) for _ in range(depth))
-        self.out_norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)
-        self.out_mix = PointwiseConv(width, width)
-        self.unpatchify = nn.ConvTranspose2d(width, in_channels, patch_size, stride=patch_size)
+        self.project_depthwise = DepthwiseConv2d(first, 3)
+        self.project_pointwise = PointwiseConv(first, first)
+        # in the order in which they run, so the weights of block i have the same name at one level
+        down = [level.width for level in self.levels for _ in range(level.half)]
+        self.blocks = nn.ModuleList(
+            kind.Block(width, cond_dim, settings) for width in (*down, *reversed(down))
+        )
+        self.down = nn.ModuleList(map(Downsample, widths, widths[1:]))
+        self.up = nn.ModuleList(map(Upsample, widths[1:], widths))
+        self.out_norm = nn.GroupNorm(NORM_GROUPS, first, eps=1e-6)
+        self.out_mix = PointwiseConv(first, first)
+        self.unpatchify = nn.ConvTranspose2d(first, in_channels, patch_size, stride=patch_size)
         # without training, zero is the best guess of the velocity
         for parameter in self.unpatchify.parameters():
             nn.init.zeros_(parameter)
@@ -97,13 +109,19 @@ class LiquidNet(ModelMixin, ConfigMixin):
         cond = self.condition(t, labels)  # (B, E)
         x = self.position(self.patch_embedding(x_t))  # (B, D, h, w)
         x = F.gelu(self.project_pointwise(self.project_depthwise(x)))  # (B, D, h, w)
-        half = len(self.blocks) // 2
-        skips = []
-        for block in self.blocks[:half]:
-            x = self._run(block, x, cond)  # (B, D, h, w)
-            skips.append(x)
-        for block in self.blocks[half:]:
-            x = self._run(block, x + skips.pop(), cond)  # (B, D, h, w)
+        skips: list[Tensor] = []
+        blocks = iter(self.blocks)
+        for i, level in enumerate(self.levels):
+            if i > 0:
+                x = self.down[i - 1](x)  # (B, D_i, h_i, w_i)
+            for block in islice(blocks, level.half):
+                x = self._run(block, x, cond)
+                skips.append(x)
+        for i, level in reversed(list(enumerate(self.levels))):
+            for block in islice(blocks, level.half):
+                x = self._run(block, x + skips.pop(), cond)
+            if i > 0:
+                x = self.up[i - 1](x, skips[-1].shape[2:])
         x = F.gelu(self.out_mix(self.out_norm(x)))  # (B, D, h, w)
         return self.unpatchify(x)  # (B, C, H, W)
 

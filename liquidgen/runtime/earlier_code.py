@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "c4e817d48fef97ebac0af4f69c369159bd5f207e3b0c2dd966f80b95e10c127d": (
+    "6caf4a66ec447862c32fbacda22800b5257916ea959f75b4c9cdaa9115080c57": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

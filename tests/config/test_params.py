@@ -369,10 +369,34 @@ def test_changes_name_keys_by_full_path(key: str):
         load_params(PARAMS_YAML, {".".join([*path, last + "x"]): value})
 
 
+def test_one_level_is_a_number_or_a_list_of_one():
+    block = RAW["models"]["nano"]
+    numbers = load_params(PARAMS_YAML, {"models.nano": block | {"width": 64, "depth": 2}}).model
+    lists = load_params(PARAMS_YAML, {"models.nano": block | {"width": [64], "depth": [2]}}).model
+    assert numbers == lists
+    assert numbers.model_dump() == block | {"width": 64, "depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "message"),
+    [
+        ([64, 128], [2], r"models\.nano: width and depth must have one number per level"),
+        ([], [], r"models\.nano\.width: .*at least 1"),
+        ([64, 0], [2, 2], r"models\.nano\.width: .*greater than or equal to 1"),
+        ([64, 64], [2, 3], r"models\.nano\.depth: .*multiple of 2"),
+        ("64", 2, r"models\.nano\.width: .*list"),
+    ],
+)
+def test_levels_need_numbers_that_fit(width, depth, message):
+    block = RAW["models"]["nano"] | {"width": width, "depth": depth}
+    with pytest.raises(UserError, match=message):
+        load_params(PARAMS_YAML, {"models.nano": block})
+
+
 def test_changes_may_add_a_block_but_no_other_key():
     block = RAW["models"]["nano"] | {"width": 64}
     added = load_params(PARAMS_YAML, {"models.own": block, "model": "own"})
-    assert added.model.width == 64
+    assert added.model.width == [64]
     for key in ("own", "own.block", "train.own", "models.nano.own", "models.own.block.deep"):
         with pytest.raises(UserError, match=rf"^{key}: unknown key"):
             load_params(PARAMS_YAML, {key: block})

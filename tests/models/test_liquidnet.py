@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from liquidgen.config.params import load_params
 from liquidgen.models.blocks import BLOCK_TYPES, block_type
 from liquidgen.models.layers.liquid import LiquidTimeConstant
+from liquidgen.models.layers.resample import Downsample, Upsample
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
@@ -17,6 +18,7 @@ PARAMS = load_params().raw
 MODELS, BLOCKS = PARAMS["models"], PARAMS["blocks"]
 LIQUID = BLOCKS["liquid"]
 SIZES_IN_MILLIONS = {"small": 55, "base": 140, "large": 280}
+HEAD = {"attention": {"head_dim": 16}}  # divides the widths below
 WIKIART = {"in_channels": 16, "sample_size": 32, "num_classes": 27}
 
 
@@ -245,6 +247,79 @@ def test_compiled_model_is_one_graph(block):
     torch.testing.assert_close(compiled(*arguments), model(*arguments))
 
 
+LEVELS = {"width": [32, 48, 64], "depth": [4, 2, 2]}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (1, 1), (3, 5), (1, 7), (6, 4)])
+def test_levels_accept_any_side(block, rows, columns):
+    model = moved(block=block, block_settings=BLOCKS[block] | HEAD.get(block, {}), **LEVELS)
+    x_t, t, labels = inputs(2, rows, columns)
+    velocity = model(x_t, t, labels)
+    assert velocity.shape == x_t.shape
+    assert velocity.isfinite().all()
+
+
+def test_blocks_run_down_the_levels_and_up_again():
+    model = moved(**LEVELS)
+    shapes = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, args, out: shapes.append(out.shape[1:]))
+    model(*inputs())
+    down = [(32, 8, 8), (32, 8, 8), (48, 4, 4), (64, 2, 2)]
+    assert shapes == [*down, *reversed(down)]
+
+
+def test_levels_add_skips_in_reverse_order():
+    model = moved(**LEVELS)
+    seen = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    model(*inputs())
+    up = model.up[1](seen[4][1], torch.Size((4, 4)))
+    torch.testing.assert_close(seen[5][0], up + seen[2][1])
+    up = model.up[0](seen[5][1], torch.Size((8, 8)))
+    torch.testing.assert_close(seen[6][0], up + seen[1][1])
+    torch.testing.assert_close(seen[7][0], seen[6][1] + seen[0][1])
+
+
+def test_a_level_is_halved_by_whole_patches():
+    """Each position of the next level depends on its own four positions alone."""
+    step = Downsample(3, 5)
+    x = torch.randn(1, 3, 4, 6, requires_grad=True)
+    step(x)[0, :, 1, 2].sum().backward()
+    seen = x.grad.abs().sum(dim=(0, 1)) > 0
+    assert seen.nonzero().tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+    x = torch.randn(1, 5, 2, 3, requires_grad=True)
+    Upsample(5, 3)(x, torch.Size((4, 6)))[0, :, 2:, 4:].sum().backward()
+    assert (x.grad.abs().sum(dim=(0, 1)) > 0).nonzero().tolist() == [[1, 2]]
+
+
+def test_levels_keep_gradients_layout_and_one_graph():
+    model = moved(**LEVELS)
+    arguments = inputs()
+    plain = gradients(model, *arguments)
+    assert all(gradient.abs().sum() > 0 for gradient in plain.values())
+    expected = model(*arguments)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), expected)
+    model.gradient_checkpointing = True
+    torch.testing.assert_close(gradients(model, *arguments), plain, rtol=0, atol=0)
+    model = model.to(memory_format=torch.channels_last)
+    strides = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, args, output: strides.append(output.stride(1)))
+    torch.testing.assert_close(model(*arguments), expected)
+    assert strides == [1] * 8
+
+
+def test_model_with_levels_is_saved_and_loaded(tmp_path):
+    model = moved(**LEVELS)
+    model.save_pretrained(tmp_path)
+    again = LiquidNet.from_pretrained(tmp_path, use_safetensors=True, low_cpu_mem_usage=False)
+    assert torch.equal(again(*inputs()), model(*inputs()))
+
+
 def test_cost_is_linear_in_pixels():
     def cost(side):
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -259,6 +334,8 @@ def test_cost_is_linear_in_pixels():
     ("changes", "rule"),
     [
         ({"width": 40}, "width 40: must be a multiple of 16"),
+        ({"width": [32, 40], "depth": [2, 2]}, "width 40: must be a multiple of 16"),
+        ({"width": [32, 32], "depth": [2]}, "must be lists of equal length"),
         ({"depth": 3}, "depth 3: must be even"),
         ({"sample_size": 9, "patch_size": 2}, "side 9: .* multiple of patch_size 2; .*image_size"),
         ({"block": "liqiud"}, "no block type 'liqiud'; choose one of .*liquid"),

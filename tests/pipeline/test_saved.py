@@ -107,6 +107,7 @@ FORGERIES = {
     "endless network": changed("liquidnet/config.json", depth=10**7),
     "no patches": changed("liquidnet/config.json", patch_size=0),
     "wide network": changed("liquidnet/config.json", width=2**40),
+    "another number of levels": changed("liquidnet/config.json", width=[32, 2**40], depth=[2, 2]),
     "endless autoencoder": changed(
         "autoencoder/config.json", encoder_layers_per_block=[10**7, 1, 1, 1]
     ),

@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "6caf4a66ec447862c32fbacda22800b5257916ea959f75b4c9cdaa9115080c57": (
+    "647f2bdb7477666baec959ef4830cf81e5d6fca5c5e8bb857b899476172e656f": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

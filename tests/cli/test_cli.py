@@ -129,7 +129,7 @@ def test_presets_list_licenses_and_mark_selected(run: Run, selector: str, group:
 def test_presets_show_descriptions_of_params_yaml(run: Run):
     printed = run("presets")
     assert "paintings in 10 styles, drawn from a seed: no download" in printed
-    assert "1.7 M parameters: a CPU demo at 64 px" in printed
+    assert "1.8 M parameters: a CPU demo at 64 px" in printed
     (line,) = (line for line in printed.splitlines() if " procedural " in line)
     assert "CC0-1.0" in line
 

@@ -394,7 +394,7 @@ def test_levels_need_numbers_that_fit(width, depth, message):
 
 
 def test_changes_may_add_a_block_but_no_other_key():
-    block = RAW["models"]["nano"] | {"width": 64}
+    block = RAW["models"]["nano"] | {"width": 64, "depth": 2}
     added = load_params(PARAMS_YAML, {"models.own": block, "model": "own"})
     assert added.model.width == [64]
     for key in ("own", "own.block", "train.own", "models.nano.own", "models.own.block.deep"):

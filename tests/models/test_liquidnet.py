@@ -132,6 +132,24 @@ def test_liquid_step_is_the_closed_form():
     torch.testing.assert_close(step(state, stimulus, gate), expected)
 
 
+def test_scan_is_a_part_of_the_stimulus():
+    scanned = moved(block_settings=LIQUID | {"scan_kernel_size": 7})
+    plain = network(block_settings=LIQUID | {"scan_kernel_size": 0})
+    weights = scanned.state_dict()
+    scans = {name for name in weights if ".scan." in name}
+    assert weights.keys() - scans == plain.state_dict().keys()
+    plain.load_state_dict({name: weights[name] for name in weights.keys() - scans})
+    arguments = inputs()
+    assert not torch.allclose(scanned(*arguments), plain(*arguments), atol=1e-3)
+    for name, gradient in gradients(scanned, *arguments).items():
+        assert gradient.abs().sum() > 0, name
+    with torch.no_grad():
+        for block in scanned.blocks:
+            block.scan.mix.weight.zero_()
+            block.scan.mix.bias.zero_()
+    torch.testing.assert_close(scanned(*arguments), plain(*arguments))
+
+
 def test_skips_are_added_in_reverse_order():
     model = moved(depth=6)
     seen = []
@@ -344,6 +362,7 @@ def test_cost_is_linear_in_pixels():
             r"blocks\.liquid\.kernel_sise: unknown key; did you mean blocks\.liquid\.kernel_size",
         ),
         ({"block_settings": LIQUID | {"kernel_size": 4}}, r"liquid\.kernel_size: must be odd"),
+        ({"block_settings": LIQUID | {"scan_kernel_size": 4}}, r"scan_kernel_size: must be odd"),
         ({"block_settings": LIQUID | {"alpha_init": 1.0}}, r"liquid\.alpha_init: .* less than 1"),
         ({"block_settings": LIQUID | {"mlp_ratio": "4"}}, r"liquid\.mlp_ratio: .* valid integer"),
         ({"block_settings": {}}, r"blocks\.liquid\.kernel_size: missing key"),

@@ -1,6 +1,6 @@
 """The liquid block: two closed-form liquid steps with convolutions and an MLP as their stimuli."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class Settings(base.Settings):
 
     # limits that no network needs: a forged config.json must not ask for endless memory
     kernel_size: Annotated[base.OddCount, Field(lt=256)]
-    scan_kernel_size: Annotated[base.OddCount, Field(lt=256)]
+    scan_kernel_size: Annotated[base.OddCount, Field(lt=256)] | Literal[0]  # 0: no scan
     mlp_ratio: Annotated[base.Count, Field(lt=256)]
     alpha_init: Annotated[float, Field(gt=0, lt=1)]
 
@@ -33,7 +33,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm_1 = AdaptiveGroupNorm(width, cond_dim)
         self.local = GatedDepthwiseStimulusConv(width, settings.kernel_size)
-        self.scan = ZigzagScan1D(width, settings.scan_kernel_size)
+        taps = settings.scan_kernel_size
+        self.scan = ZigzagScan1D(width, taps) if taps else None
         self.gate_1 = StimulusGate(width, cond_dim)
         self.liquid_1 = LiquidTimeConstant(width, settings.alpha_init)
         self.norm_2 = AdaptiveGroupNorm(width, cond_dim)
@@ -43,6 +44,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         h = self.norm_1(x, cond)
-        x = self.liquid_1(x, self.local(h) + self.scan(h), self.gate_1(cond))
+        stimulus = self.local(h) if self.scan is None else self.local(h) + self.scan(h)
+        x = self.liquid_1(x, stimulus, self.gate_1(cond))
         h = self.norm_2(x, cond)
         return self.liquid_2(x, self.mlp(h), self.gate_2(cond))

@@ -21,6 +21,12 @@ from liquidgen.stages.train.trainer import Trainer
 EARLIER = PROJECT / "tests/fixtures/flat_layout"
 CHANGES = {
     "models.nano": {"width": 16, "depth": 2, "cond_dim": 16, "patch_size": 1},
+    "blocks.liquid": {
+        "kernel_size": 5,
+        "scan_kernel_size": 7,
+        "mlp_ratio": 4,
+        "alpha_init": 0.9,
+    },
     "train.num_epochs": 2,
     "train.batch_size": 8,
     "train.validate_every": 1,

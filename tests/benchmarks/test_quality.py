@@ -207,7 +207,7 @@ def test_seconds_to_a_loss_are_between_points(field):
     assert "| 60 | 0.5000 (0.5000 to 0.5000) | 2.5000 (2.5000 to 2.5000) |" in report
 
 
-@pytest.mark.parametrize("change", [{"train.grad_clip": 1.0}, {"blocks.liquid.alpha_init": 0.8}])
+@pytest.mark.parametrize("change", [{"train.grad_clip": 1.0}, {"blocks.liquid.alpha_init": 0.7}])
 def test_other_settings_need_another_folder(field, change):
     with pytest.raises(UserError, match="other settings"):
         Field(field.folder, load_params(changes=SMALL | change), turn=2)

@@ -74,13 +74,12 @@ def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
 def main() -> None:
     """Print one line per size and resolution."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    raw = load_params().raw
     print("| size | image | plain, GiB | checkpointed, GiB | target, GB |")
     print("|---|---|---|---|---|")
     for size, target in TARGETS.items():
-        model = ModelSettings(**raw["models"][size])
+        params = load_params(changes={"model": size})
         for px in (256, 512):
-            plain, checkpointed = needed(model, raw["blocks"], px)
+            plain, checkpointed = needed(params.model, params.raw["blocks"], px)
             goal = target if px == 256 else ""
             print(f"| {size} | {px} px | {plain:.1f} | {checkpointed:.1f} | {goal} |", flush=True)
 

@@ -18,7 +18,6 @@ from torch import nn
 
 from benchmarks.baselines import batch, networks, parameters
 from liquidgen.config.params import load_params
-from liquidgen.config.settings import ModelSettings
 
 DOWNSCALE = 8  # px per latent, along one side
 PIXELS = (256, 512, 1024, 2048)  # sides
@@ -54,13 +53,13 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=40, help="CPU seconds of a forward pass")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    raw = load_params().raw
-    model = ModelSettings(**raw["models"]["nano"] | {"patch_size": 2})
+    params = load_params(changes={"model": "nano", "models.nano.patch_size": 2})
+    blocks = params.raw["blocks"]
     costs = {}
     counts = {}
     for px in PIXELS:
         # new networks: a DiT's sinusoids and a U-Net's grid belong to one resolution
-        for name, network in networks("nano", model, raw["blocks"], px // DOWNSCALE).items():
+        for name, network in networks("nano", params.model, blocks, px // DOWNSCALE).items():
             own = costs.setdefault(name, {})
             counts.setdefault(name, parameters(network))
             expected = own.get(px // 2, 0) * 16

@@ -22,7 +22,6 @@ from torch import nn
 from benchmarks.baselines import BASELINES, FORMATS, batch, forward_flops, networks, parameters
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.config.params import load_params
-from liquidgen.config.settings import ModelSettings
 
 LATENTS = {"nano": (8, 32), "tiny": (8, 32), "small": (32, 2)}  # side, images per step
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -81,10 +80,10 @@ class Timed:
 
 def compare(size: str, precision: str, rounds: int, least: float, compiled: bool) -> None:
     """Print one line per network."""
-    raw = load_params().raw
+    params = load_params(changes={"model": size})
     side, images = LATENTS[size]
     dtype = DTYPES[precision]
-    arguments = (size, ModelSettings(**raw["models"][size]), raw["blocks"], side)
+    arguments = (size, params.model, params.raw["blocks"], side)
     flops = {name: forward_flops(network, side) for name, network in networks(*arguments).items()}
     torch.manual_seed(0)
     entered = networks(*arguments)

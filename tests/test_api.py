@@ -108,7 +108,7 @@ def test_config_with_all_fields():
         learning_rate=1e-4,
     ).params()
     assert params.run_name == "paintings-256-builtin-small-liquid"
-    assert params.model.width == load_params().raw["models"]["small"]["width"]
+    assert params.model == load_params(changes={"model": "small"}).model
     assert params.train.num_epochs == 100
 
 

@@ -293,7 +293,7 @@ def test_each_stage_is_recorded_once(runs: dict[str, list[Run]]):
 def test_training_is_one_row(pipeline: Checkout, runs: dict[str, list[Run]]):
     (run,) = runs["train"]
     data = run.data
-    assert data.params["train.batch_size"] == str(pipeline.params["train"]["batch_size"])
+    assert data.params["train.batch_size"] == str(pipeline.params["models"]["nano"]["batch_size"])
     assert data.params["dataset.num_images"] == "200"
     for name, scores in {
         "train": json.loads((pipeline.root / "metrics/train.json").read_bytes()),

@@ -20,7 +20,10 @@ from liquidgen.stages.train.trainer import Trainer
 
 EARLIER = PROJECT / "tests/fixtures/flat_layout"
 CHANGES = {
-    "models.nano": {"width": 16, "depth": 2, "cond_dim": 16, "patch_size": 1},
+    "models.nano.width": 16,
+    "models.nano.depth": 2,
+    "models.nano.cond_dim": 16,
+    "models.nano.patch_size": 1,
     "blocks.liquid": {
         "kernel_size": 5,
         "scan_kernel_size": 7,

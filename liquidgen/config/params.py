@@ -34,6 +34,7 @@ class Params(s.StageSections, s.UntrackedSections):
     Attributes:
         selectors: The image size and the names of the selected blocks.
         dataset: The selected block of each group; likewise `autoencoder`, `model` and `block`.
+        train: Settings of the stage; those that were null are of the model's block.
         raw: The file as it was read, for records.
     """
 
@@ -41,6 +42,7 @@ class Params(s.StageSections, s.UntrackedSections):
     dataset: s.DatasetSettings
     autoencoder: s.AutoencoderSettings
     model: s.ModelSettings
+    train: s.TrainSettings
     block: dict[Any, Any]
     raw: dict[Any, Any]
 
@@ -93,6 +95,7 @@ class Params(s.StageSections, s.UntrackedSections):
         selected = self.selectors.model_dump()
         groups = {name: self.raw[group][selected[name]] for name, group in BLOCKS.items()}
         groups |= {stage: self.raw[stage] for stage in STAGES}
+        groups |= {"model": self.model.model_dump(), "train": self.train.model_dump()}
         chosen = {name: group for name, group in groups.items() if not only or name in only}
         return selected | {
             f"{name}.{key}": value for name, group in chosen.items() for key, value in group.items()
@@ -128,10 +131,14 @@ def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None
     _keep_apart(file.dataset, selected["dataset"])
     # here, too, because encode would report it only after a download
     s.check_image_size(file.image_size, selected["autoencoder"].downscale)
+    size = selected["model"]
+    selected["model"] = s.ModelSettings(**size.model_dump(include=s.ModelSettings.model_fields))
+    sections = {name: getattr(file, name) for name in (*STAGES, *UNTRACKED)}
+    sections["train"] = s.TrainSettings.of(file.train, size)
     return Params(
         selectors=s.Selectors(**{name: getattr(file, name) for name in s.Selectors.model_fields}),
         **selected,
-        **{name: getattr(file, name) for name in (*STAGES, *UNTRACKED)},
+        **sections,
         raw=raw,
     )
 

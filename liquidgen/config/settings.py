@@ -195,6 +195,18 @@ class ModelSettings(Settings):
         return self
 
 
+class ModelBlock(ModelSettings):
+    """Size of a LiquidNet, and the settings of stage train that suit it."""
+
+    learning_rate: Positive
+    ema_decay: Fraction
+    batch_size: Count
+
+
+# settings of stage train that a model's block brings
+OF_MODEL = ModelBlock.model_fields.keys() - ModelSettings.model_fields.keys()
+
+
 class DownloadSettings(Settings):
     """Stage download."""
 
@@ -216,19 +228,19 @@ class EncodeSettings(Settings):
     seed: Seed
 
 
-class TrainSettings(Settings):
-    """Stage train."""
+class TrainSection(Settings):
+    """Stage train, as params.yaml has it: null takes the setting of the model's block."""
 
     seed: Seed
     num_epochs: Count
-    batch_size: Count
+    batch_size: Count | None
     accumulation_steps: Count
-    learning_rate: Positive
+    learning_rate: Positive | None
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
     grad_clip: Positive
-    ema_decay: Fraction
+    ema_decay: Fraction | None
     label_dropout: Annotated[float, Field(ge=0, le=1)]
     time_sampling: Annotated[str, _in(TIME_SAMPLINGS)]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
@@ -239,6 +251,21 @@ class TrainSettings(Settings):
     log_every: Count
     validate_every: Count
     preview_every: Annotated[int, Field(ge=0)]
+
+
+class TrainSettings(TrainSection):
+    """Stage train."""
+
+    batch_size: Count
+    learning_rate: Positive
+    ema_decay: Fraction
+
+    @classmethod
+    def of(cls, section: TrainSection, block: ModelBlock) -> Self:
+        """Return the settings of a section, with those of the model's block in place of null."""
+        suited = block.model_dump(include=OF_MODEL)
+        own = section.model_dump(exclude={key for key in OF_MODEL if getattr(section, key) is None})
+        return cls(**suited | own)
 
 
 class SampleSettings(Settings):
@@ -305,7 +332,7 @@ class BlockGroups(Settings):
     descriptions: Descriptions  # no stage depends on them
     datasets: dict[str, DatasetSettings]
     autoencoders: dict[str, AutoencoderSettings]
-    models: dict[str, ModelSettings]
+    models: dict[str, ModelBlock]
     blocks: dict[str, dict[Any, Any]]  # `models.blocks.<name>.Settings` validates its own block
 
 
@@ -314,7 +341,7 @@ class StageSections(Settings):
 
     download: DownloadSettings
     encode: EncodeSettings
-    train: TrainSettings
+    train: TrainSection
     sample: SampleSettings
     evaluate: EvaluateSettings
 

@@ -18,7 +18,6 @@ from benchmarks.quality.plan import Plan, Standing
 from benchmarks.quality.report import Result, write_report
 from benchmarks.quality.run import Run
 from liquidgen.config.params import load_params
-from liquidgen.config.settings import ModelSettings
 from liquidgen.latents.shards import batches
 from liquidgen.utils.errors import UserError
 
@@ -132,11 +131,10 @@ def test_rival_uses_all_that_it_is_given(name):
 
 @pytest.mark.parametrize("size", ["nano", "tiny"])
 def test_parameters_are_equal(size):
-    raw = load_params().raw
-    model = ModelSettings(**raw["models"][size])
-    own = parameters(liquidnet(model, "liquid", raw["blocks"], Latents(8)))
+    params = load_params(changes={"model": size})
+    own = parameters(liquidnet(params.model, "liquid", params.raw["blocks"], Latents(8)))
     for name, rival in RIVALS.items():
-        share = parameters(rival(BASELINES[size], model.patch_size, Latents(8))) / own
+        share = parameters(rival(BASELINES[size], params.model.patch_size, Latents(8))) / own
         assert 0.9 < share < 1.1, name
 
 

@@ -24,7 +24,7 @@ from liquidgen.config.params import (
     load_params,
 )
 from liquidgen.config.paths import own_path, project_root
-from liquidgen.config.settings import Selectors
+from liquidgen.config.settings import OF_MODEL, Selectors
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.models.liquidnet import LiquidNet
@@ -87,7 +87,7 @@ def comments(section: str) -> dict[str, str]:
 def test_shipped_settings_load():
     params = load_params(PARAMS_YAML)
     assert params.run_name == "-".join(str(RAW[selector]) for selector in SELECTORS)
-    assert params.train.learning_rate == RAW["train"]["learning_rate"]
+    assert params.train.learning_rate == RAW["models"][RAW["model"]]["learning_rate"]
 
 
 def test_sections_of_the_file_are_those_of_the_models():
@@ -131,7 +131,7 @@ def test_value_of_another_type_is_refused(key: str, tmp_path: Path):
     assert message.endswith("it is {'no': 'value'}")
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), "6e-3", True, None, 0, -1.0])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "6e-3", True, 0, -1.0])
 def test_learning_rate_must_be_finite_and_positive(value: object, tmp_path: Path):
     message = refusal(changed(RAW, {"train.learning_rate": value}), tmp_path)
     assert message.startswith("train.learning_rate: ")
@@ -269,7 +269,7 @@ def test_wrong_number_in_a_list_is_refused(tmp_path: Path):
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path):
-    text = re.sub(r"learning_rate: \S+", "learning_rate: 1e-4", PARAMS_YAML.read_text())
+    text = re.sub("learning_rate: null", "learning_rate: 1e-4", PARAMS_YAML.read_text())
     (tmp_path / "params.yaml").write_text(text)
     assert load_params(tmp_path / "params.yaml").train.learning_rate == 1e-4
 
@@ -305,6 +305,8 @@ def test_flat_has_every_selected_setting_and_no_other():
             expected[f"{selector}.{key}"] = value
     for stage in STAGES:
         expected |= {f"{stage}.{key}": value for key, value in RAW[stage].items()}
+    for key in OF_MODEL:  # where `train` says null
+        expected[f"train.{key}"] = expected.pop(f"model.{key}")
     assert flat == expected
 
 
@@ -374,7 +376,25 @@ def test_one_level_is_a_number_or_a_list_of_one():
     numbers = load_params(PARAMS_YAML, {"models.nano": block | {"width": 64, "depth": 2}}).model
     lists = load_params(PARAMS_YAML, {"models.nano": block | {"width": [64], "depth": [2]}}).model
     assert numbers == lists
-    assert numbers.model_dump() == block | {"width": 64, "depth": 2}
+    assert numbers.model_dump().items() >= {"width": 64, "depth": 2}.items()
+
+
+def test_model_brings_what_suits_its_training():
+    suited = {"learning_rate": 1e-4, "ema_decay": 0.9999, "batch_size": 16}
+    changes = {f"models.tiny.{key}": value for key, value in suited.items()} | {"model": "tiny"}
+    params = load_params(PARAMS_YAML, changes)
+    assert params.train.model_dump().items() >= suited.items()
+    assert params.flat()["train.learning_rate"] == 1e-4  # what a run records
+    assert not suited.keys() & params.model.model_dump().keys()
+    params = load_params(PARAMS_YAML, changes | {"train.learning_rate": 3e-4})
+    assert params.train.learning_rate == 3e-4
+    assert params.train.ema_decay == 0.9999
+
+
+@pytest.mark.parametrize("key", ["num_epochs", "warmup_steps"])
+def test_other_settings_cannot_be_null(key):
+    with pytest.raises(UserError, match=rf"^train\.{key}: .*integer"):
+        load_params(PARAMS_YAML, {f"train.{key}": None})
 
 
 @pytest.mark.parametrize(

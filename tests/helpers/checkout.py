@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 CONFIG_FILES = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
-SMALL_MODEL = {"width": 32, "depth": 2, "cond_dim": 32, "patch_size": 1}
+SMALL_MODEL = {
+    "width": 32,
+    "depth": 2,
+    "cond_dim": 32,
+    "patch_size": 1,
+    "learning_rate": 4e-3,
+    "ema_decay": 0.998,
+    "batch_size": 32,
+}
 SMALL = {
     "dataset": "procedural",
     "image_size": 64,
@@ -34,7 +42,6 @@ SMALL = {
     "models.nano": SMALL_MODEL,
     "models.tiny": SMALL_MODEL | {"depth": 4},
     "train.num_epochs": 2,
-    "train.batch_size": 32,
     "train.validate_every": 1,
     "train.preview_every": 1,
     "sample.num_images": 40,

@@ -2,7 +2,8 @@
 
 Blocks of a depthwise convolution with channel attention, in a U of three levels of width D, 2D and
 4D, whose last part stays at 2D. Each width has a condition of its own. The residuals are gated by
-the condition, and the modulation starts at zero, as in a DiT.
+the condition, and the modulation starts at zero, as in a DiT. Unlike in the authors' code, the
+convolutions between the levels have a bias.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Training memory per model size, from the tensors that autograd keeps; runs in seconds.
+"""Training memory per model size, from the tensors that autograd keeps; runs in a minute.
 
     python -m benchmarks.model_memory
 
@@ -59,7 +59,7 @@ def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
         checkpointed = kept(network, x_t, *conditions)
         grid = side // model.patch_size
         inputs = [
-            torch.empty(BATCH, width, grid // 2**i, grid // 2**i, dtype=torch.bfloat16)
+            torch.empty(BATCH, width, *2 * [-(-grid // 2**i)], dtype=torch.bfloat16)
             for i, width in enumerate(model.width)
         ]
         x = inputs[0].requires_grad_()  # the first level has the largest maps

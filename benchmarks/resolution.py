@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.resolution --limit 40
 
-CPU seconds of a forward pass on latents of 8x downscaled images, patch size 2, at nano's width: the
-minimum of a few calls. Larger sizes of a network are skipped, and marked as such, when the time of
-the previous size, grown with the square of the pixels, would exceed the limit. The exponents are
+CPU seconds of a forward pass on latents of 8x downscaled images, patch size 2, in the size nano:
+the minimum of a few calls. Larger sizes of a network are skipped, and marked as such, when the time
+of the previous size, grown with the square of the pixels, would exceed the limit. The exponents are
 least-squares slopes of log(cost) against log(pixels). Parameters are those at the smallest size:
 LiquidNet's position embedding grows with the pixels.
 """

@@ -32,7 +32,7 @@ class Settings(base.Settings):
 class Block(nn.Module):
     """Maps x (B, width, H, W) and cond (B, cond_dim) to the shape of x.
 
-    LiquidNet stacks `depth` of them. `cond` is the embedding of time and class.
+    LiquidNet stacks them, with the width of their level. `cond` is the embedding of time and class.
     """
 
     def __init__(self, width: int, cond_dim: int, settings: Settings) -> None:

@@ -7,30 +7,31 @@ from pathlib import Path
 
 from torch import nn
 
+from benchmarks import baselines, dico
 from benchmarks.baselines import BASELINES, RIVALS, Latents, liquidnet, parameters
 from benchmarks.preparation import make_data
 from liquidgen.config.params import Params
 from liquidgen.config.settings import TrainSettings
 from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.models.blocks import BLOCK_TYPES
-from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
+from liquidgen.stages.train.run_state import NOT_IN_IDENTITY, trainer_code
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import locked, write_json
+from liquidgen.utils.files import locked, sha256, write_json
 
 LIQUIDNET = "LiquidNet"
 BLOCK_PREFIX = f"{LIQUIDNET} with "  # another block type in LiquidNet's place
 CONTESTANTS = (LIQUIDNET, *RIVALS, *(BLOCK_PREFIX + b for b in BLOCK_TYPES if b != "liquid"))
 # what a comparison depends on, apart from learning rate and seed
 SECTIONS = ("dataset", "download", "autoencoder", "encode", "model", "train", "sample", "evaluate")
+RIVALS_CODE = (Path(baselines.__file__), Path(dico.__file__))
 VARIED = NOT_IN_IDENTITY | {"learning_rate", "seed"}
 
 
 class Field:
     """Latents, network size and settings of a comparison, in a folder of its own.
 
-    The folder belongs to one version of the networks and of the training code: after an edit of
-    these, name another one.
+    The folder belongs to one version of the networks and of the training code.
 
     Args:
         folder: Holds data, trainings and results; data are made unless they are there.
@@ -42,7 +43,7 @@ class Field:
         validation: Measures the loss on held-out latents.
 
     Raises:
-        UserError: The folder has other settings, or there are too few images.
+        UserError: The folder has other settings or is of other code, or there are too few images.
     """
 
     def __init__(self, folder: Path, params: Params, turn: int) -> None:
@@ -70,11 +71,13 @@ class Field:
         settings["blocks"] = self.params.raw["blocks"]
         settings["rivals"] = asdict(BASELINES[self.params.selectors.model])
         settings["turn"] = self.turn
+        settings["code"] = {block: trainer_code(block) for block in BLOCK_TYPES}
+        settings["code"]["rivals"] = sha256(b"".join(path.read_bytes() for path in RIVALS_CODE))
         path = self.folder / "settings.json"
         if not path.exists():
             write_json(path, settings)
         elif json.loads(path.read_bytes()) != json.loads(json.dumps(settings)):
-            raise UserError(f"{path}: made with other settings; name another folder")
+            raise UserError(f"{path}: made with other settings or code; name another folder")
 
     @property
     def tokens(self) -> int:

@@ -70,9 +70,9 @@ class Result:
 
     def losses_at(self, seconds: float) -> list[float]:
         """Return the loss of each seed after so many seconds, interpolated; [] beyond the curve."""
-        step = seconds / self.per_step
-        if not self.steps[0] <= step <= self.steps[-1]:
+        if not self.steps[0] * self.per_step <= seconds <= self.seconds:
             return []
+        step = seconds / self.per_step
         return [float(np.interp(step, self.steps, losses)) for losses in self.losses]
 
     def seconds_to(self, loss: float) -> float | None:
@@ -130,10 +130,10 @@ def _budget_table(results: Sequence[Result]) -> list[str]:
     lines = ["", "Validation loss at equal CPU seconds, median over seeds (lowest to highest):", ""]
     lines += [f"| seconds | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     common = min(result.seconds for result in results)
-    for budget in sorted({*BUDGETS, round(common, 1)}):
+    for budget in sorted({*BUDGETS, common}):
         losses = [result.losses_at(budget) for result in results]
         if any(losses):
-            lines.append(f"| {budget:g} | {' | '.join(map(_band, losses))} |")
+            lines.append(f"| {budget:.5g} | {' | '.join(map(_band, losses))} |")
     return lines
 
 

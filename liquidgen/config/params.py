@@ -131,10 +131,10 @@ def load_params(path: Path = PARAMS, changes: Mapping[str, object] | None = None
     _keep_apart(file.dataset, selected["dataset"])
     # here, too, because encode would report it only after a download
     s.check_image_size(file.image_size, selected["autoencoder"].downscale)
-    size = selected["model"]
-    selected["model"] = s.ModelSettings(**size.model_dump(include=s.ModelSettings.model_fields))
+    preset = selected["model"]
+    selected["model"] = s.ModelSettings(**preset.model_dump(include=s.ModelSettings.model_fields))
     sections = {name: getattr(file, name) for name in (*STAGES, *UNTRACKED)}
-    sections["train"] = s.TrainSettings.of(file.train, size)
+    sections["train"] = s.TrainSettings.resolve(file.train, preset)
     return Params(
         selectors=s.Selectors(**{name: getattr(file, name) for name in s.Selectors.model_fields}),
         **selected,

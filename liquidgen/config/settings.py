@@ -16,7 +16,8 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 
 from liquidgen.flow.schedulers import SOLVERS
@@ -25,6 +26,7 @@ from liquidgen.utils.errors import UserError
 from liquidgen.utils.text import LONGEST, short_repr
 
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
+WIDTH_MULTIPLE = 16  # of a width: the groups of GroupNorm
 
 
 def _odd(value: int) -> int:
@@ -71,19 +73,18 @@ def _in(registry: Mapping[str, object]) -> BeforeValidator:
 
 
 def _list(value: object) -> object:
-    return [value] if isinstance(value, int) else value
+    if not isinstance(value, int | list | tuple):
+        raise ValueError("must be a number, or a list with one number per level")
+    return [value] if isinstance(value, int) else list(value)
 
 
 def _number_of_one(values: list[int]) -> int | list[int]:
     return values[0] if len(values) == 1 else values
 
 
-# of a list that may be written as a number, and is stored as one
-_PER_LEVEL = (
-    Field(min_length=1, max_length=8),
-    BeforeValidator(_list),
-    PlainSerializer(_number_of_one),
-)
+# A list that may be written as a number: networks of one level were saved with numbers, and their
+# trainings and folders are found by what the settings dump.
+_PER_LEVEL = (Field(min_length=1), BeforeValidator(_list), PlainSerializer(_number_of_one))
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
@@ -180,31 +181,38 @@ class AutoencoderSettings(Settings):
     shift: float
 
 
-class ModelSettings(Settings):
-    """Size of a LiquidNet; of a network of one level, width and depth are stored as numbers."""
+class LevelSettings(Settings):
+    """Levels of a LiquidNet: width and depth of each, stored as numbers if there is one level."""
 
-    width: Annotated[list[Count], *_PER_LEVEL]
+    width: Annotated[list[Annotated[int, Field(ge=1, multiple_of=WIDTH_MULTIPLE)]], *_PER_LEVEL]
     depth: Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], *_PER_LEVEL]
+
+    @field_validator("depth")
+    @classmethod
+    def _as_many_as_widths(cls, depth: list[int], info: ValidationInfo) -> list[int]:
+        widths = info.data.get("width", depth)  # a wrong width has its own message
+        if len(widths) != len(depth):
+            raise ValueError(f"must have as many numbers as width, {len(widths)}: one per level")
+        return depth
+
+
+class ModelSettings(LevelSettings):
+    """Size of a LiquidNet."""
+
     cond_dim: Count
     patch_size: Count
 
-    @model_validator(mode="after")
-    def _one_value_per_level(self) -> Self:
-        if len(self.width) != len(self.depth):
-            raise ValueError("width and depth must have one number per level")
-        return self
 
-
-class ModelBlock(ModelSettings):
-    """Size of a LiquidNet, and the settings of stage train that suit it."""
+class ModelPreset(ModelSettings):
+    """A block of `models`: the size of a LiquidNet, and start values for its training."""
 
     learning_rate: Positive
     ema_decay: Fraction
     batch_size: Count
 
 
-# settings of stage train that a model's block brings
-OF_MODEL = ModelBlock.model_fields.keys() - ModelSettings.model_fields.keys()
+# settings of stage train that a block of `models` brings
+PRESET_TRAINING = ModelPreset.model_fields.keys() - ModelSettings.model_fields.keys()
 
 
 class DownloadSettings(Settings):
@@ -261,11 +269,11 @@ class TrainSettings(TrainSection):
     ema_decay: Fraction
 
     @classmethod
-    def of(cls, section: TrainSection, block: ModelBlock) -> Self:
+    def resolve(cls, section: TrainSection, preset: ModelPreset) -> Self:
         """Return the settings of a section, with those of the model's block in place of null."""
-        suited = block.model_dump(include=OF_MODEL)
-        own = section.model_dump(exclude={key for key in OF_MODEL if getattr(section, key) is None})
-        return cls(**suited | own)
+        start_values = preset.model_dump(include=PRESET_TRAINING)
+        null = {key for key in PRESET_TRAINING if getattr(section, key) is None}
+        return cls(**start_values | section.model_dump(exclude=null))
 
 
 class SampleSettings(Settings):
@@ -332,7 +340,7 @@ class BlockGroups(Settings):
     descriptions: Descriptions  # no stage depends on them
     datasets: dict[str, DatasetSettings]
     autoencoders: dict[str, AutoencoderSettings]
-    models: dict[str, ModelBlock]
+    models: dict[str, ModelPreset]
     blocks: dict[str, dict[Any, Any]]  # `models.blocks.<name>.Settings` validates its own block
 
 

@@ -1,15 +1,16 @@
 """Checks the files of a network before it is built: sizes come from weights, not from promises."""
 
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, Field
 
 from liquidgen.latents.weights import weight_shapes
-from liquidgen.models.layers.levels import Level, read_levels
+from liquidgen.models.layers.levels import read_levels
+from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import REMEDY, read_json
 
@@ -30,27 +31,26 @@ class NetworkConfig(BaseModel):
     block: str
     block_settings: dict[str, Any]
 
-    def shapes(self) -> dict[str, list[int]]:
-        """Return the shapes of the weights outside the blocks that tell the sizes.
+    def num_blocks(self) -> int:
+        """Return the number of blocks.
 
         Raises:
             UserError: Width and depth are of no network.
         """
-        side = self.sample_size // self.patch_size
-        widths = [level.width for level in self.levels()]
-        return {
-            "patch_embedding.weight": [widths[0], self.in_channels, *2 * [self.patch_size]],
-            "position.weight": [1, widths[0], side, side],
-            "condition.label.weight": [self.num_classes + 1, self.cond_dim],
-            **{
-                f"down.{i}.mix.weight": [below, 4 * above]
-                for i, (above, below) in enumerate(pairwise(widths))
-            },
-        }
+        return sum(level.depth for level in read_levels(self.width, self.depth))
 
-    def levels(self) -> list[Level]:
-        """Return the levels of the network."""
-        return read_levels(self.width, self.depth)
+    def shapes(self) -> dict[str, list[int]]:
+        """Return the shapes of all weights, from a network that takes no memory.
+
+        Raises:
+            UserError: There is no such network.
+        """
+        try:
+            with torch.device("meta"):
+                network = LiquidNet(**self.model_dump())
+        except RuntimeError:  # of a tensor whose size in bytes is no 64-bit number
+            raise UserError("asks for weights that no memory holds") from None
+        return {name: list(weight.shape) for name, weight in network.state_dict().items()}
 
 
 def check_network(
@@ -85,17 +85,12 @@ def check_network(
     shapes = weight_shapes(folder / SAFETENSORS_WEIGHTS_NAME, remedy)
     depth = len({match[1] for name in shapes if (match := BLOCK.match(name))})
     try:
-        expected_depth = sum(level.depth for level in config.levels())
+        # before the network is built: it has as many blocks as it says
+        if config.num_blocks() != depth:
+            raise UserError(f"depth is {config.depth}, but the weights have {depth} blocks")
+        for name, shape in config.shapes().items():
+            if shapes.get(name) != shape:
+                held = shapes.get(name, "none")
+                raise UserError(f"asks for {name} of shape {shape}, but the weights have {held}")
     except UserError as error:
         raise UserError(f"{folder / CONFIG_NAME}: {error}; {remedy}") from None
-    if expected_depth != depth:
-        raise UserError(
-            f"{folder / CONFIG_NAME}: depth is {config.depth}, but the weights have {depth} "
-            f"blocks; {remedy}"
-        )
-    for name, shape in config.shapes().items():
-        if shapes.get(name) != shape:
-            raise UserError(
-                f"{folder / CONFIG_NAME}: asks for {name} of shape {shape}, but the weights have "
-                f"{shapes.get(name, 'none')}; {remedy}"
-            )

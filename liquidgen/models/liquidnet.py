@@ -27,8 +27,9 @@ from liquidgen.utils.errors import UserError
 class LiquidNet(ModelMixin, ConfigMixin):
     """Predicts the velocity of the flow from noisy latents, times and labels.
 
-    Levels form a U: each has half the side of the one before. The blocks run down the levels, as
-    half of each, and up again; the inputs of the second half add the outputs of the first half.
+    Levels form a U: each has half the side of the one before. Half of the blocks of each level run
+    on the way down, the other half on the way up. On the way up, each block's input is the sum of
+    what the block before it made and what its counterpart on the way down made.
 
     Args:
         in_channels: Channels of the latents.
@@ -75,8 +76,8 @@ class LiquidNet(ModelMixin, ConfigMixin):
         self.condition = ConditionEmbedding(num_classes, cond_dim)
         self.project_depthwise = DepthwiseConv2d(first, 3)
         self.project_pointwise = PointwiseConv(first, first)
-        # in the order in which they run, so the weights of block i have the same name at one level
-        down = [level.width for level in self.levels for _ in range(level.half)]
+        # one flat list, in the order of execution: models of one level were saved with these names
+        down = [level.width for level in self.levels for _ in range(level.down_depth)]
         self.blocks = nn.ModuleList(
             kind.Block(width, cond_dim, settings) for width in (*down, *reversed(down))
         )
@@ -114,11 +115,11 @@ class LiquidNet(ModelMixin, ConfigMixin):
         for i, level in enumerate(self.levels):
             if i > 0:
                 x = self.down[i - 1](x)  # (B, D_i, h_i, w_i)
-            for block in islice(blocks, level.half):
+            for block in islice(blocks, level.down_depth):
                 x = self._run(block, x, cond)
-                skips.append(x)
+                skips.append(x)  # (B, D_i, h_i, w_i)
         for i, level in reversed(list(enumerate(self.levels))):
-            for block in islice(blocks, level.half):
+            for block in islice(blocks, level.down_depth):
                 x = self._run(block, x + skips.pop(), cond)
             if i > 0:
                 x = self.up[i - 1](x, skips[-1].shape[2:])

@@ -23,8 +23,8 @@ from liquidgen.utils.errors import UserError
 
 SMALL = {
     "datasets.procedural.num_images": 64,
-    "models.nano.width": 32,
-    "models.nano.depth": 2,
+    "models.nano.width": [32, 64],
+    "models.nano.depth": [2, 2],
     "sample.num_images": 10,
     "sample.num_steps": 2,
     "evaluate.kid_subset_size": 2,
@@ -55,13 +55,13 @@ def _copy(data: Path, tmp_path: Path, **options) -> Field:
     return Field(folder, load_params(changes=SMALL), **options)
 
 
-def _record(run: Run, losses: dict[int, float], seconds: float) -> None:
+def _record(run: Run, losses: dict[int, float], seconds: float, per_step: float = 1.0) -> None:
     """Write a curve; each of its points comes after `seconds` more."""
     run.folder.mkdir(parents=True)
     quarters = [f"validation_loss_t{t:.2f}-{t + 0.25:.2f}" for t in (0, 0.25, 0.5, 0.75)]
     points = [
         {"step": step, "validation_loss": loss, **dict.fromkeys(quarters, loss)}
-        | {"seconds": seconds * (i + 1), "seconds_per_step": 1.0}
+        | {"seconds": seconds * (i + 1), "seconds_per_step": per_step}
         for i, (step, loss) in enumerate(losses.items())
     ]
     run.points_file.write_text("".join(f"{json.dumps(point)}\n" for point in points))
@@ -129,12 +129,13 @@ def test_rival_uses_all_that_it_is_given(name):
     assert (moved.abs().amax(dim=(0, 1)) > 0).all()  # one position reaches all others
 
 
-@pytest.mark.parametrize("size", ["nano", "tiny"])
+@pytest.mark.parametrize("size", BASELINES)
 def test_parameters_are_equal(size):
     params = load_params(changes={"model": size})
-    own = parameters(liquidnet(params.model, "liquid", params.raw["blocks"], Latents(8)))
+    latents = Latents(8 * params.model.patch_size)
+    own = parameters(liquidnet(params.model, "liquid", params.raw["blocks"], latents))
     for name, rival in RIVALS.items():
-        share = parameters(rival(BASELINES[size], params.model.patch_size, Latents(8))) / own
+        share = parameters(rival(BASELINES[size], params.model.patch_size, latents)) / own
         assert 0.9 < share < 1.1, name
 
 
@@ -209,6 +210,23 @@ def test_seconds_to_a_loss_are_between_points(field):
 def test_other_settings_need_another_folder(field, change):
     with pytest.raises(UserError, match="other settings"):
         Field(field.folder, load_params(changes=SMALL | change), turn=2)
+
+
+def test_other_code_needs_another_folder(field, monkeypatch, tmp_path):
+    edited = tmp_path / "dico.py"
+    edited.write_text("# another network")
+    monkeypatch.setattr("benchmarks.quality.field.RIVALS_CODE", (edited,))
+    with pytest.raises(UserError, match="other settings or code"):
+        Field(field.folder, field.params, turn=2)
+
+
+def test_budget_of_the_shortest_curve_has_all_contestants(field):
+    for name, per_step in ((LIQUIDNET, 0.0577), ("DiT", 0.1)):
+        for rate, worse in zip(RATES, (1.0, 0.0, 1.0), strict=True):
+            _record(Run(field, name, rate, 0), {200: 3.0 + worse, 400: 2.0 + worse}, 20, per_step)
+    write_report(_plan(field, PAIR))
+    report = (field.folder / "report.md").read_text()
+    assert "| 23.08 | 2.0000 (2.0000 to 2.0000) | 2.8460 (2.8460 to 2.8460) |" in report
 
 
 def test_other_turn_needs_another_folder(field):

@@ -24,7 +24,7 @@ from liquidgen.config.params import (
     load_params,
 )
 from liquidgen.config.paths import own_path, project_root
-from liquidgen.config.settings import OF_MODEL, Selectors
+from liquidgen.config.settings import PRESET_TRAINING, Selectors
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.models.liquidnet import LiquidNet
@@ -305,7 +305,7 @@ def test_flat_has_every_selected_setting_and_no_other():
             expected[f"{selector}.{key}"] = value
     for stage in STAGES:
         expected |= {f"{stage}.{key}": value for key, value in RAW[stage].items()}
-    for key in OF_MODEL:  # where `train` says null
+    for key in PRESET_TRAINING:  # where `train` says null
         expected[f"train.{key}"] = expected.pop(f"model.{key}")
     assert flat == expected
 
@@ -389,6 +389,8 @@ def test_model_brings_what_suits_its_training():
     params = load_params(PARAMS_YAML, changes | {"train.learning_rate": 3e-4})
     assert params.train.learning_rate == 3e-4
     assert params.train.ema_decay == 0.9999
+    number = {f"train.{key}": value for key, value in suited.items()}
+    assert load_params(PARAMS_YAML, changes).train == load_params(PARAMS_YAML, number).train
 
 
 @pytest.mark.parametrize("key", ["num_epochs", "warmup_steps"])
@@ -400,11 +402,18 @@ def test_other_settings_cannot_be_null(key):
 @pytest.mark.parametrize(
     ("width", "depth", "message"),
     [
-        ([64, 128], [2], r"models\.nano: width and depth must have one number per level"),
+        (
+            [64, 128],
+            [2],
+            r"nano\.depth: must have as many numbers as width, 2: one per level; it is",
+        ),
         ([], [], r"models\.nano\.width: .*at least 1"),
         ([64, 0], [2, 2], r"models\.nano\.width: .*greater than or equal to 1"),
+        ([64, 40], [2, 2], r"models\.nano\.width: .*multiple of 16"),
+        (64.0, 2, r"models\.nano\.width: must be a number, or a list with one number per level"),
+        (None, 2, r"models\.nano\.width: must be a number, or a list"),
         ([64, 64], [2, 3], r"models\.nano\.depth: .*multiple of 2"),
-        ("64", 2, r"models\.nano\.width: .*list"),
+        ("64", 2, r"models\.nano\.width: must be a number, or a list"),
     ],
 )
 def test_levels_need_numbers_that_fit(width, depth, message):

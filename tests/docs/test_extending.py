@@ -118,14 +118,14 @@ def test_setting_of_the_crop(project: Checkout):
 
 
 def test_model_size(project: Checkout, monkeypatch: pytest.MonkeyPatch):
-    params = add_block(project, "models", "wide", SMALL_MODEL | {"width": 48})
+    params = add_block(project, "models", "wide", SMALL_MODEL | {"width": [32, 48]})
     listed = project.run("python", "-m", "liquidgen", "presets").stdout.splitlines()
     assert [line.split(maxsplit=2) for line in listed if "wide" in line] == [
         ["*", "wide", "about wide"]
     ]
     size = params.model.model_dump()
     model = LiquidNet(16, 8, 0, **size, block="liquid", block_settings=params.block)
-    assert model.config.width == 48
+    assert model.config.width == [32, 48]
     monkeypatch.chdir(project.root)
     assert TrainConfig(model_size="wide").params().run_name.endswith("-wide-liquid")
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 CONFIG_FILES = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
 SMALL_MODEL = {
-    "width": 32,
-    "depth": 2,
+    "width": [32, 64],
+    "depth": [2, 2],
     "cond_dim": 32,
     "patch_size": 1,
     "learning_rate": 4e-3,
@@ -40,7 +40,7 @@ SMALL = {
     "datasets.procedural.num_images": 200,
     "datasets.procedural.holdout_fraction": 0.2,
     "models.nano": SMALL_MODEL,
-    "models.tiny": SMALL_MODEL | {"depth": 4},
+    "models.tiny": SMALL_MODEL | {"depth": [4, 2]},
     "train.num_epochs": 2,
     "train.validate_every": 1,
     "train.preview_every": 1,

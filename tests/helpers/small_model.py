@@ -44,7 +44,7 @@ def metadata(classes: tuple[str, ...] | None, **contract: object) -> ModelMetada
 def network(num_classes: int) -> LiquidNet:
     """Return a small network; as initialized it would draw the same images for all classes."""
     torch.manual_seed(0)
-    model = LiquidNet(16, IMAGE_SIZE // 8, num_classes, 32, 2, 32, 1, "liquid", LIQUID)
+    model = LiquidNet(16, IMAGE_SIZE // 8, num_classes, [16, 32], [4, 2], 32, 1, "liquid", LIQUID)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

@@ -5,8 +5,8 @@ SMALL = {
     "datasets.procedural.render_size": 32,
     "datasets.procedural.holdout_fraction": 0.2,
     "models.nano": {
-        "width": 32,
-        "depth": 2,
+        "width": [32, 64],
+        "depth": [2, 2],
         "cond_dim": 32,
         "patch_size": 1,
         "learning_rate": 4e-3,

@@ -21,7 +21,7 @@ PARAMS = load_params(Path("params.yaml"))
 CPU = torch.device("cpu")
 SIDE = 32  # px of the images
 CLASSES = 10
-MODEL = ModelSettings(width=32, depth=2, cond_dim=32, patch_size=1)
+MODEL = ModelSettings(width=[32, 64], depth=[2, 2], cond_dim=32, patch_size=1)
 SMALL = {
     "num_epochs": 2,
     "batch_size": 16,

@@ -53,7 +53,13 @@ class Record(TorchDispatchMode):
 
 def operations(block: str, side: int) -> list[Operation]:
     """Return the operators of a step of a network with a block type, away from its start."""
-    sizes = {"in_channels": 4, "sample_size": side, "num_classes": 3, "width": 32, "depth": 2}
+    sizes = {
+        "in_channels": 4,
+        "sample_size": side,
+        "num_classes": 3,
+        "width": [32, 32],
+        "depth": [2, 2],
+    }
     sizes |= {"cond_dim": 24, "patch_size": 1}
     torch.manual_seed(0)
     model = LiquidNet(**sizes, block=block, block_settings=RAW["blocks"][block])

@@ -104,10 +104,14 @@ FORGERIES = {
     "no recipe": changed(INDEX, facts__recipe={}),
     "scores a text": changed(INDEX, scores="good"),
     "odd digests": changed(INDEX, weights={"liquidnet": "0"}),
-    "endless network": changed("liquidnet/config.json", depth=10**7),
+    "endless network": changed("liquidnet/config.json", depth=[10**7, 2]),
+    "blocks at another level": changed("liquidnet/config.json", depth=[2, 4]),
+    "fewer levels": changed("liquidnet/config.json", width=[16], depth=[6]),
+    "one wide level": changed("liquidnet/config.json", width=16 * 10**6, depth=6),
+    "levels without widths": changed("liquidnet/config.json", depth=[2, 2, 2]),
     "no patches": changed("liquidnet/config.json", patch_size=0),
-    "wide network": changed("liquidnet/config.json", width=2**40),
-    "another number of levels": changed("liquidnet/config.json", width=[32, 2**40], depth=[2, 2]),
+    "wide level": changed("liquidnet/config.json", width=[16, 32 * 10**6]),
+    "level beyond all numbers": changed("liquidnet/config.json", width=[16, 2**40]),
     "endless autoencoder": changed(
         "autoencoder/config.json", encoder_layers_per_block=[10**7, 1, 1, 1]
     ),

@@ -33,8 +33,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm_1 = AdaptiveGroupNorm(width, cond_dim)
         self.local = GatedDepthwiseStimulusConv(width, settings.kernel_size)
-        taps = settings.scan_kernel_size
-        self.scan = ZigzagScan1D(width, taps) if taps else None
+        scan_kernel = settings.scan_kernel_size
+        self.scan = ZigzagScan1D(width, scan_kernel) if scan_kernel else None
         self.gate_1 = StimulusGate(width, cond_dim)
         self.liquid_1 = LiquidTimeConstant(width, settings.alpha_init)
         self.norm_2 = AdaptiveGroupNorm(width, cond_dim)

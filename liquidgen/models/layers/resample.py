@@ -1,11 +1,10 @@
-"""Steps between the levels of a network: 2x2 positions become channels, and back.
+"""Steps between the levels of a network: space to depth, and depth to space.
 
-In channels_last memory both are one copy and one matrix product.
+In channels_last memory each is one copy and one matrix product.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from liquidgen.models.layers.liquid import PointwiseConv
 
@@ -18,9 +17,10 @@ class Downsample(nn.Module):
         self.mix = PointwiseConv(4 * in_width, out_width)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, columns = x.shape[2:]
-        if height % 2 or columns % 2:
-            x = F.pad(x, (0, columns % 2, 0, height % 2), mode="replicate")
+        # not F.pad: on a GPU its gradient differs from run to run
+        for dim in (2, 3):
+            if x.shape[dim] % 2:
+                x = torch.cat([x, x.narrow(dim, x.shape[dim] - 1, 1)], dim)
         x = x.permute(0, 2, 3, 1)
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H / 2, 2, W / 2, 2, C)
         return self.mix(x.transpose(2, 3).flatten(3).permute(0, 3, 1, 2))

@@ -80,7 +80,7 @@ def test_network_and_latents_change_folder(tmp_path, latents):
     changed = with_values(tmp_path / "latents", latents, lambda values: values.sort(axis=0))
     folders = {
         prepare(tmp_path, latents).folder,
-        prepare(tmp_path, latents, model=MODEL.model_copy(update={"width": [48]})).folder,
+        prepare(tmp_path, latents, model=MODEL.model_copy(update={"width": [32, 96]})).folder,
         prepare(tmp_path, latents, block={"kernel_size": 3}).folder,
         prepare(tmp_path, changed).folder,
     }

@@ -55,7 +55,7 @@ def another(value: Any) -> Any:
         case int() | float():
             return value * 2 + 1
         case list():
-            return value[::-1]
+            return [*value, value[0]]
         case None:
             return "something"
     return f"{value}_"

@@ -268,13 +268,16 @@ DAMAGES = {
     "no metadata": (without_metadata, r"model\.json: missing"),
     "cut metadata": (cut_metadata, r"model\.json: content: .*JSON"),
     "cut config": (cut_config, r"config\.json: content: Invalid JSON"),
-    "wider": (configured(width=48), "asks for patch_embedding.weight of shape .*48"),
+    "wider": (configured(width=[48, 32]), "asks for patch_embedding.weight of shape .*48"),
     "no width": (configured(width=None), r"config\.json: width: Field required"),
-    "deeper": (configured(depth=4), "depth is 4, but the weights have 2 blocks"),
-    "endless": (configured(depth=10**7), "depth is 10000000, but the weights have 2 blocks"),
+    "deeper": (configured(depth=[4, 4]), r"depth is \[4, 4\], but the weights have 6 blocks"),
+    "endless": (
+        configured(depth=[10**7, 2]),
+        r"depth is \[10000000, 2\], but the weights have 6 blocks",
+    ),
     "no patches": (configured(patch_size=0), r"config\.json: patch_size: .* greater than"),
-    "large patches": (configured(patch_size=9), "asks for patch_embedding.weight of shape"),
-    "huge": (configured(width=2**40), "asks for patch_embedding.weight of shape"),
+    "large patches": (configured(patch_size=9), "must be a multiple of patch_size 9"),
+    "huge": (configured(width=[2**40, 32]), "asks for .* that no memory holds"),
     "huge blocks": (
         configured(block_settings=LIQUID | {"mlp_ratio": 10**9}),
         "blocks.liquid.mlp_ratio: input should be less than",
@@ -299,7 +302,10 @@ DAMAGES = {
     "elsewhere": (renamed_weights("/etc/passwd"), "weights.name: must be the plain name of a file"),
     "above": (renamed_weights("../x"), "weights.name: must be the plain name of a file"),
     "other file": (renamed_weights("config.json"), "weights.name: must be diffusion_pytorch_mo"),
-    "one missing": (reweighted(lambda t: t.pop("out_mix.bias")), "1 missing .*out_mix.bias"),
+    "one missing": (
+        reweighted(lambda t: t.pop("out_mix.bias")),
+        "asks for out_mix.bias of shape .*, but the weights have none",
+    ),
     "one more": (
         reweighted(lambda t: t.update(other=torch.zeros(1))),
         "1 unexpected weights, such as other",

@@ -140,7 +140,7 @@ def test_presets_show_descriptions_of_params_yaml(run: Run):
         ("dataset: procedural", "dataset: procedurel", "dataset: no block 'procedurel' in"),
         ("image_size: 64", "image_size: 65", "image_size: 65 is not a multiple of 16"),
         ("\nmodel: nano", "\nmodle: nano", "modle: unknown key in params.yaml; did you"),
-        ("learning_rate: null", "lerning_rate: 4", "train.lerning_rate: unknown key; did"),
+        ("warmup_steps: 1", "warmup_step: 1", "train.warmup_step: unknown key; did you mean"),
     ],
 )
 def test_presets_are_listed_before_error_in_params_yaml(

@@ -10,7 +10,8 @@ import diffusers
 import pytest
 import torch
 from helpers import small_model
-from helpers.checkout import PROJECT, SMALL_MODEL, Checkout, copy_project
+from helpers.checkout import PROJECT, Checkout, copy_project
+from helpers.small_settings import SMALL_MODEL
 from helpers.standin import StandInHub, presets
 from PIL import Image
 from ruamel.yaml import YAML

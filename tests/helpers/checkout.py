@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from helpers.restored import restored
+from helpers.small_settings import SMALL_MODEL
 
 if TYPE_CHECKING:
     from liquidgen.config.settings import AutoencoderSettings
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 CONFIG_FILES = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
-SMALL_MODEL = {
-    "width": [32, 64],
-    "depth": [2, 2],
-    "cond_dim": 32,
-    "patch_size": 1,
-    "learning_rate": 4e-3,
-    "ema_decay": 0.998,
-    "batch_size": 32,
-}
 SMALL = {
     "dataset": "procedural",
     "image_size": 64,

@@ -10,6 +10,7 @@ Workspaces, the GPU's context and short-lived gradients are not included.
 """
 
 import argparse
+import math
 from contextlib import ExitStack
 
 import torch
@@ -58,9 +59,10 @@ def needed(model: ModelSettings, blocks: dict, px: int) -> tuple[float, float]:
         network.gradient_checkpointing = True
         checkpointed = kept(network, x_t, *conditions)
         grid = side // model.patch_size
+        level_sides = [math.ceil(grid / 2**i) for i in range(len(model.width))]
         inputs = [
-            torch.empty(BATCH, width, *2 * [-(-grid // 2**i)], dtype=torch.bfloat16)
-            for i, width in enumerate(model.width)
+            torch.empty(BATCH, width, level_side, level_side, dtype=torch.bfloat16)
+            for width, level_side in zip(model.width, level_sides, strict=True)
         ]
         x = inputs[0].requires_grad_()  # the first level has the largest maps
         cond = torch.empty(BATCH, model.cond_dim, requires_grad=True)

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from unittest.mock import patch
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import requests
+
+A_REQUEST = "/api/2.0/mlflow/experiments/search?max_results=1"  # that needs the store
 Answer = tuple[str, list[tuple[str, str]], Iterable[bytes]]  # status, headers, body
 
 
@@ -65,6 +69,8 @@ def mlflow_proxy(database: Path, artifacts: Path) -> Iterator[Proxy]:
         from mlflow.server import app
 
     proxy = Proxy(app)
+    with patch.dict(os.environ):  # opening its store, the server makes it this process's own
+        requests.get(f"{proxy.url}{A_REQUEST}", timeout=60).raise_for_status()
     try:
         yield proxy
     finally:

@@ -11,6 +11,7 @@ from liquidgen.config.params import Params
 from liquidgen.latents.weights import weights_digest
 from liquidgen.stages.train.callbacks import CallbackLogger, TrainingLogger
 from liquidgen.stages.train.export import export, model_metadata, train_scores
+from liquidgen.stages.train.length import LengthReport
 from liquidgen.stages.train.preview import preview_grid
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
@@ -66,7 +67,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
                 manifest = training.dataset.manifest
                 latents = params.latents_folder
                 run.log_dataset(latents.name, manifest.digest[:16], str(latents))
-                trainer.run(CallbackLogger(run, callbacks), preview)
+                length = LengthReport(training, drawn=params.dataset.kind == "procedural")
+                trainer.run(CallbackLogger(run, [length, *callbacks]), preview)
                 if not world.is_main:
                     return None
                 run.log_metrics(train_scores(trainer), trainer.learner.step)

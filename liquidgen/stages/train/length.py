@@ -1,0 +1,80 @@
+"""Length of a training in the user's terms: steps, time, and whether real images need more."""
+
+import logging
+import time
+
+from PIL.Image import Image
+from tqdm.auto import tqdm
+
+from liquidgen.stages.train.run_state import Training
+
+logger = logging.getLogger(__name__)
+
+# Images that nano has to see, repetitions included, until objects of photographs are recognized.
+ENOUGH_IMAGES = 1_000_000
+FAR_BELOW = 0.5  # of ENOUGH_IMAGES: where the warning begins
+
+
+class LengthReport:
+    """A callback that prints how many steps a training makes, and how long they take here.
+
+    It prints once, when two points of the loss curve have shown the rate: the time before the
+    first includes compiling.
+
+    Args:
+        training: The training.
+        drawn: Whether the dataset is drawn by the pipeline; such images are learned sooner.
+    """
+
+    def __init__(self, training: Training, *, drawn: bool) -> None:
+        self._training = training
+        self._drawn = drawn
+        self._first: tuple[int, float] | None = None  # step and time of the first point
+        self._is_done = False
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Print at the second point of the training loss."""
+        if self._is_done or "loss" not in metrics:
+            return
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = step, now
+            return
+        first_step, first_time = self._first
+        self._is_done = True
+        tqdm.write(length_line(self._training, step, (now - first_time) / (step - first_step)))
+        if advice := length_advice(self._training, drawn=self._drawn):
+            logger.warning(advice)
+
+    def log_image(self, image: Image, key: str, step: int) -> None:
+        """Ignore an image."""
+
+
+def length_line(training: Training, step: int, seconds_per_step: float) -> str:
+    """Say how many steps there are, and how long those after `step` take."""
+    settings = training.settings
+    minutes = (training.last_step - step) * seconds_per_step / 60
+    return (
+        f"train: {training.last_step:,} steps of {settings.batch_size} images"
+        f" ({settings.num_epochs} epochs of {len(training.dataset):,}); about {_duration(minutes)}"
+        f" left at {settings.batch_size / seconds_per_step:,.0f} images per second"
+    )
+
+
+def length_advice(training: Training, *, drawn: bool) -> str | None:
+    """Say what to set if real images are seen far too few times for objects; None if enough."""
+    settings = training.settings
+    seen = training.last_step * settings.batch_size
+    if drawn or seen >= FAR_BELOW * ENOUGH_IMAGES:
+        return None
+    epochs = round(settings.num_epochs * ENOUGH_IMAGES / seen, -1)
+    return (
+        f"the model will see {seen:,} images, repetitions included: enough for colors and textures,"
+        f" while objects take about {ENOUGH_IMAGES:,} (train.num_epochs: {epochs:.0f})"
+    )
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,42 @@
+"""What a training says of its own length before most of it has run."""
+
+import logging
+
+from helpers.training import MemoryLog, prepare, train
+
+from liquidgen.stages.train.callbacks import CallbackLogger
+from liquidgen.stages.train.length import LengthReport, length_advice
+
+STEPS = 16  # 2 epochs of 143 latents in batches of 16
+
+
+def said(tmp_path, latents, caplog, capsys, *, drawn, **changes):
+    """Train, and return what was printed and the warnings."""
+    training = prepare(tmp_path, latents, **changes)
+    with caplog.at_level(logging.WARNING):
+        train(training, CallbackLogger(MemoryLog(), [LengthReport(training, drawn=drawn)]))
+    return capsys.readouterr().out, caplog.text
+
+
+def test_steps_time_and_rate_are_printed_once(tmp_path, latents, caplog, capsys):
+    printed, warned = said(tmp_path, latents, caplog, capsys, drawn=True)
+    line, end = printed.split("\n")
+    assert line.startswith(f"train: {STEPS} steps of 16 images (2 epochs of 143); about ")
+    assert line.endswith(" images per second")
+    assert end == ""
+    assert warned == ""
+
+
+def test_short_training_on_real_images_warns(tmp_path, latents, caplog, capsys):
+    _, warned = said(tmp_path, latents, caplog, capsys, drawn=False)
+    assert "the model will see 256 images" in warned
+
+
+def test_advice_is_enough(tmp_path, latents):
+    """Who follows the advice gets no further advice."""
+    training = prepare(tmp_path, latents)
+    advice = length_advice(training, drawn=False)
+    epochs = int(advice.partition("train.num_epochs: ")[2].rstrip(")"))
+    enough = prepare(tmp_path, latents, num_epochs=epochs)
+    assert length_advice(enough, drawn=False) is None
+    assert enough.last_step * 16 < 1.05 * 1_000_000

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from tqdm import tqdm
 
+from liquidgen.features.builtin import WEIGHTS_FOLDER, BuiltinFeatures
 from liquidgen.stages.download.procedural import STYLES
-from liquidgen.stages.evaluate.feature_network import WEIGHTS_FOLDER, FeatureNetwork
 
 CONFIG = {
     "name": "builtin",
@@ -115,7 +115,7 @@ class Student(nn.Module):
 
     def __init__(self, num_sources):
         super().__init__()
-        self.network = FeatureNetwork(**CONFIG)
+        self.network = BuiltinFeatures(**CONFIG)
         sizes = {
             "source": num_sources,
             "scramble": len(tasks.BLOCK_SIDES) + 1,

@@ -112,10 +112,13 @@ def code_of(stage: str) -> list[str]:
 
 def modules_of(stage: str) -> set[str]:
     """Files whose code can change the stage's outputs."""
-    block = f"liquidgen.models.blocks.{RAW['block']}"  # imported by name
     found = imported(f"liquidgen.stages.{stage}.stage")
-    if "liquidgen.models.blocks" in found:
-        found |= imported(block)
+    by_name = {
+        "liquidgen.features": RAW["evaluate"]["features"],
+        "liquidgen.models.blocks": RAW["block"],
+    }
+    for package in by_name.keys() & found:
+        found |= imported(f"{package}.{by_name[package]}")
     return {str(path.relative_to(PROJECT)) for path in found.values()} | {f"stages/{stage}.py"}
 
 
@@ -146,6 +149,7 @@ ROOMS = {
     "liquidgen/cli/sample.py": [],
     "liquidgen/compute/device.py": ["encode", "train", "sample", "evaluate"],
     "liquidgen/config/settings.py": [],
+    "liquidgen/features/builtin.py": ["evaluate"],
     "liquidgen/figures/grid.py": ["sample", "evaluate"],
     "liquidgen/flow/matching.py": ["train", "sample"],
     "liquidgen/flow/solvers.py": ["sample"],

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from liquidgen.features import FEATURE_NETWORKS
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.utils.errors import UserError
@@ -291,6 +292,7 @@ class SampleSettings(Settings):
 class EvaluateSettings(Settings):
     """Stage evaluate."""
 
+    features: Annotated[str, _in(FEATURE_NETWORKS)]
     batch_size: Count
     nearest_k: Count
     kid_subset_size: Annotated[int, Field(ge=2)]

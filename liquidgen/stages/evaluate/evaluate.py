@@ -2,8 +2,8 @@
 
 | score | of | against |
 |---|---|---|
-| fd, kid, precision, recall, density, coverage | samples | holdout |
-| reconstruction_fd, reconstruction_kid | reconstructed holdout | holdout |
+| fd, fd_pca, kid, precision, recall, density, coverage | samples | holdout |
+| reconstruction_fd, reconstruction_fd_pca, reconstruction_kid | reconstructed holdout | holdout |
 | class_accuracy | samples, as the class that was asked for | |
 | probe_accuracy, probe_scrambled_accepted | reconstructed holdout, intact and scrambled | |
 | memorized_share | samples | nearest training images |
@@ -94,7 +94,11 @@ def evaluate(
 
     # extract features, in all processes
     extractor = FeatureExtractor(
-        latents_folder, batch_size=settings.batch_size, device=device, world=world
+        latents_folder,
+        network=settings.features,
+        batch_size=settings.batch_size,
+        device=device,
+        world=world,
     )
     order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
     features = _extract_features(extractor, samples, raw, order, settings.seed, world)
@@ -227,7 +231,8 @@ def _protocol(
         "num_reference": len(features.holdout.labels),
         "num_train": len(features.train.labels),
         "feature_network": extractor.network.name,
-        "feature_digest": str(extractor.network.digest)[:DIGITS],
+        "num_features": extractor.network.num_features,
+        "feature_digest": extractor.network.digest[:DIGITS],
         "autoencoder_digest": extractor.contract.autoencoder_digest[:DIGITS],
         "image_size": extractor.contract.image_size,
         "sampling": {

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
+from liquidgen.features import load_feature_network
 from liquidgen.figures.grid import to_images, to_levels, to_pixels
 from liquidgen.images.decode import Refused, decode
 from liquidgen.images.raw import RawDataset
@@ -19,7 +20,6 @@ from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import SPLITS
 from liquidgen.latents.shards import LatentDataset
-from liquidgen.stages.evaluate.feature_network import load_feature_network
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches
 
@@ -38,6 +38,7 @@ class FeatureExtractor:
 
     Args:
         latents_folder: Latents of the training images and of the holdout.
+        network: Name of the feature network.
         batch_size: Images per call of the networks; halved when memory runs out.
         device: Device of the networks.
         world: Processes among which the images are divided.
@@ -56,6 +57,7 @@ class FeatureExtractor:
         self,
         latents_folder: Path,
         *,
+        network: str,
         batch_size: int,
         device: str | torch.device,
         world: World = SINGLE_PROCESS,
@@ -63,7 +65,7 @@ class FeatureExtractor:
         self.train = LatentDataset(latents_folder, "train")
         self.holdout = LatentDataset(latents_folder, "holdout")
         self.contract = self.train.contract
-        self.network = load_feature_network(device)
+        self.network = load_feature_network(network, device)
         self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
         self.contract.check_autoencoder(self._autoencoder.digest)
         self._batches = Batches(batch_size, "evaluate.batch_size")

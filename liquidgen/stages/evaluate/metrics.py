@@ -3,6 +3,7 @@
 `features` are those of the evaluated images, `reference` those of real images; N may differ.
 """
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -29,14 +30,38 @@ class _Identity(nn.Module):
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
     """Compute the squared Frechet distance of the normal distributions fitted to both sets.
 
-    Heusel et al. 2017, equation 6. Biased upwards by about D / N: compare at equal N only.
+    Heusel et al. 2017, equation 6. Biased upwards by about D / N: compare at equal N only. The
+    trace of the square root of the product of the covariances is the nuclear norm of the product of
+    the triangular factors of the centered sets, so that singular covariances, as of fewer images
+    than features, cost no accuracy.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
+    means, factors = [], []
+    for each in (features.double(), reference.double()):
+        means.append(each.mean(0))
+        centered = (each - means[-1]) / math.sqrt(len(each) - 1)
+        factors.append(torch.linalg.qr(centered, mode="r").R)  # factor.T @ factor is the covariance
+    variances = sum(factor.square().sum() for factor in factors)
+    shared = torch.linalg.svdvals(factors[0] @ factors[1].T).sum()
+    return ((means[0] - means[1]).square().sum() + variances - 2 * shared).item()
 
-    metric = FrechetInceptionDistance(feature=_Identity(features.shape[1]), **NO_SYNC)
-    metric.update(reference, real=True)
-    metric.update(features, real=False)
-    return metric.compute().item()
+
+class Components(NamedTuple):
+    """Mean (D,) and leading principal components (D, K) of features."""
+
+    mean: Tensor
+    directions: Tensor
+
+    def project(self, features: Tensor) -> Tensor:
+        """Project features (N, D) on the components: (N, K)."""
+        return (features - self.mean) @ self.directions
+
+
+def principal_components(features: Tensor, count: int) -> Components:
+    """Find the `count` leading principal components of features (N, D), or all D or N of them."""
+    mean = features.mean(0)
+    factor = torch.linalg.qr((features - mean).double(), mode="r").R
+    directions = torch.linalg.svd(factor, full_matrices=False).Vh[:count].T
+    return Components(mean, directions.to(features.dtype))
 
 
 class Kid(NamedTuple):

@@ -21,7 +21,8 @@ from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
 NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
 REAL, NOISE, RECONSTRUCTION = "train_", "noise_", "reconstruction_"  # in the place of samples
 TELLS_NOISE = "_tells_noise"  # 1 or 0, after the name of a score
-LOWER_IS_BETTER = ("fd", "kid")
+LOWER_IS_BETTER = ("fd", "fd_pca", "kid")
+NUM_COMPONENTS = 64  # principal components of the training images, in which fd_pca is measured
 HALVES = 16  # random halves of a set of images, to see how much a score varies
 MAX_HALF = 500  # images
 MARGIN = 5  # deviations between real images and noise that a score must have
@@ -41,7 +42,10 @@ class Scores:
 
     def summary(self) -> str:
         """Return the main scores beside those of real images and noise as one line."""
-        names = {"fd": REAL + "fd", "kid": REAL + "kid", "class_accuracy": "probe_accuracy"}
+        # covariances of fewer images than features are singular: their distance is mostly bias
+        few = self.protocol["num_compared"] <= self.protocol["num_features"]
+        names = {name: REAL + name for name in ("fd_pca" if few else "fd", "kid")}
+        names["class_accuracy"] = "probe_accuracy"
         parts = [
             f"{name.replace('_', ' ')} {self.values[name]:.4g} (real images "
             f"{self.values[real]:.4g}, noise {self.values[NOISE + name]:.4g})"
@@ -72,12 +76,14 @@ class Compared:
         holdout: Holdout images as they are.
         holdout_distances: Distances (M,) of reconstructed holdout images to their nearest training
             images.
+        components: Principal components of the training images.
     """
 
     samples: LabeledFeatures
     neighbors: metrics.Neighbors
     holdout: LabeledFeatures
     holdout_distances: Tensor
+    components: metrics.Components
 
     def part(self, rows: np.ndarray) -> "Compared":
         """Return the comparison of some of the samples."""
@@ -116,12 +122,13 @@ class EvaluationFeatures:
         """
         train = self.train.features
         usual = metrics.nearest_neighbors(self.reconstructed.features, train, count=1).distances
+        components = metrics.principal_components(train, NUM_COMPONENTS)
         count = NEIGHBORS_PER_SAMPLE
 
         def compared(images: LabeledFeatures, itself: int = 0) -> Compared:
             near = metrics.nearest_neighbors(images.features, train, count=count + itself)
             neighbors = metrics.Neighbors(*(column[:, itself:] for column in near))
-            return Compared(images, neighbors, self.holdout, usual[:, 0])
+            return Compared(images, neighbors, self.holdout, usual[:, 0], components)
 
         def first(images: LabeledFeatures) -> LabeledFeatures:
             return LabeledFeatures(*(column[: self.num_compared] for column in images))
@@ -137,6 +144,7 @@ class EvaluationFeatures:
 def distances(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
     """Compute the distances to the holdout."""
     features, reference = compared.samples.features, compared.holdout.features
+    project = compared.components.project
     kid = metrics.kernel_distance(
         features,
         reference,
@@ -146,6 +154,7 @@ def distances(compared: Compared, settings: EvaluateSettings) -> dict[str, float
     )
     return {
         "fd": metrics.frechet_distance(features, reference),
+        "fd_pca": metrics.frechet_distance(project(features), project(reference)),
         "kid": kid.mean,
         "kid_std": kid.std,
     }

@@ -18,6 +18,7 @@ from liquidgen.config.settings import (
     EvaluateSettings,
     FolderSettings,
 )
+from liquidgen.features import FEATURE_NETWORKS
 from liquidgen.figures.grid import to_images
 from liquidgen.images.raw import RawDataset, RawWriter, Record
 from liquidgen.latents.autoencoder import load_autoencoder
@@ -32,7 +33,9 @@ SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
 SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
-SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0)
+SETTINGS = EvaluateSettings(
+    features="builtin", batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +71,27 @@ def score(data, samples, settings=SETTINGS):
     return scores, folder
 
 
+@pytest.fixture(scope="module", params=FEATURE_NETWORKS)
+def settings(request):
+    return SETTINGS.model_copy(update={"features": request.param})
+
+
 @pytest.fixture(scope="module")
-def copies(labeled):
+def copies(labeled, settings):
     """Scores of decoded training images in place of samples."""
     latents, labels = LatentDataset(labeled / "latents", "train").batch(range(NUM_SAMPLES))
     images = decoded(latents)
     samples = write_samples(labeled / "copies", images, labels.tolist())
-    return score(labeled, samples)
+    return score(labeled, samples, settings)
 
 
 @pytest.fixture(scope="module")
-def noise(labeled):
+def noise(labeled, settings):
     """Scores of shuffled latents, decoded, in place of samples."""
     latents, labels = LatentDataset(labeled / "latents", "train").batch(range(NUM_SAMPLES))
     shuffled = latents.flatten(2)[:, :, np.random.default_rng(0).permutation(64)]
     images = decoded(shuffled.view_as(latents))
-    return score(labeled, write_samples(labeled / "noise", images, labels.tolist()))
+    return score(labeled, write_samples(labeled / "noise", images, labels.tolist()), settings)
 
 
 def test_real_images_get_scores_of_real_images(copies):
@@ -121,16 +129,16 @@ def test_copies_of_training_images_are_memorized(copies):
     assert copies[0].values["memorized_share"] == 1
 
 
-def test_scores_are_written_with_protocol(copies, tmp_path):
+def test_scores_are_written_with_protocol(copies, settings, tmp_path):
     write_scores(tmp_path / "metrics" / "evaluate.json", copies[0])
     written = json.loads((tmp_path / "metrics" / "evaluate.json").read_bytes())
     protocol = written.pop("protocol")
     assert SAMPLING.items() <= protocol["sampling"].items()
     assert protocol["reference_split"] == "holdout"
     assert (protocol["num_samples"], protocol["num_reference"]) == (NUM_SAMPLES, 60)
-    assert protocol["feature_network"] == "builtin"
+    assert protocol["feature_network"] == settings.features
     values = [*protocol.values(), *protocol["sampling"].values()]
-    assert max(len(one) for one in values if isinstance(one, str)) <= 12  # in `dvc metrics diff`
+    assert max(len(one) for one in values if isinstance(one, str)) <= 18  # in `dvc metrics diff`
     assert all(isinstance(value, float) for value in written.values())
 
 
@@ -143,8 +151,8 @@ def test_tables_and_figures_are_written(copies):
             image.verify()
 
 
-def test_equal_samples_get_equal_scores(labeled, copies):
-    again, _ = score(labeled, labeled / "copies")
+def test_equal_samples_get_equal_scores(labeled, copies, settings):
+    again, _ = score(labeled, labeled / "copies", settings)
     assert again == copies[0]
 
 

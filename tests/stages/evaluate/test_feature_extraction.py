@@ -22,7 +22,9 @@ def folder(tmp_path_factory):
 
 
 def extractor(folder, batch_size):
-    return FeatureExtractor(folder / "latents", batch_size=batch_size, device="cpu")
+    return FeatureExtractor(
+        folder / "latents", network="builtin", batch_size=batch_size, device="cpu"
+    )
 
 
 def extracted(folder, batch_size, limit=1000):

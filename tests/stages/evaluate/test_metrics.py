@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.metrics import (
@@ -10,6 +11,7 @@ from liquidgen.stages.evaluate.metrics import (
     memorized_share,
     nearest_neighbors,
     prdc,
+    principal_components,
 )
 
 KID = {"subset_size": 200, "subsets": 20, "seed": 0}
@@ -37,6 +39,39 @@ def test_frechet_distance_of_scaled_set_is_known():
 def test_frechet_distance_of_set_to_itself_is_zero():
     features = gaussian(500, 0)
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-3)
+
+
+class Unchanged(torch.nn.Module):
+    """Takes the place of torchmetrics' feature network."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features):
+        return features
+
+
+@pytest.mark.parametrize(("count", "size"), [(400, 32), (50, 32), (20, 32)])
+def test_frechet_distance_agrees_with_torchmetrics(count, size):
+    """Also where there are fewer images than features, so that covariances are singular."""
+    features, reference = gaussian(count, 0, size), gaussian(count + 7, 1, size).exp()
+    metric = FrechetInceptionDistance(feature=Unchanged(size))
+    metric.update(reference, real=True)
+    metric.update(features, real=False)
+    expected = metric.compute().item()
+    assert frechet_distance(features, reference) == pytest.approx(expected, rel=1e-3)
+
+
+def test_principal_components_keep_what_varies_most():
+    features = gaussian(500, 0) * torch.tensor([1, 2, 30, 4, 5, 60, 7, 8]) + 100
+    components = principal_components(features, 2)
+    projected = components.project(features)
+    assert projected.shape == (500, 2)
+    assert projected.mean(0).abs().max() < 1e-3
+    assert projected.var(0).sum() > 0.99 * features[:, [2, 5]].var(0).sum()
+    # fewer images than components: as many as there are
+    assert principal_components(features[:3], 64).directions.shape == (8, 3)
 
 
 def test_kernel_distance_is_unbiased():

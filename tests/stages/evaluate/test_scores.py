@@ -14,9 +14,12 @@ from liquidgen.stages.evaluate.scores import (
     tells_noise,
 )
 
-SETTINGS = EvaluateSettings(batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=5, seed=0)
-NAMES = ("fd", "kid", "precision", "recall", "density", "coverage", "memorized_share")
+SETTINGS = EvaluateSettings(
+    features="builtin", batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=5, seed=0
+)
+NAMES = ("fd", "fd_pca", "kid", "precision", "recall", "density", "coverage", "memorized_share")
 SIZE = 16  # of features
+PROTOCOL = {"num_compared": 100, "num_features": SIZE}
 
 
 def drawn(count: int, seed: int, scale: float = 1, shift: float = 0) -> LabeledFeatures:
@@ -111,8 +114,14 @@ def test_class_accuracy_has_floor_and_ceiling():
 
 
 def test_summary_names_scores_that_cannot_tell_noise(far):
-    assert "cannot tell" not in Scores(far, {"num_compared": 100}).summary()
+    assert "cannot tell" not in Scores(far, PROTOCOL).summary()
     values = far | {"precision_tells_noise": 0.0, "density_tells_noise": 0.0}
-    summary = Scores(values, {"num_compared": 100}).summary()
+    summary = Scores(values, PROTOCOL).summary()
     assert "with 100 images these cannot tell noise from real images: precision, density" in summary
     assert f"noise {far['noise_fd']:.4g}" in summary
+
+
+def test_summary_of_fewer_images_than_features_has_the_distance_of_components(far):
+    assert Scores(far, PROTOCOL).summary().startswith("fd ")
+    few = PROTOCOL | {"num_features": 100}
+    assert Scores(far, few).summary().startswith("fd pca ")

@@ -1,4 +1,4 @@
-"""Feature network of the evaluation: images to feature vectors."""
+"""The shipped feature network: small and quick, and blind to objects."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from liquidgen.utils.files import sha256
 
-WEIGHTS_FOLDER = Path(__file__).parent / "feature_weights"
+WEIGHTS_FOLDER = Path(__file__).parent / "builtin_weights"
 
 
 class Residual(nn.Module):
@@ -38,7 +38,7 @@ def convolve(channels: int, width: int, stride: int) -> nn.Sequential:
     )
 
 
-class FeatureNetwork(nn.Module):
+class BuiltinFeatures(nn.Module):
     """Small convolutional network for features of structure, texture and color.
 
     The average-pooled maps of all depths tell texture and color, the last map, which is not pooled,
@@ -65,7 +65,7 @@ class FeatureNetwork(nn.Module):
         self.name = name
         self.input_side = input_side
         self.num_features = num_features
-        self.digest: str | None = None
+        self.digest = ""  # of weights, which `load` gives it
         self.unshuffle = nn.PixelUnshuffle(2)
         fine, middle, deep = widths
         self.stages = nn.ModuleList(
@@ -97,12 +97,12 @@ class FeatureNetwork(nn.Module):
         return self.norm(self.join(torch.cat([*pooled, self.layout(x)], 1)))  # (B, D)
 
 
-def load_feature_network(device: str | torch.device) -> FeatureNetwork:
-    """Load the builtin feature network in evaluation mode, with the digest of its weights."""
-    from safetensors.torch import load
+def load() -> BuiltinFeatures:
+    """Load the network with the shipped weights."""
+    from safetensors.torch import load as read
 
     weights = (WEIGHTS_FOLDER / "features.safetensors").read_bytes()
-    network = FeatureNetwork(**json.loads((WEIGHTS_FOLDER / "config.json").read_text()))
-    network.load_state_dict({name: value.float() for name, value in load(weights).items()})
+    network = BuiltinFeatures(**json.loads((WEIGHTS_FOLDER / "config.json").read_text()))
+    network.load_state_dict({name: value.float() for name, value in read(weights).items()})
     network.digest = sha256(weights)
-    return network.to(device).eval().requires_grad_(False)
+    return network

@@ -198,6 +198,7 @@ def _plot(
 ) -> None:
     """Draw the median over seeds as a line, and the lowest to the highest as a band."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -208,8 +209,9 @@ def _plot(
         low, high = result.losses.min(axis=0), result.losses.max(axis=0)
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2)
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="validation loss")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_major_formatter("{x:.2f}")
     axes.yaxis.set_minor_formatter("{x:.2f}")
     axes.set_title(f"{field.folder.name}: median and range over seeds")

@@ -11,8 +11,8 @@ from liquidgen.stages.train.run_state import Training
 
 logger = logging.getLogger(__name__)
 
-# Images that nano has to see, repetitions included, until objects begin to be recognized: 4000 steps
-# on 900 photographs of flowers in five classes
+# Images that nano has to see, repetitions included, until objects begin to be recognized: 4000
+# steps on 900 photographs of flowers in five classes.
 ENOUGH_IMAGES = 128_000
 FAR_BELOW = 0.5  # of ENOUGH_IMAGES: where the warning begins
 

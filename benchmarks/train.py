@@ -3,7 +3,7 @@
     python -m benchmarks.train --model nano --images 8192 --steps 240 --rounds 3
 
 The bare loop has a pool of ready batches (noisy latents, t, labels, velocity) on the device, and
-does forward, loss, backward, clip, AdamW and EMA, nothing else. Training is the loop of the stage:
+does forward, loss, backward, clip, optimizer and EMA, nothing else. Training is the stage's loop:
 batches from mapped shards, noise, loss scaling and checks, the progress bar, metrics that go to
 MLflow, and checkpoints as often as params.yaml says. Validation, previews and the start are in
 neither. The rate of the reader of latents alone is printed, too.
@@ -29,6 +29,7 @@ from liquidgen.config.params import load_params
 from liquidgen.flow.matching import interpolate
 from liquidgen.latents.shards import LatentDataset, batches
 from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.stages.train.optimizers import create_optimizer
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
@@ -66,7 +67,7 @@ class Bare:
         self.model = LiquidNet(**training.network).to(device, memory_format=layout)
         self.velocity = torch.compile(self.model) if s.compile else self.model
         self.ema = EMAModel(self.model.parameters(), decay=s.ema_decay, foreach=True)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
+        self.optimizer = create_optimizer(self.model, s)
         self.dtype = training_dtype(s.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device

@@ -41,7 +41,7 @@ class TrainConfig:
         image_size: Side of the square images in pixels.
         batch_size: Samples per optimizer step, `train.batch_size`.
         num_epochs: Passes over the training latents, `train.num_epochs`.
-        learning_rate: Of AdamW, `train.learning_rate`.
+        learning_rate: `train.learning_rate`.
         settings: Any other keys by their full path, such as `{"train.ema_decay": 0.999}`; also
             whole new blocks, such as `datasets.mine`.
     """

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.quality work/quality/procedural-64-nano
 
-All contestants train by the pipeline's own steps (flow matching, AdamW, EMA, the section `train` of
+All contestants train by the pipeline's own steps (flow matching, EMA, the section `train` of
 params.yaml) on latents that the pipeline's stages made in the folder, with the same order of
 samples, noise, times and dropped labels. First each one's learning rate is searched with the first
 seed: at least three rates, and more until the best of them is not at the edge. Then each trains

@@ -90,6 +90,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Positive = Annotated[float, Field(gt=0)]
+Optimizer = Literal["adamw", "muon"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
 Name = Annotated[str, BeforeValidator(_name)]
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
@@ -207,6 +208,7 @@ class ModelSettings(LevelSettings):
 class ModelPreset(ModelSettings):
     """A block of `models`: the size of a LiquidNet, and start values for its training."""
 
+    optimizer: Optimizer
     learning_rate: Positive
     ema_decay: Fraction
     batch_size: Count
@@ -244,6 +246,7 @@ class TrainSection(Settings):
     num_epochs: Count
     batch_size: Count | None
     accumulation_steps: Count
+    optimizer: Optimizer | None
     learning_rate: Positive | None
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -266,6 +269,7 @@ class TrainSettings(TrainSection):
     """Stage train."""
 
     batch_size: Count
+    optimizer: Optimizer
     learning_rate: Positive
     ema_decay: Fraction
 

@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "9d3ef069e1445e4d957d2f630f5ff10e10c58b0f2970f48fcb7f5aef6c73446b": (
+    "966caa4661cee6607ac48218d848b4fe6b4a76580a66dd3b66b477570fa3b3ec": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

@@ -380,7 +380,7 @@ def test_one_level_is_a_number_or_a_list_of_one():
 
 
 def test_model_brings_what_suits_its_training():
-    suited = {"learning_rate": 1e-4, "ema_decay": 0.9999, "batch_size": 16}
+    suited = {"optimizer": "adamw", "learning_rate": 1e-4, "ema_decay": 0.9999, "batch_size": 16}
     changes = {f"models.tiny.{key}": value for key, value in suited.items()} | {"model": "tiny"}
     params = load_params(PARAMS_YAML, changes)
     assert params.train.model_dump().items() >= suited.items()

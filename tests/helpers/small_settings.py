@@ -5,6 +5,7 @@ SMALL_MODEL = {
     "depth": [2, 2],
     "cond_dim": 32,
     "patch_size": 1,
+    "optimizer": "muon",
     "learning_rate": 4e-3,
     "ema_decay": 0.998,
     "batch_size": 32,

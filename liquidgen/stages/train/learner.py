@@ -15,6 +15,7 @@ from liquidgen.config.settings import TrainSettings
 from liquidgen.flow.matching import drop_labels, flow_loss
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.models.liquidnet import LiquidNet
+from liquidgen.stages.train.optimizers import MOMENTUM_KEY, create_optimizer
 from liquidgen.utils.errors import UserError
 
 GOLDEN = 0x9E3779B1  # 2**32 / golden ratio, as in multiplicative hashing (Knuth, TAOCP 3, 6.4)
@@ -41,7 +42,7 @@ class Learner:
         model: The network with the weights in training.
         velocity: The network as it is called: compiled, or wrapped for several processes.
         ema: Averaged weights.
-        optimizer: AdamW.
+        optimizer: AdamW, or Muon, which is AdamW for all but matrices.
         scaler: Loss scaling; off unless in fp16.
         step: Optimizer steps done, skipped ones included.
 
@@ -73,13 +74,7 @@ class Learner:
                 gradient_as_bucket_view=True,
             )
         self.ema = EMAModel(model.parameters(), decay=settings.ema_decay, foreach=True)
-        beta1, beta2 = settings.betas
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(model, settings.weight_decay),
-            lr=settings.learning_rate,
-            betas=(beta1, beta2),
-            fused=True,
-        )
+        self.optimizer = create_optimizer(model, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.step = 0
 
@@ -192,8 +187,7 @@ class Learner:
             ValueError: Something has another shape or type.
         """
         for name, parameter, _ in self._named():
-            moments = ("exp_avg", "exp_avg_sq") if f"step.{name}" in tensors else ()
-            for part in ("model", "ema", *moments):
+            for part in ("model", "ema", *_moments(name, tensors)):
                 if tensors[f"{part}.{name}"].shape != parameter.shape:
                     raise ValueError(f"{part}.{name}: another shape")
         if not all(isinstance(state[key], int) for key in ("step", "ema_step")):
@@ -207,12 +201,15 @@ class Learner:
         for name, parameter, average in self._named():
             parameter.copy_(tensors[f"model.{name}"])
             average.copy_(tensors[f"ema.{name}"])
-            if f"step.{name}" in tensors:  # AdamW has no state before its first step
-                # fused AdamW walks through memory, so moments need the strides of the parameter
-                self.optimizer.state[parameter] = {
-                    key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
-                    for key in ("exp_avg", "exp_avg_sq")
-                } | {"step": tensors[f"step.{name}"].to(self.device, copy=True)}
+            # fused AdamW walks through memory, so moments need the strides of the parameter
+            moments = {
+                part: torch.empty_like(parameter).copy_(tensors[f"{part}.{name}"])
+                for part in _moments(name, tensors)
+            }
+            if f"step.{name}" in tensors:
+                moments["step"] = tensors[f"step.{name}"].to(self.device, copy=True)
+            if moments:  # an optimizer has no state before its first step
+                self.optimizer.state[parameter] = moments
         if state["scaler"]:  # empty after a training without loss scaling
             self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
@@ -232,6 +229,13 @@ class Learner:
         return torch.autocast(self.device.type, self.dtype, enabled=enabled)
 
 
+def _moments(name: str, tensors: dict[str, Tensor]) -> tuple[str, ...]:
+    """Return the names of a parameter's moments in a state: of AdamW, of Muon, or none."""
+    if f"{MOMENTUM_KEY}.{name}" in tensors:
+        return (MOMENTUM_KEY,)
+    return ("exp_avg", "exp_avg_sq") if f"step.{name}" in tensors else ()
+
+
 def _check_batch(settings: TrainSettings, world: World) -> None:
     own, left = divmod(settings.batch_size, world.size)
     if left:
@@ -244,17 +248,3 @@ def _check_batch(settings: TrainSettings, world: World) -> None:
             f"train.accumulation_steps: {settings.accumulation_steps}, but a process has only "
             f"{own} samples of a batch; lower it"
         )
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Decay matrices and convolutions; never rho, biases, norms, position or class embedding."""
-    decayed = {
-        f"{name}.weight"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-    }
-    named = dict(model.named_parameters())
-    return [
-        {"params": [p for n, p in named.items() if n in decayed], "weight_decay": weight_decay},
-        {"params": [p for n, p in named.items() if n not in decayed], "weight_decay": 0.0},
-    ]

@@ -148,11 +148,13 @@ def prepare_training(
         ).model_dump(),
     }
     code = trainer_code(block)
+    # trainings from before there was a choice of optimizers continue
+    only_one = {"optimizer"} if settings.optimizer == "adamw" else set()
     identity = {
         "version": STATE_VERSION,
         "latents": manifest.digest,
         "network": network,
-        "settings": settings.model_dump(exclude=NOT_IN_IDENTITY),
+        "settings": settings.model_dump(exclude=NOT_IN_IDENTITY | only_one),
         "code": code,
     }
     earlier = None

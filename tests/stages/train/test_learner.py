@@ -78,11 +78,12 @@ def test_seeds_give_different_noise():
     assert len(losses) == 5
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("patch_size", [1, 2])
 @pytest.mark.parametrize("steps", [0, 1, 5])
-def test_restored_learner_continues_bitwise(tmp_path, channels_last, patch_size, steps):
-    shape = {"channels_last": channels_last, "patch_size": patch_size}
+def test_restored_learner_continues_bitwise(tmp_path, optimizer, channels_last, patch_size, steps):
+    shape = {"optimizer": optimizer, "channels_last": channels_last, "patch_size": patch_size}
     straight, first, second = (learner(**shape) for _ in range(3))
     data = batches(8)
     for batch in data:
@@ -106,7 +107,8 @@ def test_restored_learner_keeps_memory_layout():
     ):
         assert one.stride() == other.stride(), name
         moments = second.optimizer.state[other]
-        assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == one.stride(), name
+        strides = {value.stride() for key, value in moments.items() if key != "step"}
+        assert strides == {one.stride()}, name
     assert first.model.patch_embedding.weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -208,7 +210,7 @@ def test_state_moves_between_precisions(scaled_first):
 
 
 def test_gradients_are_clipped_to_largest_norm():
-    one = learner(grad_clip=1e-3)
+    one = learner(grad_clip=1e-3, optimizer="adamw")  # whose first moment tells the gradient
     _, norm = one.train_step(*batches(1)[0])
     assert norm > 0.1  # as it was before clipping
     moments = [one.optimizer.state[p]["exp_avg"] for p in one.model.parameters()]

@@ -71,7 +71,7 @@ def earlier_training(root: Path, **changes: object) -> Training:
         model=PARAMS.model,
         block=PARAMS.selectors.block,
         block_settings=PARAMS.block,
-        settings=PARAMS.train.model_copy(update=changes),
+        settings=PARAMS.train.model_copy(update={"optimizer": "adamw"} | changes),
     )
 
 

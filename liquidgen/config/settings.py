@@ -243,6 +243,7 @@ class TrainSection(Settings):
     """Stage train, as params.yaml has it: null takes the setting of the model's block."""
 
     seed: Seed
+    init_from: str | None
     num_epochs: Count
     batch_size: Count | None
     accumulation_steps: Count

@@ -109,18 +109,39 @@ def load_model(folder: Path) -> tuple[LiquidNet, SavedModel]:
             f"{folder / MODEL}: weights.name: must be {SAFETENSORS_WEIGHTS_NAME}; {REMEDY}"
         )
     metadata.weights.verify(source)
-    check_network(source, metadata.classes, metadata.contract.latent_shape)
+    network = load_network(source, metadata.classes, metadata.contract.latent_shape)
+    return network.eval().requires_grad_(False), metadata
+
+
+def load_network(
+    source: Path,
+    classes: tuple[str, ...] | None,
+    latent_shape: tuple[int, int, int],
+    remedy: str = REMEDY,
+) -> LiquidNet:
+    """Load a network that fits the classes and the latents.
+
+    Args:
+        source: Folder of config.json and weights.
+        classes: Names of the classes; None: an unconditional model.
+        latent_shape: Shape (C, h, w) of the latents.
+        remedy: What to do about damaged files, for the message.
+
+    Raises:
+        UserError: A file is missing or damaged, or they do not fit.
+    """
+    check_network(source, classes, latent_shape, remedy)
     logging.set_verbosity_error()  # everything that diffusers warns of is an error below
     try:
-        model, info = LiquidNet.from_pretrained(
+        network, info = LiquidNet.from_pretrained(
             source, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except (UserError, OSError, ValueError, RuntimeError, TypeError) as error:
         reason = reason_of(error, lines=2)
-        raise UserError(f"{source}: unreadable weights ({reason}); {REMEDY}") from None
+        raise UserError(f"{source}: unreadable weights ({reason}); {remedy}") from None
     if names := info["unexpected_keys"]:  # missing ones were refused before
-        raise UserError(f"{source}: {len(names)} unexpected weights, such as {names[0]}; {REMEDY}")
-    return model.eval().requires_grad_(False), metadata
+        raise UserError(f"{source}: {len(names)} unexpected weights, such as {names[0]}; {remedy}")
+    return network
 
 
 def read_metadata(folder: Path) -> SavedModel:

@@ -69,12 +69,13 @@ class Pretrained:
         theirs = self.metadata.contract
         if theirs.autoencoder_digest != contract.autoencoder_digest:
             raise UserError(
-                f"{where}: trained on latents of another autoencoder ("
-                f"{theirs.autoencoder_digest[:12]}, these are of "
+                f"{where}: trained on latents of another autoencoder "
+                f"({theirs.autoencoder_digest[:12]}; these are of "
                 f"{contract.autoencoder_digest[:12]}); choose its autoencoder, or another model"
             )
         for key in ("width", "depth", "cond_dim", "patch_size", "block", "block_settings"):
-            if (has := self.network.config[key]) != network[key]:
+            has = self.network.config[key]
+            if has not in (network[key], [network[key]]):  # one level may be a list or a number
                 raise UserError(
                     f"{where}: its {key} is {has}, but that of this training is {network[key]}; "
                     "choose its model and block, or another model"
@@ -118,15 +119,12 @@ def load_pretrained(address: str) -> Pretrained:
     Raises:
         UserError: Nothing is there, it is damaged, or the hub does not give it.
     """
-    if address.startswith(SCHEME):
-        folder = _downloaded(address)
-    else:
-        folder = own_path(address)
+    folder = _downloaded(address) if address.startswith(SCHEME) else own_path(address)
     source = folder / NETWORK
     if (folder / MODEL).is_file():
         saved_model = read_metadata(folder)
         metadata: ModelMetadata = saved_model
-        recorded = saved_model.weights.sha256
+        recorded: str | None = saved_model.weights.sha256
     elif (folder / SAVED).is_file():
         saved_pipeline = read_json(folder / SAVED, _Saved, REMEDY)
         metadata = saved_pipeline.facts

@@ -6,7 +6,7 @@
 # code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the flat layout, until commit 556babd
-    "966caa4661cee6607ac48218d848b4fe6b4a76580a66dd3b66b477570fa3b3ec": (
+    "0c4e0bd10747db5e090c436c0e35babe1b06bff1af4e614cc80006f6f9936f84": (
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
     ),
 }

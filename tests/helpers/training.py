@@ -34,7 +34,7 @@ SMALL = {
 SAMPLE = PARAMS.sample.model_copy(update={"num_steps": 2})  # settings of previews
 
 
-def prepare(folder, latents, *, model=MODEL, block=None, params=PARAMS, **changes):
+def prepare(folder, latents, *, model=MODEL, block=None, params=PARAMS, pretrained=None, **changes):
     """Prepare a training with the settings of params.yaml but for SMALL and changes."""
     return prepare_training(
         latents,
@@ -43,6 +43,7 @@ def prepare(folder, latents, *, model=MODEL, block=None, params=PARAMS, **change
         block=params.selectors.block,
         block_settings=params.block | (block or {}),
         settings=params.train.model_copy(update=SMALL | changes),
+        pretrained=pretrained,
     )
 
 

@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 
 from liquidgen.generator.model_folder import ModelMetadata, save_model
-from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.files import atomic, write_json
 
@@ -31,14 +30,17 @@ def model_metadata(trainer: Trainer, name: str) -> ModelMetadata:
     """Return the metadata of the model as it is trained so far."""
     training = trainer.training
     manifest = training.dataset.manifest
+    licenses = [manifest.license]
+    if training.pretrained:
+        licenses.append(training.pretrained.metadata.license)
     return ModelMetadata(
         name=name,
         classes=training.dataset.classes,
         contract=training.dataset.contract,
         dataset=manifest.dataset,
-        license=manifest.license,
+        license=" and ".join(dict.fromkeys(licenses)),
         latents_digest=manifest.digest,
-        recipe=training.settings.model_dump(exclude=NOT_IN_IDENTITY),
+        recipe=training.recipe,
         num_epochs=training.settings.num_epochs,
         num_steps=trainer.learner.step,
         parameters=trainer.learner.model.num_parameters(),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from liquidgen.config.settings import ModelSettings, TrainSettings, validate
 from liquidgen.generator.run_file import RUN, read_run, write_run
@@ -15,6 +16,9 @@ from liquidgen.runtime.earlier_code import EARLIER_CODE
 from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, locked, sha256
+
+if TYPE_CHECKING:  # what this module imports is part of a training's identity
+    from liquidgen.generator.pretrained import Pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class Training:
         holdout: Held-out latents.
         network: Arguments of LiquidNet.
         settings: Settings of the stage train.
+        recipe: Those in the identity, with a digest in place of `init_from`.
+        pretrained: Weights to start from; None: random ones.
         folder: Folder of the state, named by a digest of the identity.
         earlier: Folder that the state had if it is from before the last change of `EARLIER_CODE`.
     """
@@ -51,6 +57,8 @@ class Training:
     holdout: LatentDataset
     network: dict
     settings: TrainSettings
+    recipe: dict[str, Any]
+    pretrained: "Pretrained | None"
     folder: Path
     earlier: Path | None
 
@@ -111,6 +119,7 @@ def prepare_training(
     block: str,
     block_settings: dict,
     settings: TrainSettings,
+    pretrained: "Pretrained | None" = None,
     quiet: bool = False,
 ) -> Training:
     """Verify the latents and compute the identity of the training.
@@ -122,11 +131,12 @@ def prepare_training(
         block: Name of the block type.
         block_settings: Settings of the block type.
         settings: Settings of the stage train.
+        pretrained: Weights to start from, of `settings.init_from`.
         quiet: Whether to show no bar.
 
     Raises:
-        UserError: The latents are damaged, or fewer than a batch; or the block type or its settings
-            are unknown.
+        UserError: The latents are damaged, or fewer than a batch; the block type or its settings
+            are unknown; or the training cannot start from the weights.
     """
     manifest = verify(latents_folder, quiet)
     dataset = LatentDataset(latents_folder, "train")
@@ -148,13 +158,19 @@ def prepare_training(
         ).model_dump(),
     }
     code = trainer_code(block)
-    # trainings from before there was a choice of optimizers continue
-    only_one = {"optimizer"} if settings.optimizer == "adamw" else set()
+    recipe = settings.model_dump(exclude=NOT_IN_IDENTITY)
+    # trainings from before there was a choice of these continue
+    if settings.optimizer == "adamw":
+        del recipe["optimizer"]
+    del recipe["init_from"]
+    if pretrained:
+        pretrained.check(dataset.contract, network)
+        recipe["init_from"] = pretrained.digest
     identity = {
         "version": STATE_VERSION,
         "latents": manifest.digest,
         "network": network,
-        "settings": settings.model_dump(exclude=NOT_IN_IDENTITY | only_one),
+        "settings": recipe,
         "code": code,
     }
     earlier = None
@@ -165,6 +181,8 @@ def prepare_training(
         LatentDataset(latents_folder, "holdout"),
         network,
         settings,
+        recipe,
+        pretrained,
         folder=work_folder / _name(identity),
         earlier=earlier,
     )

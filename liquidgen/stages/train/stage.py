@@ -5,9 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from PIL.Image import Image
+from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
+from liquidgen.generator.pretrained import load_pretrained
 from liquidgen.latents.weights import weights_digest
 from liquidgen.stages.train.callbacks import CallbackLogger, TrainingLogger
 from liquidgen.stages.train.export import export, model_metadata, train_scores
@@ -35,6 +37,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
         return preview_grid(trainer.learner, metadata, params.sample, check)
 
     with init_distributed(params.machine.device) as (world, device):
+        address = params.train.init_from
+        pretrained = load_pretrained(address) if address else None
         training = prepare_training(
             params.latents_folder,
             root / "work/train",
@@ -42,6 +46,7 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             block=params.selectors.block,
             block_settings=params.block,
             settings=params.train,
+            pretrained=pretrained,
             quiet=not world.is_main,
         )
         contract = training.dataset.contract  # another autoencoder could not decode its latents
@@ -64,6 +69,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             ) as run:
                 if world.is_main:
                     training.save_run_id(run.run_id)
+                    if pretrained and trainer.learner.step == 0:
+                        tqdm.write(pretrained.summary(training.dataset.classes))
                 manifest = training.dataset.manifest
                 latents = params.latents_folder
                 run.log_dataset(latents.name, manifest.digest[:16], str(latents))

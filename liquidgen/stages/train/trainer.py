@@ -70,9 +70,12 @@ class Trainer:
         if device.type == "cpu":
             keep_freed_memory()
 
-        # A new network, or the state of the newest checkpoint.
+        # A new network, with the weights to start from, or the state of the newest checkpoint.
         torch.manual_seed(self.settings.seed)
-        self.learner = Learner(LiquidNet(**training.network), self.settings, device, world)
+        network = LiquidNet(**training.network)
+        if training.pretrained:
+            training.pretrained.copy_to(network, training.dataset.classes)
+        self.learner = Learner(network, self.settings, device, world)
         self.progress = Progress()
         if found := load_checkpoint(training.folder, training.last_step, self._check_content):
             tensors, state = found

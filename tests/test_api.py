@@ -172,7 +172,7 @@ def test_trained_model_draws(trained: Path):
         trained / "data/models/procedural-32-builtin-nano-liquid"
     )
     pipe.set_progress_bar_config(disable=True)
-    assert pipe("hills", num_steps=2).images[0].size == (32, 32)
+    assert pipe("hills", num_inference_steps=2).images[0].size == (32, 32)
 
 
 def test_callback_gets_metrics_and_images(trained: Path, callback: Callback):
@@ -318,7 +318,7 @@ from liquidgen import LiquidGenPipeline, TrainConfig, train
 
 print("from", liquidgen.__file__)
 model = train(TrainConfig(**{fields}, settings={settings}))
-LiquidGenPipeline.from_pretrained(model)("hills", num_steps=2).images[0].save("hills.png")
+LiquidGenPipeline.from_pretrained(model)("hills", num_inference_steps=2).images[0].save("hills.png")
 """
 
 

@@ -74,7 +74,7 @@ def test_core_saves_and_loads_a_pipeline(model: Path, tmp_path: Path):
     code = (
         "from liquidgen import LiquidGenPipeline as Pipeline\n"
         f"Pipeline.from_pretrained({str(model)!r}).save_pretrained('saved')\n"
-        "print(Pipeline.from_pretrained('saved')(0, num_steps=1).images[0].size)\n"
+        "print(Pipeline.from_pretrained('saved')(0, num_inference_steps=1).images[0].size)\n"
     )
     done = without_extras(tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr

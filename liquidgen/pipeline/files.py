@@ -6,7 +6,13 @@ from typing import Self
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    DiffusionPipeline,
+    SchedulerMixin,
+)
 from diffusers.configuration_utils import FrozenDict
 
 from liquidgen.flow.solvers import scheduler_of
@@ -40,7 +46,8 @@ class PipelineFiles(DiffusionPipeline):
     def __init__(
         self,
         liquidnet: LiquidNet,
-        autoencoder: ModelMixin,
+        # the classes of `KINDS`, each by its name, which diffusers compares
+        autoencoder: AutoencoderDC | AutoencoderTiny | AutoencoderKL,
         scheduler: SchedulerMixin,
         facts: dict | None = None,
         scores: dict | None = None,
@@ -111,7 +118,11 @@ class PipelineFiles(DiffusionPipeline):
             pipe = cls._from_model_folder(folder)
         else:
             pipe = cls._from_saved(folder, variant)
-        return pipe.to(dtype) if dtype else pipe
+        if dtype not in (None, torch.float32):
+            for network in (pipe.liquidnet, pipe.autoencoder):
+                torch.nn.Module.to(network, dtype)  # the method of diffusers warns of nothing
+            pipe._rounded = dtype
+        return pipe
 
     @classmethod
     def _from_saved(cls, folder: Path, variant: str | None) -> Self:

@@ -1,12 +1,14 @@
 """Every solver on flows with known ends: its end, its order, its number of model calls."""
 
+import re
 from functools import cache
 
+import diffusers
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-from liquidgen.flow.solvers import SOLVERS, scheduler_of, solve
+from liquidgen.flow.schedulers import FLOW_SCHEDULERS, SOLVERS
+from liquidgen.flow.solvers import scheduler_of, solve
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
@@ -144,8 +146,46 @@ def test_unknown_solver_is_refused():
         scheduler_of("eular")
 
 
-@pytest.mark.parametrize("other", [EulerDiscreteScheduler, DDIMScheduler])
-def test_scheduler_that_solves_no_flows_is_refused(other):
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+
+
+@pytest.mark.parametrize("name", FLOW_SCHEDULERS)
+def test_schedulers_of_diffusers_solve_flows(name):
+    """As users exchange them, from the config of another one."""
+    scheduler = getattr(diffusers, name).from_config(scheduler_of("euler").config, **FLOW)
+    latents, noise = ends()
+    options = {"scheduler": scheduler, "num_inference_steps": 40}
+    found = solve(two_gaussians, noise, LABELS, **options)
+    assert (found - latents).abs().mean() < 0.05
+
+
+REFUSED = [
+    ("EulerDiscreteScheduler", {}, "EulerDiscreteScheduler does not solve the ODE of flows; take"),
+    (
+        "DDIMScheduler",
+        FLOW,
+        "DDIMScheduler does not solve the ODE of flows; take one of FlowMatchE",
+    ),
+    ("FlowMatchLCMScheduler", {}, "FlowMatchLCMScheduler does not solve the ODE of flows"),
+    ("UniPCMultistepScheduler", {}, "take UniPCMultistepScheduler.from_config(pipe.scheduler.conf"),
+    ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "prediction_type='flow_prediction'"),
+    (
+        "DPMSolverMultistepScheduler",
+        FLOW | {"algorithm_type": "sde-dpmsolver++"},
+        "adds noise at each step as algorithm_type is 'sde-dpmsolver++'",
+    ),
+    (
+        "FlowMatchEulerDiscreteScheduler",
+        {"stochastic_sampling": True},
+        "adds noise at each step as stochastic_sampling is True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "reason"), REFUSED)
+def test_scheduler_that_solves_no_flows_is_refused(name, changes, reason):
+    scheduler = getattr(diffusers, name).from_config(scheduler_of("euler").config, **changes)
     noise = torch.randn(6, 2, 3, 3)
-    with pytest.raises(UserError, match=f"{other.__name__} does not solve flows .* euler, heun"):
-        solve(two_gaussians, noise, LABELS, scheduler=other(), num_inference_steps=2)
+    with pytest.raises(UserError, match=re.escape(reason)) as refused:
+        solve(two_gaussians, noise, LABELS, scheduler=scheduler, num_inference_steps=2)
+    assert "\n" not in str(refused.value)

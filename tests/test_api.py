@@ -107,7 +107,7 @@ def test_config_with_all_fields():
         num_epochs=100,
         learning_rate=1e-4,
     ).params()
-    assert params.run_name == "paintings-256-builtin-small-liquid"
+    assert params.run_name == "paintings-256-flux-small-liquid"
     assert params.model == load_params(changes={"model": "small"}).model
     assert params.train.num_epochs == 100
 

@@ -48,7 +48,6 @@ FLOW_SCHEDULERS = (
     "FlowMatchHeunDiscreteScheduler",
     "DPMSolverMultistepScheduler",
     "DPMSolverSinglestepScheduler",
-    "DEISMultistepScheduler",
     "UniPCMultistepScheduler",
 )
 SOLVERS: dict[str, Callable[[], "SchedulerMixin"]] = {

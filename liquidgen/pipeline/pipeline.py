@@ -143,6 +143,11 @@ class LiquidGenPipeline(PipelineFiles):
         noise = noise_source(seed, generator, latents, shape, device)
         set_timesteps(self.scheduler, num_inference_steps, device)
 
+        def after_step(step: Step) -> None:
+            if callback_on_step_end is not None:
+                self._call_back(callback_on_step_end, callback_on_step_end_tensor_inputs, step)
+            bar.update()
+
         self._interrupt = False
         parts: list[Images] = []
         starts = range(0, len(labels), batch_size)
@@ -150,30 +155,37 @@ class LiquidGenPipeline(PipelineFiles):
             for start in starts:
                 batch = slice(start, start + batch_size)
                 self._guidance_scale = guidance_scale
-                drawn = noise(batch)
-                for step in steps(
-                    self._velocity,
-                    drawn,
-                    torch.tensor(labels[batch], device=device),
-                    scheduler=self.scheduler,
-                    num_inference_steps=num_inference_steps,
-                ):
-                    if callback_on_step_end is not None:
-                        self._call_back(
-                            callback_on_step_end, callback_on_step_end_tensor_inputs, step
-                        )
-                    drawn = step.latents
-                    bar.update()
-                    if self._interrupt:
-                        break
-                check_finite(drawn, self._metadata, "train it again, or draw in torch.float32")
-                latent = output_type == "latent"
-                parts.append(drawn if latent else self.decode_latents(drawn, output_type))
+                drawn = self._solve(noise(batch), labels[batch], num_inference_steps, after_step)
+                as_it_is = output_type == "latent"
+                parts.append(drawn if as_it_is else self.decode_latents(drawn, output_type))
                 if self._interrupt:
                     break
         self.maybe_free_model_hooks()
         images = joined(parts)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _solve(
+        self,
+        noise: Tensor,
+        labels: Sequence[int],
+        num_inference_steps: int,
+        after_step: Callable[[Step], None],
+    ) -> Tensor:
+        """Draw the latents of a batch; after an interruption they are those of that step."""
+        latents = noise
+        for step in steps(
+            self._velocity,
+            noise,
+            torch.tensor(labels, device=noise.device),
+            scheduler=self.scheduler,
+            num_inference_steps=num_inference_steps,
+        ):
+            after_step(step)
+            latents = step.latents
+            if self._interrupt:
+                break
+        check_finite(latents, self._metadata, "train it again, or draw in torch.float32")
+        return latents
 
     def _velocity(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """Return the guided velocity in fp32, whatever the dtype of the network."""

@@ -94,7 +94,7 @@ def bare(model_folder: Path, settings: SampleSettings, device: torch.device) -> 
     _wait()
     started = time.perf_counter()
     for size in sizes:
-        for _ in range(settings.num_steps):
+        for _ in range(settings.num_inference_steps):
             model(*ready[size])
     _wait()
     return time.perf_counter() - started
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--model", default=defaults.selectors.model)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--batch", type=int, default=defaults.sample.batch_size)
-    parser.add_argument("--steps", type=int, default=defaults.sample.num_steps)
+    parser.add_argument("--steps", type=int, default=defaults.sample.num_inference_steps)
     parser.add_argument("--solver", default=defaults.sample.solver)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -134,7 +134,7 @@ def main() -> None:
         update={
             "num_images": options.images,
             "batch_size": options.batch,
-            "num_steps": options.steps,
+            "num_inference_steps": options.steps,
             "solver": options.solver,
         }
     )

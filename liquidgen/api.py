@@ -28,7 +28,11 @@ KEYS = {
     "batch_size": "train.batch_size",
     "num_epochs": "train.num_epochs",
     "learning_rate": "train.learning_rate",
+    "autoencoder": "autoencoder",
 }
+# the autoencoder of the original LiquidGen, and the side of images from which it is taken, px
+FLUX = "flux"
+FLUX_FROM = 256
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class TrainConfig:
         learning_rate: `train.learning_rate`.
         settings: Any other keys by their full path, such as `{"train.ema_decay": 0.999}`; also
             whole new blocks, such as `datasets.mine`.
+        autoencoder: Block of `autoencoders`, the key `autoencoder`; None: `flux` where the call
+            asks for images of 256 px or more, else as in params.yaml.
     """
 
     model_size: str | None = None
@@ -53,6 +59,7 @@ class TrainConfig:
     num_epochs: int | None = None
     learning_rate: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    autoencoder: str | None = None
 
     def params(self) -> Params:
         """Return the settings of the whole pipeline.
@@ -60,9 +67,28 @@ class TrainConfig:
         Raises:
             UserError: A key is unknown or has a wrong value; the message names its full path.
         """
+        return load_params(params_file(), self._changes() | self._autoencoder())
+
+    def note(self) -> str | None:
+        """Return a line on what the call did not name, if it decided anything."""
+        if not self._autoencoder():
+            return None
+        return (
+            f"autoencoder: {FLUX}, as image_size is {self._changes()['image_size']}; "
+            "TrainConfig(autoencoder=...) takes another"
+        )
+
+    def _changes(self) -> dict[str, Any]:
         fields = {key: getattr(self, name) for name, key in KEYS.items()}
         given = {key: value for key, value in fields.items() if value is not None}
-        return load_params(params_file(), dict(self.settings) | given)
+        return dict(self.settings) | given
+
+    def _autoencoder(self) -> dict[str, str]:
+        """The autoencoder of params.yaml may be the builtin one, which is made for 64 px."""
+        changes = self._changes()
+        size = changes.get("image_size")
+        large = isinstance(size, int) and size >= FLUX_FROM
+        return {"autoencoder": FLUX} if large and "autoencoder" not in changes else {}
 
 
 def params_file() -> Path:
@@ -99,6 +125,8 @@ def train(config: TrainConfig, *, callbacks: "Sequence[TrainingLogger]" = ()) ->
         )
     require_extra("pipeline")
     with lossy_output(), memory_errors(MEMORY_ADVICE):
+        if note := config.note():
+            print(note, flush=True)
         for line in _run_stages(params, project_root(), callbacks):
             if line is not None:
                 print(one_line(line), flush=True)

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from helpers.small_settings import SMALL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL.Image import Image
+from ruamel.yaml import YAML
 
 import liquidgen
-from liquidgen import LiquidGenPipeline, TrainConfig, train
+from liquidgen import LiquidGenPipeline, TrainConfig, api, train
 from liquidgen.api import KEYS, params_file
 from liquidgen.cache import latents_entry
 from liquidgen.config.params import load_params
@@ -27,6 +29,7 @@ from liquidgen.generator.run_file import read_run
 from liquidgen.latents import weights
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.notebook.drive_backup import Backup
+from liquidgen.pipeline import pipeline
 from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
 
@@ -98,18 +101,69 @@ def test_config_without_fields_is_params_yaml():
     assert TrainConfig().params() == load_params(PROJECT / "params.yaml")
 
 
-def test_config_with_all_fields():
-    params = TrainConfig(
-        model_size="small",
-        dataset_preset="paintings",
-        image_size=256,
-        batch_size=32,
-        num_epochs=100,
-        learning_rate=1e-4,
-    ).params()
-    assert params.run_name == "paintings-256-builtin-small-liquid"
-    assert params.model == load_params(changes={"model": "small"}).model
-    assert params.train.num_epochs == 100
+ORIGINAL = {
+    "model_size": "small",
+    "dataset_preset": "paintings",
+    "image_size": 256,
+    "batch_size": 32,
+    "num_epochs": 100,
+    "learning_rate": 1e-4,
+}
+
+
+def test_call_of_the_original_means_what_the_table_says():
+    text = (PROJECT / "docs/experiments.md").read_text()
+    rows = re.findall(r"^\| .* \| `([a-z][\w.]+)` \| `(.+)` \|$", text, re.MULTILINE)
+    assert len(rows) > 15
+    params = TrainConfig(**ORIGINAL).params()
+    assert params.run_name == "paintings-256-flux-small-liquid"
+    found = params.flat()
+    for key, value in rows:
+        section, _, name = key.rpartition(".")
+        path = {"autoencoders.flux": "autoencoder", "models.small": "model"}.get(section, section)
+        assert found[f"{path}.{name}".lstrip(".")] == YAML(typ="safe").load(value), key
+    assert set(KEYS.values()) <= {key for key, _ in rows}
+    defaults = (pipeline.NUM_INFERENCE_STEPS, pipeline.GUIDANCE_SCALE)
+    assert defaults == (params.sample.num_inference_steps, params.sample.guidance_scale)
+
+
+def test_call_in_the_docs_is_that_of_the_original():
+    text = (PROJECT / "docs/experiments.md").read_text()
+    (call,) = re.findall(r"TrainConfig\(\s+model_size=\"small\",[^)]+\)", text)
+    assert eval(call) == TrainConfig(**ORIGINAL)
+
+
+@pytest.mark.parametrize(
+    ("config", "autoencoder"),
+    [
+        ({"image_size": 256}, "flux"),
+        ({"settings": {"image_size": 512}}, "flux"),
+        ({"image_size": 128}, "builtin"),
+        ({}, "builtin"),
+        ({"image_size": 256, "autoencoder": "sdxl"}, "sdxl"),
+        ({"image_size": 256, "settings": {"autoencoder": "taef1"}}, "taef1"),
+        ({"image_size": 64, "autoencoder": "flux"}, "flux"),
+    ],
+)
+def test_autoencoder_that_is_left_out(config: dict, autoencoder: str):
+    asked = TrainConfig(**config)
+    assert asked.params().selectors.autoencoder == autoencoder
+    size = config.get("image_size") or config.get("settings", {}).get("image_size")
+    named = "autoencoder" in config or "autoencoder" in config.get("settings", {})
+    if autoencoder == "flux" and not named:
+        rule = f"autoencoder: flux, as image_size is {size}; TrainConfig(autoencoder=...) takes ano"
+        assert asked.note().startswith(rule)
+    else:
+        assert asked.note() is None
+
+
+def test_autoencoder_that_was_taken_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "_run_stages", lambda *arguments: iter(()))
+    assert train(TrainConfig(**ORIGINAL)) == Path("data/models/paintings-256-flux-small-liquid")
+    assert capsys.readouterr().out.startswith("autoencoder: flux, as image_size is 256;")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +226,7 @@ def test_trained_model_draws(trained: Path):
         trained / "data/models/procedural-32-builtin-nano-liquid"
     )
     pipe.set_progress_bar_config(disable=True)
-    assert pipe("hills", num_steps=2).images[0].size == (32, 32)
+    assert pipe("hills", num_inference_steps=2).images[0].size == (32, 32)
 
 
 def test_callback_gets_metrics_and_images(trained: Path, callback: Callback):
@@ -318,7 +372,7 @@ from liquidgen import LiquidGenPipeline, TrainConfig, train
 
 print("from", liquidgen.__file__)
 model = train(TrainConfig(**{fields}, settings={settings}))
-LiquidGenPipeline.from_pretrained(model)("hills", num_steps=2).images[0].save("hills.png")
+LiquidGenPipeline.from_pretrained(model)("hills", num_inference_steps=2).images[0].save("hills.png")
 """
 
 

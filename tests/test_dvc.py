@@ -307,7 +307,9 @@ def test_training_is_one_row(pipeline: Checkout, runs: dict[str, list[Run]]):
         assert scores
         recorded = {key: data.metrics[f"{name}/{key}"] for key in scores}
         assert recorded == pytest.approx(scores)
-    assert data.params["sample.num_steps"] == str(pipeline.params["sample"]["num_steps"])
+    assert data.params["sample.num_inference_steps"] == str(
+        pipeline.params["sample"]["num_inference_steps"]
+    )
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["procedural-64-builtin"]
 
 

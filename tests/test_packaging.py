@@ -64,7 +64,7 @@ def without_extras(tmp_path: Path, *command: str) -> subprocess.CompletedProcess
 def test_core_samples_and_lists_presets(model: Path, tmp_path: Path):
     done = without_extras(tmp_path, "-m", "liquidgen", "presets")
     assert done.returncode == 0, done.stderr
-    options = ["--model", str(model), "--steps", "1"]
+    options = ["--model", str(model), "--num-inference-steps", "1"]
     done = without_extras(tmp_path, "-m", "liquidgen", "sample", *options)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "samples").iterdir())) == 3
@@ -74,7 +74,7 @@ def test_core_saves_and_loads_a_pipeline(model: Path, tmp_path: Path):
     code = (
         "from liquidgen import LiquidGenPipeline as Pipeline\n"
         f"Pipeline.from_pretrained({str(model)!r}).save_pretrained('saved')\n"
-        "print(Pipeline.from_pretrained('saved')(0, num_steps=1).images[0].size)\n"
+        "print(Pipeline.from_pretrained('saved')(0, num_inference_steps=1).images[0].size)\n"
     )
     done = without_extras(tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr

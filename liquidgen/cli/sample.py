@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
+from typer import CallbackParam, Option
 
 from liquidgen.utils.errors import UserError
 
@@ -13,56 +13,85 @@ if TYPE_CHECKING:
 
 NAME_LENGTH = 50  # characters of a class in a file's name: up to 200 of the 255 bytes
 
+
+def _renamed(value: object, parameter: CallbackParam) -> None:
+    """Refuse an option of earlier versions by its new name."""
+    if value is not None:
+        raise UserError(f"{parameter.opts[0]}: is {RENAMED[parameter.opts[0]]} now")
+
+
+# options of earlier versions, and the words of diffusers
+RENAMED = {
+    "--class": "--class-labels",
+    "--count": "--num-images",
+    "--guidance": "--guidance-scale",
+    "--steps": "--num-inference-steps",
+}
+
 Model = Annotated[
     str | None,
     Option(help="Folder of a model, or its repository on the hub; default: as params.yaml says."),
 ]
-Classes = Annotated[
+ClassLabels = Annotated[
     list[str] | None,
-    Option("--class", metavar="CLASS", help="Name or id; may be repeated; default: all classes."),
+    Option(metavar="CLASS", help="Name or id; may be repeated; default: all classes."),
 ]
-Count = Annotated[
+NumImages = Annotated[
     int | None,
     Option(help="Number of images, spread over the classes; default: one per class."),
 ]
 Seed = Annotated[int, Option(help="Image i is drawn from (seed, i).")]
-Guidance = Annotated[
-    float | None, Option(help="Guidance scale; 1 is off; default: 1.5 (1 without classes).")
-]
-Steps = Annotated[int | None, Option(help="Steps of the solver; default: 50.")]
+GuidanceScale = Annotated[float | None, Option(help="1 is off; default: 1.5 (1 without classes).")]
+NumInferenceSteps = Annotated[int | None, Option(help="Steps of the solver; default: 50.")]
 Solver = Annotated[str | None, Option(help="euler, heun, dpm or unipc; default: euler.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:1.")]
 Out = Annotated[Path, Option(help="Folder of the images; existing files are not replaced.")]
 
 
+def _earlier(name: str) -> Any:
+    return Option(name, hidden=True, callback=_renamed)
+
+
 def run(
     model: Model = None,
-    classes: Classes = None,
-    count: Count = None,
+    class_labels: ClassLabels = None,
+    num_images: NumImages = None,
     seed: Seed = 0,
-    guidance: Guidance = None,
-    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    num_inference_steps: NumInferenceSteps = None,
     solver: Solver = None,
     device: Device = "auto",
     out: Out = Path("samples"),
+    _class: Annotated[str | None, _earlier("--class")] = None,
+    _count: Annotated[str | None, _earlier("--count")] = None,
+    _guidance: Annotated[str | None, _earlier("--guidance")] = None,
+    _steps: Annotated[str | None, _earlier("--steps")] = None,
 ) -> None:
     """Draw images from a trained model."""
     # torch takes seconds to import, and `liquidgen --help` needs none of it
     from liquidgen.compute.device import resolve_device
+    from liquidgen.flow.solvers import scheduler_of
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
     pipe = LiquidGenPipeline.from_pretrained(model or _default_model())
     pipe.to(resolve_device(device))
+    if solver is not None:
+        pipe.scheduler = scheduler_of(solver)
     # refuse before drawing what could not be written afterwards
-    labels = pipe.image_labels(classes, count)
+    labels = pipe.image_labels(class_labels, num_images)
     paths = [out / _file_name(pipe, number, label) for number, label in enumerate(labels)]
     for path in paths:
         if path.exists():
             raise UserError(f"{path}: already exists; name another folder by --out")
     # the pipeline has its own defaults
-    options: dict[str, Any] = {"guidance_scale": guidance, "num_steps": steps, "solver": solver}
+    options: dict[str, Any] = {
+        "class_labels": class_labels,
+        "num_images": num_images,
+        "guidance_scale": guidance_scale,
+        "num_inference_steps": num_inference_steps,
+    }
     given = {name: value for name, value in options.items() if value is not None}
-    images = pipe(classes, count, seed=seed, **given).images
+    images, *_ = pipe(seed=seed, return_dict=False, **given)
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(paths, images, strict=True):
         image.save(path)

@@ -288,7 +288,7 @@ class SampleSettings(Settings):
     num_images: Count
     batch_size: Count
     solver: Annotated[str, _in(SOLVERS)]
-    num_steps: Count
+    num_inference_steps: Count
     guidance_scale: Annotated[float, Field(ge=1)]
     seed: Seed
     grid_columns: Count

@@ -41,6 +41,15 @@ def unipc() -> "SchedulerMixin":
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
 
 
+# the classes of diffusers that solve the ODE of flows: others solve another equation, or add noise
+# at each step
+FLOW_SCHEDULERS = (
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler",
+)
 SOLVERS: dict[str, Callable[[], "SchedulerMixin"]] = {
     "euler": euler,
     "heun": heun,

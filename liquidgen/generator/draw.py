@@ -13,6 +13,7 @@ from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
 Seed = tuple[int, int]  # of one image: (seed of the whole set, number of the image in it)
+ON_CPU = "train it again, or draw with machine.device: cpu"
 
 
 def noise_of(seeds: Sequence[Seed], shape: tuple[int, ...]) -> Tensor:
@@ -55,7 +56,7 @@ def draw_latents(
     seeds: Sequence[Seed],
     *,
     scheduler: object,
-    num_steps: int,
+    num_inference_steps: int,
     guidance_scale: float,
     after_step: Callable[[], object] = lambda: None,
 ) -> Tensor:
@@ -67,7 +68,7 @@ def draw_latents(
         labels: Label per image.
         seeds: Seed per image; the noise depends on nothing else.
         scheduler: Flow-matching scheduler of diffusers.
-        num_steps: Steps of the solver.
+        num_inference_steps: Steps of the solver.
         guidance_scale: Scale of classifier-free guidance; 1 is off.
         after_step: Called once per call of the model; may raise to stop.
 
@@ -82,12 +83,23 @@ def draw_latents(
         noise_of(seeds, metadata.contract.latent_shape).to(model.device),
         torch.tensor(labels).to(model.device),
         scheduler=scheduler,
-        num_steps=num_steps,
+        num_inference_steps=num_inference_steps,
         after_step=after_step,
     )
-    if not latents.isfinite().all():  # they would become black images
-        raise UserError(
-            f"model {metadata.name}: its latents are not finite; train it again, or draw with "
-            "machine.device: cpu"
-        )
+    check_finite(latents, metadata)
     return metadata.contract.denormalize(latents)
+
+
+def check_finite(latents: Tensor, metadata: ModelMetadata, remedy: str = ON_CPU) -> None:
+    """Refuse latents that are not finite: they would become black images.
+
+    Args:
+        latents: Latents (B, C, h, w).
+        metadata: Metadata of the model that drew them.
+        remedy: What to do, for the message.
+
+    Raises:
+        UserError: Some are not finite.
+    """
+    if not latents.isfinite().all():
+        raise UserError(f"model {metadata.name}: its latents are not finite; {remedy}")

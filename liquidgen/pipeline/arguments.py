@@ -1,14 +1,54 @@
-"""Validates the arguments of `LiquidGenPipeline.__call__`."""
+"""Validates the arguments of `LiquidGenPipeline`: words of diffusers, and what they may be."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import index
+
+import torch
 
 from liquidgen.generator.draw import Seed
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.text import nearest_names, shown
 
 Class = str | int  # name or id
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}  # names of files, as in diffusers
+# arguments of earlier versions, and of other pipelines of diffusers, and the word here
+OTHER_WORDS = {
+    "classes": "class_labels",
+    "num_steps": "num_inference_steps",
+    "num_images_per_prompt": "num_images",
+    "solver": "the component `scheduler`: pipe.scheduler = scheduler_of('heun'), which "
+    "liquidgen.flow.solvers has",
+}
+
+
+def refuse_others(others: Mapping[str, object], known: Collection[str]) -> None:
+    """Refuse arguments that a call does not have.
+
+    Args:
+        others: Arguments by name.
+        known: Names of the arguments that the call has.
+
+    Raises:
+        UserError: There are some; the message names the right word.
+    """
+    for name in others:
+        if word := OTHER_WORDS.get(name):
+            raise UserError(f"{name}: is no argument of the pipeline; use {word}")
+        raise UserError(f"{name}: is no argument of the pipeline; {nearest_names(name, known)}")
+
+
+def one_of(name: str, value: object, known: Collection) -> None:
+    """Refuse a value that is none of the known ones.
+
+    Raises:
+        UserError: It is none; the message has the name.
+    """
+    if value not in known:
+        choice = ", ".join(map(str, known))
+        raise UserError(f"{name}: {shown(value)}; must be one of {choice}")
 
 
 def resolve_labels(
@@ -33,7 +73,7 @@ def resolve_labels(
         labels = list(range(len(classes))) if classes else [null_label]
     elif classes is None:
         raise UserError(
-            f"classes: {shown(requested)}, but the model has no classes; leave them out"
+            f"class_labels: {shown(requested)}, but the model has no classes; leave them out"
         )
     else:
         labels = [_label(one, classes) for one in _several(requested)]

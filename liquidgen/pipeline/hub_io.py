@@ -21,11 +21,12 @@ from liquidgen.utils.errors import UserError
 SILENCE = 60  # seconds without a byte; the hub takes its time for a commit
 
 
-def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
-    """Download the JSON and safetensors files of a repository, and nothing else of it.
+def downloaded(repo_id: str, weights: str, revision: str | None, token: str | None) -> Path:
+    """Download the JSON files and the weights of a repository, and nothing else of it.
 
     Args:
         repo_id: Name of the repository.
+        weights: Name of the files of weights.
         revision: Branch, tag or commit; None: the main branch.
         token: Token for the hub; None: that of the environment.
 
@@ -37,7 +38,7 @@ def downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
         UserError: No such repository or revision, no access, or a limited rate.
     """
     repo = HubRepo("model", repo_id, revision or "main")
-    patterns = ["*.json", "*.safetensors"]
+    patterns = ["*.json", f"*/{weights}"]
     with bounded_requests(), explained(repo):
         try:
             return Path(

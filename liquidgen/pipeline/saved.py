@@ -2,12 +2,15 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from liquidgen.generator.model_folder import NETWORK, ModelMetadata
 from liquidgen.generator.network_files import check_network
@@ -24,22 +27,33 @@ from liquidgen.utils.text import shown
 
 log = logging.getLogger(__name__)
 AUTOENCODER = "autoencoder"
+NETWORKS = (NETWORK, AUTOENCODER)
+KEY = rf"^({NETWORK}|{AUTOENCODER})(\.\w+)?$"  # of a digest
 REMEDY = "download or save it again (`hf cache rm` removes a copy in the hub's cache)"
 
 
-class Weights(BaseModel):
-    """SHA-256 digests of the weights of both networks, as they were saved."""
+LOADER = '''"""Lets DiffusionPipeline.from_pretrained find the class, if LiquidGen is installed."""
 
-    model_config = ConfigDict(extra="forbid")
+from liquidgen import LiquidGenPipeline
 
-    liquidnet: Digest
-    autoencoder: Digest
+__all__ = ["LiquidGenPipeline"]
+'''
+
+
+class Weights(RootModel[dict[Annotated[str, Field(pattern=KEY)], Digest]]):
+    """SHA-256 digests of weights files by network, or by network.variant."""
 
     @classmethod
     def of(cls, folder: Path) -> "Weights":
         """Return those of a saved pipeline."""
-        paths = {name: folder / name / SAFETENSORS_WEIGHTS_NAME for name in cls.model_fields}
-        return cls(**{name: file_sha256(path) for name, path in paths.items()})
+        stem, suffix = SAFETENSORS_WEIGHTS_NAME.split(".")
+        return cls(
+            {
+                path.name.replace(stem, name).removesuffix(f".{suffix}"): file_sha256(path)
+                for name in NETWORKS
+                for path in sorted((folder / name).glob(f"{stem}*.{suffix}"))
+            }
+        )
 
 
 class SavedIndex(BaseModel):
@@ -59,8 +73,57 @@ class SavedIndex(BaseModel):
     weights: Weights | None = None
 
 
-def check_saved(folder: Path, class_name: str) -> None:
+@contextmanager
+def only_variant(folder: Path, variant: str | None) -> Iterator[Path]:
+    """Show the folder of a saved pipeline as if a variant's weights were its only ones.
+
+    Yields:
+        A folder of links, which lasts as long as the context; the folder itself without a variant.
+
+    Raises:
+        UserError: The pipeline has no such variant; and any other one of the context, which names
+            the folder instead of the links.
+    """
+    if variant is None:
+        yield folder
+        return
+    name = weights_name(variant)
+    if missing := [one for one in NETWORKS if not (folder / one / name).is_file()]:
+        raise UserError(f"{folder / missing[0] / name}: no such variant; leave `variant` out")
+    with TemporaryDirectory() as links:
+        for path in folder.rglob("*.json"):
+            link = Path(links) / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        for network in NETWORKS:
+            link = Path(links) / network / SAFETENSORS_WEIGHTS_NAME
+            link.symlink_to((folder / network / name).resolve())
+        try:
+            yield Path(links)
+        except UserError as error:
+            raise UserError(str(error).replace(links, str(folder))) from None
+
+
+def write_loader(folder: Path) -> None:
+    """Write the file that diffusers runs, if asked to, by `custom_pipeline="pipeline"`.
+
+    LiquidGen itself never does.
+    """
+    (folder / "pipeline.py").write_text(LOADER)
+
+
+def weights_name(variant: str | None) -> str:
+    """Return the name of the file of a network's weights."""
+    return SAFETENSORS_WEIGHTS_NAME.replace(".", f".{variant}." if variant else ".")
+
+
+def check_saved(folder: Path, class_name: str, variant: str | None = None) -> None:
     """Check that a folder holds a whole saved pipeline of a class.
+
+    Args:
+        folder: The folder.
+        class_name: Name of the class.
+        variant: Whose weights they are, see `only_variant`.
 
     Raises:
         UserError: It does not, a file is missing or damaged, or they do not fit each other.
@@ -80,12 +143,15 @@ def check_saved(folder: Path, class_name: str) -> None:
     check_network(folder / NETWORK, index.facts.classes, contract.latent_shape, REMEDY)
     check_autoencoder_folder(folder / AUTOENCODER, contract.autoencoder)
     check_size(folder / AUTOENCODER, expected)
-    if index.weights is None:
-        log.warning("%s: saved by an earlier version, its weights have no digests", folder)
-        return
-    for name, digest in Weights.of(folder):
-        if digest != getattr(index.weights, name):
-            weights = folder / name / SAFETENSORS_WEIGHTS_NAME
+    suffix = f".{variant}" if variant else ""
+    recorded = index.weights.root if index.weights else {}
+    for name in NETWORKS:
+        weights = folder / name / SAFETENSORS_WEIGHTS_NAME
+        digest = recorded.get(f"{name}{suffix}")
+        if digest is None:
+            log.warning("%s: saved by an earlier version, its weights have no digests", folder)
+            return
+        if digest != file_sha256(weights):
             raise UserError(f"{weights}: damaged, its sha256 is not the recorded one; {REMEDY}")
 
 

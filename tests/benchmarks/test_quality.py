@@ -26,7 +26,7 @@ SMALL = {
     "models.nano.width": [32, 64],
     "models.nano.depth": [2, 2],
     "sample.num_images": 10,
-    "sample.num_steps": 2,
+    "sample.num_inference_steps": 2,
     "evaluate.kid_subset_size": 2,
     "evaluate.nearest_k": 2,
     "train.batch_size": 8,

@@ -19,12 +19,14 @@ from PIL import Image
 
 from liquidgen import LiquidGenPipeline
 from liquidgen.cli import checks, main
+from liquidgen.cli.sample import RENAMED
 from liquidgen.config.params import BLOCKS
+from liquidgen.flow.solvers import scheduler_of
 
 RAW = read_params(PROJECT / "params.yaml")
 # diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-COMMANDS = ("sample", "presets", "ui", "doctor", "repair")
+COMMANDS = ("sample", "presets", "use", "ui", "doctor", "repair")
 LATER = ("device", "tracking", "hub")  # slower checks of doctor
 Run = Callable[..., str]
 
@@ -49,13 +51,15 @@ def images(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_sample_writes_images_of_pipeline_named_by_class(run: Run, model: Path):
-    options = ["--count", 4, "--seed", 3, "--steps", 2, "--guidance", 2, "--solver", "heun"]
-    classes = ["--class", "dots", "--class", 0]
+    options = ["--num-images", 4, "--seed", 3, "--num-inference-steps", 2]
+    options += ["--guidance-scale", 2, "--solver", "heun"]
+    classes = ["--class-labels", "dots", "--class-labels", 0]
     printed = run("sample", "--model", model, *classes, *options, "--out", "own/new")
     assert printed == "sample: 4 images in own/new\n"
     pipe = LiquidGenPipeline.from_pretrained(model)
-    settings = {"num_steps": 2, "guidance_scale": 2, "solver": "heun"}
-    expected = pipe(["dots", "hills"], 4, seed=3, **settings).images
+    pipe.scheduler = scheduler_of("heun")
+    settings = {"num_images": 4, "num_inference_steps": 2, "guidance_scale": 2}
+    expected = pipe(["dots", "hills"], seed=3, **settings).images
     found = images(Path("own/new"))
     assert [*found] == ["0000-dots.png", "0001-hills.png", "0002-dots.png", "0003-hills.png"]
     for image, pixels in zip(expected, found.values(), strict=True):
@@ -63,12 +67,12 @@ def test_sample_writes_images_of_pipeline_named_by_class(run: Run, model: Path):
 
 
 def test_sample_default_is_one_image_per_class(run: Run, model: Path):
-    run("sample", "--model", model, "--steps", 1)
+    run("sample", "--model", model, "--num-inference-steps", 1)
     assert [*images(Path("samples"))] == [f"000{i}-{name}.png" for i, name in enumerate(CLASSES)]
 
 
 def test_sample_unconditional_model(run: Run, unconditional: Path):
-    run("sample", "--model", unconditional, "--count", 2, "--steps", 1)
+    run("sample", "--model", unconditional, "--num-images", 2, "--num-inference-steps", 1)
     found = images(Path("samples"))
     assert [*found] == ["0000-image.png", "0001-image.png"]
     assert found["0000-image.png"].shape == (IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -77,7 +81,7 @@ def test_sample_unconditional_model(run: Run, unconditional: Path):
 def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
     Path("samples").mkdir()
     Path("samples/0001-marble.png").write_text("mine")
-    message = run("sample", "--model", model, "--steps", 1)
+    message = run("sample", "--model", model, "--num-inference-steps", 1)
     assert message.startswith("error: samples/0001-marble.png: already exists; name another")
     assert [path.name for path in Path("samples").iterdir()] == ["0001-marble.png"]
     assert Path("samples/0001-marble.png").read_text() == "mine"
@@ -86,13 +90,13 @@ def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        (["--class", "cubism"], "error: class 'cubism': not known; choose 0 to 2"),
-        (["--class", "3"], "error: class '3': not known"),
-        (["--count", "0"], "error: 0 images of 3 classes; ask for at least one"),
+        (["--class-labels", "cubism"], "error: class 'cubism': not known; choose 0 to 2"),
+        (["--class-labels", "3"], "error: class '3': not known"),
+        (["--num-images", "0"], "error: 0 images of 3 classes; ask for at least one"),
         (["--solver", "eular"], "error: solver: no solver 'eular'"),
-        (["--class", "a\x1b]0;b\n"], r"error: class 'a\x1b]0;b\n': not known"),
+        (["--class-labels", "a\x1b]0;b\n"], r"error: class 'a\x1b]0;b\n': not known"),
         (["--seed", "-1"], "error: seed: -1; must be at least 0"),
-        (["--guidance", "nan"], "error: guidance_scale: nan; must be at least 1"),
+        (["--guidance-scale", "nan"], "error: guidance_scale: nan; must be at least 1"),
         (
             ["--device", "gpu"],
             "error: machine.device: 'gpu' is not known; use auto, cpu, cuda or cuda:1",
@@ -106,10 +110,16 @@ def test_sample_user_error_is_one_line_and_writes_nothing(
     run: Run, model: Path, options: list, rule: str
 ):
     Path("file").write_text("mine")
-    message = run("sample", "--model", model, "--steps", 1, *options)
+    message = run("sample", "--model", model, "--num-inference-steps", 1, *options)
     assert message.startswith(rule)
     assert "\n" not in message
     assert [path.name for path in Path().iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("before", "now"), RENAMED.items())
+def test_option_of_earlier_versions_is_refused_by_its_new_name(run: Run, before: str, now: str):
+    assert run("sample", before, "2") == f"error: {before}: is {now} now"
+    assert before not in run("sample", "--help").split()
 
 
 def test_sample_without_trained_model_names_folder(run: Run):
@@ -339,8 +349,8 @@ def test_help_imports_nothing_heavy():
     ("arguments", "rule"),
     [
         (["sampel"], "No such command 'sampel'. Did you mean 'sample'?"),
-        (["sample", "--cuont", "1"], "No such option: --cuont"),
-        (["sample", "--count", "many"], "Invalid value for '--count': "),
+        (["sample", "--num-imgaes", "1"], "No such option: --num-imgaes"),
+        (["sample", "--num-images", "many"], "Invalid value for '--num-images': "),
     ],
 )
 def test_wrong_usage_exits_with_2(

@@ -491,7 +491,7 @@ def test_value_beyond_all_reason_is_refused(key: str, value: object, tmp_path: P
         ("train.lerning_rate", "train.learning_rate"),
         ("train.bs", "train.batch_size"),
         ("trainn.learning_rate", "train"),
-        ("sample.steps", "sample.num_steps"),
+        ("sample.num_steps", "sample.num_inference_steps"),
         ("models.nanoo.width", "models.nano"),
         ("models.nano.widthh", "models.nano.width"),
         ("modle", "model"),

@@ -20,7 +20,7 @@ LONG_SETTINGS = {  # settings with which a stage takes minutes
     "download": {"datasets__procedural__num_images": 100_000},
     "encode": {"image_size": 1024, "encode__max_upscale": 16.0, "encode__batch_size": 1},
     "train": {"train__num_epochs": 100_000},
-    "sample": {"sample__num_steps": 100_000},
+    "sample": {"sample__num_inference_steps": 100_000},
     "evaluate": {"evaluate__kid_subsets": 10_000_000},
 }
 

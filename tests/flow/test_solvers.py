@@ -1,12 +1,14 @@
 """Every solver on flows with known ends: its end, its order, its number of model calls."""
 
+import re
 from functools import cache
 
+import diffusers
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-from liquidgen.flow.solvers import SOLVERS, scheduler_of, solve
+from liquidgen.flow.schedulers import FLOW_SCHEDULERS, SOLVERS
+from liquidgen.flow.solvers import scheduler_of, solve
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
@@ -53,13 +55,19 @@ def ends():
 
 
 @cache
-def error(solver, num_steps):
+def error(solver, num_inference_steps):
     latents, noise = ends()
-    found = solve(two_gaussians, noise, LABELS, scheduler=scheduler_of(solver), num_steps=num_steps)
+    found = solve(
+        two_gaussians,
+        noise,
+        LABELS,
+        scheduler=scheduler_of(solver),
+        num_inference_steps=num_inference_steps,
+    )
     return (found - latents).abs().mean().item()
 
 
-def calls(solver, num_steps):
+def calls(solver, num_inference_steps):
     """Solve a flow to a point; returns the times of the model calls."""
     torch.manual_seed(0)
     latents = 2 * torch.randn(6, 2, 3, 3)
@@ -72,17 +80,23 @@ def calls(solver, num_steps):
         times.append(t[0].item())
         return (x_t - latents) / wide(t)
 
-    found = solve(velocity, noise, LABELS, scheduler=scheduler_of(solver), num_steps=num_steps)
+    found = solve(
+        velocity,
+        noise,
+        LABELS,
+        scheduler=scheduler_of(solver),
+        num_inference_steps=num_inference_steps,
+    )
     torch.testing.assert_close(found, latents, rtol=0, atol=1e-5)
     return times
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 20, 50])
+@pytest.mark.parametrize("num_inference_steps", [1, 2, 3, 20, 50])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_flow_to_a_point_ends_in_it(solver, num_steps):
+def test_flow_to_a_point_ends_in_it(solver, num_inference_steps):
     """In the documented number of model calls."""
-    times = calls(solver, num_steps)
-    assert len(times) == CALLS[solver](num_steps)
+    times = calls(solver, num_inference_steps)
+    assert len(times) == CALLS[solver](num_inference_steps)
     assert times[0] == pytest.approx(1, abs=2e-3)
     assert times == sorted(times, reverse=True)
     assert times[-1] > 0
@@ -100,16 +114,16 @@ def test_euler_steps_are_equal():
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
 def test_error_falls_at_the_order_of_the_solver(solver, order):
-    for num_steps in (40, 80):
-        ratio = error(solver, num_steps) / error(solver, 2 * num_steps)
+    for num_inference_steps in (40, 80):
+        ratio = error(solver, num_inference_steps) / error(solver, 2 * num_inference_steps)
         assert ratio == pytest.approx(2**order, rel=0.1)
 
 
 @pytest.mark.parametrize("solver", sorted(SOLVERS.keys() - {"euler"}))
 def test_other_solvers_beat_euler_at_equal_calls(solver):
     for budget in (20, 40, 80):
-        num_steps = next(n for n in range(budget, 0, -1) if CALLS[solver](n) <= budget)
-        assert error(solver, num_steps) < error("euler", budget) / 4
+        num_inference_steps = next(n for n in range(budget, 0, -1) if CALLS[solver](n) <= budget)
+        assert error(solver, num_inference_steps) < error("euler", budget) / 4
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -121,7 +135,7 @@ def test_network_can_train_after_solving(solver):
     noise = torch.randn(6, 4, 6, 6)
     t = torch.rand(6)
     assert not solve(
-        model, noise, LABELS, scheduler=scheduler_of(solver), num_steps=2
+        model, noise, LABELS, scheduler=scheduler_of(solver), num_inference_steps=2
     ).requires_grad
     (model(noise, t, LABELS) - noise).square().mean().backward()
     assert model.unpatchify.weight.grad.abs().sum() > 0
@@ -132,8 +146,46 @@ def test_unknown_solver_is_refused():
         scheduler_of("eular")
 
 
-@pytest.mark.parametrize("other", [EulerDiscreteScheduler, DDIMScheduler])
-def test_scheduler_that_solves_no_flows_is_refused(other):
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+
+
+@pytest.mark.parametrize("name", FLOW_SCHEDULERS)
+def test_schedulers_of_diffusers_solve_flows(name):
+    """As users exchange them, from the config of another one."""
+    scheduler = getattr(diffusers, name).from_config(scheduler_of("euler").config, **FLOW)
+    latents, noise = ends()
+    options = {"scheduler": scheduler, "num_inference_steps": 40}
+    found = solve(two_gaussians, noise, LABELS, **options)
+    assert (found - latents).abs().mean() < 0.05
+
+
+REFUSED = [
+    ("EulerDiscreteScheduler", {}, "EulerDiscreteScheduler does not solve the ODE of flows; take"),
+    (
+        "DDIMScheduler",
+        FLOW,
+        "DDIMScheduler does not solve the ODE of flows; take one of FlowMatchE",
+    ),
+    ("FlowMatchLCMScheduler", {}, "FlowMatchLCMScheduler does not solve the ODE of flows"),
+    ("UniPCMultistepScheduler", {}, "take UniPCMultistepScheduler.from_config(pipe.scheduler.conf"),
+    ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "prediction_type='flow_prediction'"),
+    (
+        "DPMSolverMultistepScheduler",
+        FLOW | {"algorithm_type": "sde-dpmsolver++"},
+        "adds noise at each step as algorithm_type is 'sde-dpmsolver++'",
+    ),
+    (
+        "FlowMatchEulerDiscreteScheduler",
+        {"stochastic_sampling": True},
+        "adds noise at each step as stochastic_sampling is True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "reason"), REFUSED)
+def test_scheduler_that_solves_no_flows_is_refused(name, changes, reason):
+    scheduler = getattr(diffusers, name).from_config(scheduler_of("euler").config, **changes)
     noise = torch.randn(6, 2, 3, 3)
-    with pytest.raises(UserError, match=f"{other.__name__} does not solve flows .* euler, heun"):
-        solve(two_gaussians, noise, LABELS, scheduler=other(), num_steps=2)
+    with pytest.raises(UserError, match=re.escape(reason)) as refused:
+        solve(two_gaussians, noise, LABELS, scheduler=scheduler, num_inference_steps=2)
+    assert "\n" not in str(refused.value)

@@ -38,7 +38,7 @@ SMALL = {
     "train.preview_every": 1,
     "sample.num_images": 40,
     "sample.batch_size": 20,
-    "sample.num_steps": 4,
+    "sample.num_inference_steps": 4,
     "evaluate.kid_subset_size": 20,
     "evaluate.kid_subsets": 4,
     "machine.num_workers": 0,

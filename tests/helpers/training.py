@@ -31,7 +31,7 @@ SMALL = {
     "validate_every": 1,
     "preview_every": 0,
 }
-SAMPLE = PARAMS.sample.model_copy(update={"num_steps": 2})  # settings of previews
+SAMPLE = PARAMS.sample.model_copy(update={"num_inference_steps": 2})  # settings of previews
 
 
 def prepare(folder, latents, *, model=MODEL, block=None, params=PARAMS, pretrained=None, **changes):

@@ -90,11 +90,13 @@ def test_paintings_in_flux_latents_become_a_model(
         )
     )
     pipe = LiquidGenPipeline.from_pretrained(model)
-    drawn = pipe("Ukiyo_e", num_steps=2).images[0]
+    drawn = pipe("Ukiyo_e", num_inference_steps=2).images[0]
     assert drawn.size == (64, 64)
     pipe.save_pretrained(tmp_path / "saved")
     hub.forget()
-    again = LiquidGenPipeline.from_pretrained(tmp_path / "saved")("Ukiyo_e", num_steps=2).images[0]
+    again = LiquidGenPipeline.from_pretrained(tmp_path / "saved")(
+        "Ukiyo_e", num_inference_steps=2
+    ).images[0]
     assert np.array_equal(drawn, again)
     assert "license of the images | CC-BY-4.0" in (tmp_path / "saved/README.md").read_text()
 

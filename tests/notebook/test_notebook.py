@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 import liquidgen
 from liquidgen.config.params import BLOCKS
+from liquidgen.config.recipes import recipes
 
 NOTEBOOK = PROJECT / "notebooks/LiquidGen_Colab.ipynb"
 RAW = read_params(PROJECT / "params.yaml")
@@ -131,17 +132,19 @@ def test_stored_notebook_has_one_image_and_no_counts(notebook: Notebook):
     assert NOTEBOOK.stat().st_size < 300_000
 
 
-def test_form_has_presets_and_defaults_of_params_yaml(notebook: Notebook):
-    """A form may lack presets: other names can be typed."""
+def test_form_has_recipes_and_presets(notebook: Notebook):
+    """A form may lack presets: other names can be typed. What is left out is as the recipe says."""
     source = notebook.cells[parameters(notebook)].source
     values = dict(re.findall(r"^(\w+) = ([^#\n]+?) +#", source, re.MULTILINE))
     values = {name: ast.literal_eval(value) for name, value in values.items()}
-    keys = {"dataset_preset": "dataset", "autoencoder": "autoencoder", "model_size": "model"}
-    for name, key in (keys | {"image_size": "image_size"}).items():
-        assert values[name] == RAW[key]
-    for key in ("batch_size", "num_epochs", "learning_rate"):
-        assert values[key] == RAW["train"][key]
     choices = dict(re.findall(r"^(\w+) = .*# @param (\[.*?\])", source, re.MULTILINE))
+    choices = {name: ast.literal_eval(one) for name, one in choices.items()}
+    assert choices["recipe"] == list(recipes())
+    assert values["recipe"] == choices["recipe"][0]
+    for name in ("image_size", "batch_size", "num_epochs", "learning_rate"):
+        assert values[name] is None
+    keys = {"dataset_preset": "dataset", "autoencoder": "autoencoder", "model_size": "model"}
     for name, key in keys.items():
-        assert set(ast.literal_eval(choices[name])) <= RAW[BLOCKS[key]].keys(), name
+        assert values[name] == choices[name][0] == ""
+        assert set(choices[name][1:]) <= RAW[BLOCKS[key]].keys(), name
         assert re.search(rf"^{name} = .*{{allow-input: true}}$", source, re.MULTILINE), name

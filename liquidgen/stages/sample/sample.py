@@ -24,7 +24,12 @@ from liquidgen.utils.memory import Batches
 GRID = "grid.png"
 SINGLES = 4  # images that are also written as single files
 MAX_FILE_MB = 256  # largest Parquet file
-PROTOCOL = {"solver", "num_steps", "guidance_scale", "seed"}  # settings recorded with the images
+PROTOCOL = {
+    "solver",
+    "num_inference_steps",
+    "guidance_scale",
+    "seed",
+}  # settings recorded with the images
 
 
 def sample(
@@ -130,7 +135,7 @@ def _draw_all(
             cycled_labels(metadata, numbers),
             [(settings.seed, number) for number in numbers],
             scheduler=scheduler,
-            num_steps=settings.num_steps,
+            num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
         )
         return to_images(autoencoder.decode(latents))

@@ -65,7 +65,7 @@ def preview_grid(
                 cycled_labels(metadata, batch),
                 [(settings.seed, number) for number in batch],
                 scheduler=scheduler_of(settings.solver),
-                num_steps=settings.num_steps,
+                num_inference_steps=settings.num_inference_steps,
                 guidance_scale=guidance_scale,
                 after_step=check,
             )

@@ -31,7 +31,7 @@ from liquidgen.utils.files import new_folder
 
 SIDE, NUM_IMAGES, NUM_SAMPLES = 64, 300, 60
 CLASSES = tuple(STYLES)
-SAMPLING = {"solver": "euler", "num_steps": 50, "guidance_scale": 2.0, "seed": 0}
+SAMPLING = {"solver": "euler", "num_inference_steps": 50, "guidance_scale": 2.0, "seed": 0}
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 SETTINGS = EvaluateSettings(
     features="builtin", batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def settings(**changes):
-    few = {"num_images": 7, "batch_size": 3, "solver": "euler", "num_steps": 2, "seed": 0}
+    few = {"num_images": 7, "batch_size": 3, "solver": "euler", "num_inference_steps": 2, "seed": 0}
     return SampleSettings(**few | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
 
 
@@ -61,7 +61,7 @@ def test_samples_are_a_raw_dataset(model, some):
     assert dataset.info.splits["samples"].per_class == {"hills": 3, "marble": 2, "dots": 2}
     assert dataset.info.sampling == {
         "solver": "euler",
-        "num_steps": 2,
+        "num_inference_steps": 2,
         "guidance_scale": 2.0,
         "seed": 0,
         "latents_digest": "0123456789abcdef",
@@ -124,7 +124,9 @@ def test_more_images_keep_the_first_ones(model, some, tmp_path):
     assert abs(images[:7] - some[1]).max() <= 1
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"guidance_scale": 1.0}, {"num_steps": 3}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"guidance_scale": 1.0}, {"num_inference_steps": 3}]
+)
 def test_other_settings_give_other_images(model, some, tmp_path, change):
     images, _ = drawn(model, tmp_path / "other", **change)
     assert (abs(images - some[1]).max(axis=(1, 2, 3)) > 1).all()

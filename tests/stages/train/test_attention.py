@@ -45,7 +45,9 @@ def test_attention_trains_resumes_samples_and_is_saved(tmp_path, latents):
     LiquidGenPipeline.from_pretrained(model).save_pretrained(tmp_path / "saved")
     pipe = LiquidGenPipeline.from_pretrained(tmp_path / "saved")
     assert pipe.liquidnet.config.block == "attention"
-    images = pipe(num_images=3, seed=settings.seed, num_steps=settings.num_steps).images
+    images = pipe(
+        num_images=3, seed=settings.seed, num_inference_steps=settings.num_inference_steps
+    ).images
     assert np.array_equal(np.stack(images), np.stack(drawn))
     card = ModelCard.load(tmp_path / "saved/README.md")
     assert "32 px of attention blocks" in card.text

@@ -52,7 +52,7 @@ def test_edit_of_sample_settings_does_not_retrain(checkout: Checkout):
     before = sorted(state.rglob("step-*"))
     assert before
     earlier = weights(checkout)
-    checkout.change(sample__num_steps=5, sample__guidance_scale=3.0, sample__seed=1)
+    checkout.change(sample__num_inference_steps=5, sample__guidance_scale=3.0, sample__seed=1)
     done = checkout.stage("train")
     assert done.returncode == 0, done.stderr
     assert sorted(state.rglob("step-*")) == before

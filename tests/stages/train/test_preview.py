@@ -81,7 +81,7 @@ def sampled(trainer, folder, settings):
     [
         {},
         {"seed": 7},
-        {"solver": "heun", "num_steps": 3},
+        {"solver": "heun", "num_inference_steps": 3},
         {"guidance_scale": 1.0},
         {"guidance_scale": 4.0},
         {"batch_size": 7},
@@ -104,7 +104,13 @@ def test_preview_images_are_the_first_of_sample(tmp_path, latents, changes):
 def test_preview_settings_change_the_images(tmp_path, latents):
     trainer = moved(Trainer(prepare(tmp_path, latents), CPU))
     metadata = model_metadata(trainer, "small")
-    changes = [{}, {"seed": 7}, {"num_steps": 3}, {"guidance_scale": 4.0}, {"solver": "heun"}]
+    changes = [
+        {},
+        {"seed": 7},
+        {"num_inference_steps": 3},
+        {"guidance_scale": 4.0},
+        {"solver": "heun"},
+    ]
     grids = {
         preview_grid(trainer.learner, metadata, SAMPLE.model_copy(update=change), never).tobytes()
         for change in changes

@@ -25,7 +25,7 @@ from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.download.procedural import STYLES, draw
-from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
+from liquidgen.stages.evaluate.evaluate import evaluate
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
 
@@ -130,7 +130,7 @@ def test_copies_of_training_images_are_memorized(copies):
 
 
 def test_scores_are_written_with_protocol(copies, settings, tmp_path):
-    write_scores(tmp_path / "metrics" / "evaluate.json", copies[0])
+    copies[0].write(tmp_path / "metrics" / "evaluate.json")
     written = json.loads((tmp_path / "metrics" / "evaluate.json").read_bytes())
     protocol = written.pop("protocol")
     assert SAMPLING.items() <= protocol["sampling"].items()
@@ -139,7 +139,12 @@ def test_scores_are_written_with_protocol(copies, settings, tmp_path):
     assert protocol.pop("feature_network") == settings.features
     values = [*protocol.values(), *protocol["sampling"].values()]
     assert max(len(one) for one in values if isinstance(one, str)) <= 12  # in `dvc metrics diff`
+    intervals, quotes = written.pop("intervals"), written.pop("quotes")
     assert all(isinstance(value, float) for value in written.values())
+    assert {"fd", "fd_pca", "kid", "precision", "coverage", "class_accuracy"} <= intervals.keys()
+    assert all(low <= written[name] <= high for name, (low, high) in intervals.items())
+    assert quotes[0].startswith(f"FD {written['fd']:.4g} [")  # no Inception, no FID
+    assert "60 samples against 60 held-out images of 64 px, 50 euler steps" in quotes[0]
 
 
 def test_tables_and_figures_are_written(copies):

@@ -14,7 +14,8 @@ MAX_HALF = 500  # images
 MARGIN = 5  # deviations between real images and noise that a score must have
 CONFIDENCE = 0.95
 SHARES = ("precision", "memorized_share", "class_accuracy")  # of the evaluated images
-BOUNDED = (*SHARES, "recall", "coverage")  # 0 to 1
+# grow with the number of images, so that halves say nothing about the whole: no interval
+GROWING = ("recall", "coverage")
 
 Interval = tuple[float, float]
 
@@ -54,10 +55,7 @@ def interval(name: str, value: float, halves: Sequence[float], count: int) -> In
     pool = min(count, 2 * _half(count))  # what the halves are drawn from
     width = stats.t.ppf((1 + CONFIDENCE) / 2, len(halves) - 1) * np.std(halves, ddof=1)
     width *= math.sqrt(pool / count)
-    low, high = value - width, value + width
-    if name in BOUNDED:
-        low, high = max(0, low), min(1, high)
-    return float(low), float(high)
+    return float(value - width), float(value + width)
 
 
 def tells_noise(

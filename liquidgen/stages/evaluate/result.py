@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liquidgen.stages.evaluate.intervals import Interval
+from liquidgen.stages.evaluate.intervals import Interval, interval
 from liquidgen.stages.evaluate.scores import NOISE, REAL, TELLS_NOISE
 from liquidgen.utils.files import write_json
 
+MEMORIZED = "memorized_share"
 INCEPTION = "inception"  # only its distances are called FID and KID
 FEATURES = {  # in quotes; another network is quoted by its name
     "builtin": "LiquidGen's builtin features",
@@ -57,10 +58,25 @@ class Scores:
             if name in self.values
         ]
         parts.append(f"{self._images()}, features of {self.protocol['feature_network']}")
+        if self.is_memorized:
+            real = self.values[REAL + MEMORIZED]
+            parts.append(
+                f"{self._with_interval(MEMORIZED)} (real images {real:.4g}): samples are nearer to "
+                "training images than real images are, look at neighbors.png for copies"
+            )
         if blind := self.blind:
             count = self.protocol["num_compared"]
             parts.append(f"with {count} images these cannot tell noise from real images: {blind}")
         return ", ".join(parts)
+
+    @property
+    def is_memorized(self) -> bool:
+        """Whether more samples are near training images than chance gives to real images."""
+        low, _ = self.intervals[MEMORIZED]
+        _, high = interval(
+            MEMORIZED, self.values[REAL + MEMORIZED], (), self.protocol["num_compared"]
+        )
+        return low > high
 
     @property
     def blind(self) -> str:

@@ -2,7 +2,8 @@
 
 A new score is a function in this file, added to `SCORES`: its values are written, logged and
 compared by DVC under the names that it returns, with the values of real images and of noise. The
-names of values that are better when they are lower also belong into `LOWER_IS_BETTER`.
+names of values that are better when they are lower also belong into `LOWER_IS_BETTER`, and those
+that grow with the number of samples into `GROWING`.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,13 @@ from liquidgen.config.settings import EvaluateSettings
 from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.class_probe import ClassProbe
 from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
-from liquidgen.stages.evaluate.intervals import Interval, interval, random_halves, tells_noise
+from liquidgen.stages.evaluate.intervals import (
+    GROWING,
+    Interval,
+    interval,
+    random_halves,
+    tells_noise,
+)
 
 NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
 REAL, NOISE, RECONSTRUCTION = "train_", "noise_", "reconstruction_"  # in the place of samples
@@ -166,8 +173,9 @@ def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings)
             lower_is_better=name in LOWER_IS_BETTER,
         )
         values[name + TELLS_NOISE] = float(told)
-        count = len(comparisons[""].samples.labels)
-        intervals[name] = interval(name, scored[""][name], in_halves[""], count)
+        if name not in GROWING:
+            count = len(comparisons[""].samples.labels)
+            intervals[name] = interval(name, scored[""][name], in_halves[""], count)
     reconstruction = distances(comparisons[RECONSTRUCTION], settings)
     values |= {RECONSTRUCTION + name: value for name, value in reconstruction.items()}
     return Computed(values, intervals)

@@ -27,7 +27,12 @@ PROTOCOL = {
     "image_size": 64,
     "sampling": {"solver": "euler", "num_steps": 50, "guidance_scale": 1.5, "seed": 0},
 }
-INTERVALS = {"fd": (1.5, 2.5), "fd_pca": (1, 2), "kid": (-0.1, 0.1)}
+INTERVALS = {
+    "fd": (1.5, 2.5),
+    "fd_pca": (1, 2),
+    "kid": (-0.1, 0.1),
+    "memorized_share": (0.4, 0.6),
+}
 
 
 def drawn(count: int, seed: int, scale: float = 1, shift: float = 0) -> LabeledFeatures:
@@ -158,3 +163,14 @@ def test_only_distances_of_inception_are_quoted_as_fid(far, network, start, feat
     rest = "100 samples against 150 held-out images of 64 px, 50 euler steps, guidance 1.5, seed 0)"
     assert first.endswith(rest)
     assert second.endswith(rest)
+
+
+@pytest.mark.parametrize(("copies", "is_memorized"), [(0, False), (50, True)])
+def test_samples_that_are_copies_are_named(copies, is_memorized):
+    train, holdout, fresh = drawn(400, 2), drawn(150, 1), drawn(100, 4)
+    samples = torch.cat([train.features[:copies], fresh.features[copies:]])
+    sets = LabeledFeatures(samples, fresh.labels), holdout, holdout, train, drawn(100, 3, shift=5)
+    values, intervals = compute_scores(EvaluationFeatures(*sets).comparisons(), SETTINGS)
+    scores = Scores(values, intervals, PROTOCOL)
+    assert scores.is_memorized == is_memorized
+    assert ("look at neighbors.png for copies" in scores.summary()) == is_memorized

@@ -24,7 +24,7 @@ from liquidgen.config.params import BLOCKS
 RAW = read_params(PROJECT / "params.yaml")
 # diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-COMMANDS = ("sample", "presets", "ui", "doctor", "repair")
+COMMANDS = ("sample", "sweep", "presets", "ui", "doctor", "repair")
 LATER = ("device", "tracking", "hub")  # slower checks of doctor
 Run = Callable[..., str]
 

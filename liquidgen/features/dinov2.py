@@ -6,6 +6,7 @@ of ImageNet, the class token after the last norm.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +43,13 @@ class Dinov2(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, network: nn.Module, digest: str) -> None:
+    def __init__(self, network: Any, digest: str) -> None:
         super().__init__()
         self.name = "dinov2"
         self.digest = digest
         self.input_side = INPUT_SIDE
         self.num_features = int(network.config.hidden_size)
-        self._network = network
+        self._network: nn.Module = network
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 

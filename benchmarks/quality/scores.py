@@ -8,7 +8,7 @@ import torch
 from benchmarks.quality.plan import Standing
 from benchmarks.quality.run import Run
 from liquidgen.generator.model_folder import SavedModel
-from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
+from liquidgen.stages.evaluate.evaluate import evaluate
 from liquidgen.stages.sample.sample import write_samples
 from liquidgen.stages.train.run_state import NOT_IN_IDENTITY
 from liquidgen.utils.files import StoredFile
@@ -49,7 +49,7 @@ def score(standing: Standing, run: Run) -> None:
         settings=field.params.evaluate,
         device=CPU,
     )
-    write_scores(scores_file(standing, run), scores)
+    scores.write(scores_file(standing, run))
 
 
 def read_scores(standing: Standing, contestant: str) -> dict | None:

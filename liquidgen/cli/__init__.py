@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from liquidgen.cli import doctor, presets, repair, sample, ui, use
+from liquidgen.cli import doctor, presets, repair, sample, sweep, ui, use
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import one_line
 
 app = typer.Typer(
-    help="Sample from a model, list presets, use recipes, browse runs, find and fix problems.",
+    help="Sample from a model, score it, list presets, use recipes, browse runs, fix problems.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,6 +38,7 @@ def _options(
 
 
 app.command("sample")(sample.run)
+app.command("sweep")(sweep.run)
 app.command("presets")(presets.run)
 app.command("use")(use.run)
 app.command("ui")(ui.run)

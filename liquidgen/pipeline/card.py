@@ -32,14 +32,20 @@ class Protocol(BaseModel):
 
     num_compared: int
     num_reference: int
+    feature_network: str
     sampling: dict[str, Any]
 
 
 class PublishedScores(BaseModel):
-    """Content of metrics/evaluate.json: scores by name, and their protocol."""
+    """Content of metrics/evaluate.json: scores by name, and their protocol.
+
+    Evaluations of earlier versions have no intervals and no quotes.
+    """
 
     model_config = ConfigDict(extra="allow")
 
+    intervals: dict[str, tuple[float, float]] = {}
+    quotes: list[str] = []
     protocol: Protocol
 
 
@@ -131,19 +137,26 @@ def _training(metadata: ModelMetadata) -> dict[str, object]:
     }
 
 
-def _scores(scores: dict | None) -> str:
-    if scores is None:
+def _scores(content: dict | None) -> str:
+    if content is None:
         return "Not evaluated."
-    protocol = scores["protocol"]
-    sampling = ", ".join(f"{key} {value}" for key, value in protocol["sampling"].items())
-    numbers = {key: one for key, one in scores.items() if isinstance(one, int | float)}
-    figures = {key: f"{value:.4g}" for key, value in numbers.items()}
-    return (
-        f"{protocol['num_compared']} samples against {protocol['num_reference']} held-out images "
-        f"({markdown(sampling)}). The feature network is a small one of LiquidGen's own, not "
-        "Inception: the numbers compare with LiquidGen runs only. `train_fd` and `train_kid` are "
-        f"what real images get in place of samples.\n\n{_table(figures)}"
-    )
+    scores = PublishedScores.model_validate(content)
+    protocol = scores.protocol
+    sampling = ", ".join(f"{key} {value}" for key, value in protocol.sampling.items())
+    numbers = scores.model_extra or {}
+    figures = {k: f"{one:.4g}" for k, one in numbers.items() if isinstance(one, int | float)}
+    for key, (low, high) in scores.intervals.items():
+        if key in figures:
+            figures[key] += f" [{low:.4g}, {high:.4g}]"
+    paragraphs = [
+        *(f"> {markdown(quote)}" for quote in scores.quotes),
+        f"{protocol.num_compared} samples against {protocol.num_reference} held-out images "
+        f"({markdown(sampling)}), by the features of {markdown(protocol.feature_network)}: scores "
+        "compare at equal numbers, sizes and features only. `train_fd` and `train_kid` are what "
+        "real images get in place of samples. Brackets hold 95 % intervals over samples.",
+        _table(figures),
+    ]
+    return "\n\n".join(paragraphs)
 
 
 def _table(rows: Mapping[str, object]) -> str:

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.checkout import PROJECT
+from helpers.features import NETWORKS
 from PIL import Image, ImageFilter
 
-from liquidgen.features import FEATURE_NETWORKS, load_feature_network
+from liquidgen.features import load_feature_network
 from liquidgen.features.builtin import WEIGHTS_FOLDER
 from liquidgen.stages.download.procedural import STYLES, draw
 from liquidgen.stages.evaluate.metrics import frechet_distance, kernel_distance
@@ -21,7 +22,7 @@ SIDE, NUM_REAL, NUM_DRAWN, NUM_DAMAGED = 64, 800, 300, 100
 DATA = ("procedural", "wikiart7_128", "flowers5_128", "noto_emoji_128")
 
 
-@pytest.fixture(scope="module", params=FEATURE_NETWORKS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
     return load_feature_network(request.param, "cpu")
 
@@ -126,7 +127,7 @@ def test_features_are_stable_across_resolutions(network):
 
 
 def test_network_has_name_and_digest(network):
-    assert network.name in FEATURE_NETWORKS
+    assert network.name in NETWORKS
     assert len(network.digest) == 64
 
 

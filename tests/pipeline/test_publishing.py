@@ -288,7 +288,12 @@ def test_damaged_model_folder_is_refused(model, tmp_path):
 
 SCORES = {
     "fd": 6.1321,
-    "protocol": {"num_compared": 500, "num_reference": 513, "sampling": {"solver": "euler"}},
+    "protocol": {
+        "num_compared": 500,
+        "num_reference": 513,
+        "feature_network": "builtin",
+        "sampling": {"solver": "euler"},
+    },
 }
 
 
@@ -311,6 +316,15 @@ def test_card_license_unknown_to_hub_is_given_by_name():
     assert card.data.license == "other"
     assert card.text.rstrip().endswith("mixed (for testing only).")
     assert "| fd | 6.132 |" in card.text
+
+
+def test_card_quotes_scores_with_intervals():
+    quote = "FD 6.132 [5.9, 6.4] (LiquidGen's builtin features, 500 samples)"
+    scores = {**SCORES, "intervals": {"fd": [5.9, 6.4]}, "quotes": [quote]}
+    text = model_card(metadata(None), "liquid", scores).text
+    assert "> FD 6.132 \\[5.9, 6.4\\] (LiquidGen's builtin features, 500 samples)" in text
+    assert "| fd | 6.132 \\[5.9, 6.4\\] |" in text
+    assert "by the features of builtin" in text
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -337,7 +351,7 @@ def test_card_shows_names_literally():
     changes = {"classes": (NASTY,), "license": NASTY, "dataset": NASTY, "name": NASTY}
     nasty = metadata(("a",)).model_copy(update=changes | {"recipe": {"label_dropout": NASTY}})
     protocol = {**SCORES["protocol"], "sampling": {NASTY: NASTY}}
-    text = model_card(nasty, "liquid", {NASTY: 1.0, "protocol": protocol}).text
+    text = model_card(nasty, "liquid", {NASTY: 1.0, "quotes": [NASTY], "protocol": protocol}).text
     assert not re.search(r"<script|\x1b|\u202e|(?<!\\)\[a\]|^# owned", text, re.MULTILINE)
     lines = [line for line in text.splitlines() if line.startswith("| ") and "owned" in line]
     assert len(lines) == 4  # dataset, license, recipe, scores

@@ -16,6 +16,7 @@ of real images is probe_accuracy. reconstruction_kid compares images with themse
 are not independent, so it can be well below 0.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,21 @@ from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.manifest import SPLITS, read_manifest
-from liquidgen.latents.shards import verify
+from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.stages.evaluate.class_probe import scramble
+from liquidgen.stages.evaluate.feature_cache import FeatureCache
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
 from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
+from liquidgen.stages.evaluate.result import Scores
 from liquidgen.stages.evaluate.scores import (
     Compared,
     EvaluationFeatures,
-    Scores,
     class_scores,
     compute_scores,
     probe_results,
 )
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import new_folder, write_json
+from liquidgen.utils.files import new_folder
 
 PROBE_IMAGES = 3072  # training images that the probe is fitted to, in random order
 NEIGHBOR_ROWS = 12  # samples in neighbors.png
@@ -55,6 +57,7 @@ def evaluate(
     settings: EvaluateSettings,
     device: str | torch.device,
     world: World = SINGLE_PROCESS,
+    cache_folder: Path | None = None,
 ) -> Scores | None:
     """Score samples, and write figures and tables.
 
@@ -69,6 +72,8 @@ def evaluate(
         settings: Section `evaluate` of params.yaml.
         device: Device of the networks.
         world: Processes of this stage.
+        cache_folder: Folder that keeps features of all but the samples for later evaluations; None:
+            they are not kept.
 
     Returns:
         The scores, in the main process; None in the others.
@@ -101,30 +106,28 @@ def evaluate(
         world=world,
     )
     order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
-    features = _extract_features(extractor, samples, raw, order, settings.seed, world)
+    images = {"latents": manifest.digest, "raw": raw.info.digest, "seed": settings.seed}
+    cache = FeatureCache(cache_folder, extractor, images, world)
+    features = _extract_features(extractor, cache, samples, raw, order, settings.seed, world)
     if not world.is_main:
         return None
 
     # compute the scores, and write figures and tables
     comparisons = features.comparisons()
-    values = compute_scores(comparisons, settings)
+    values, intervals = compute_scores(comparisons, settings)
     with new_folder(folder) as temporary:
         _draw_neighbors(temporary / "neighbors.png", extractor, comparisons[""], samples, order)
         if raw.classes is not None:
             probe_train = LabeledFeatures(
                 features.train.features[:PROBE_IMAGES], features.train.labels[:PROBE_IMAGES]
             )
-            scrambled = _extract_scrambled(extractor, order, settings.seed)
+            scrambled = _extract_scrambled(extractor, cache, order, settings.seed)
             results = probe_results(features, probe_train, *scrambled, len(raw.classes))
-            values |= class_scores(results, settings.seed)
+            of_classes = class_scores(results, settings.seed)
+            values |= of_classes.values
+            intervals |= of_classes.intervals
             write_accuracies(temporary, raw.classes, results)
-    return Scores(values, _protocol(features, extractor, samples, settings))
-
-
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write values and protocol as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**scores.values, "protocol": scores.protocol})
+    return Scores(values, intervals, _protocol(features, extractor, samples, settings))
 
 
 def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSettings) -> None:
@@ -158,6 +161,7 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
 
 def _extract_features(
     extractor: FeatureExtractor,
+    cache: FeatureCache,
     samples: RawDataset,
     raw: RawDataset,
     order: np.ndarray,
@@ -169,30 +173,37 @@ def _extract_features(
         extractor.check_readable(samples, "samples", "run `dvc repro -f -s sample`")
     holdout = extractor.holdout
     num_compared = min(samples.counts["samples"], len(order))
+
+    def from_latents(name: str, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
+        extract = partial(extractor.from_latents, dataset, indices, name)
+        return cache.get(name, len(indices), extract)
+
     return EvaluationFeatures(
         samples=sample_features,
-        holdout=extractor.from_files(raw, "holdout"),
-        reconstructed=extractor.from_latents(
-            holdout, np.arange(len(holdout)), "reconstructed holdout"
-        ),
-        train=extractor.from_latents(extractor.train, order, "training images"),
-        noise=extractor.from_noise(num_compared, seed),
+        holdout=cache.get("holdout", len(holdout), lambda: extractor.from_files(raw, "holdout")),
+        reconstructed=from_latents("reconstructed holdout", holdout, np.arange(len(holdout))),
+        train=from_latents("training images", extractor.train, order),
+        noise=cache.get("noise", num_compared, lambda: extractor.from_noise(num_compared, seed)),
     )
 
 
 def _extract_scrambled(
-    extractor: FeatureExtractor, order: np.ndarray, seed: int
+    extractor: FeatureExtractor, cache: FeatureCache, order: np.ndarray, seed: int
 ) -> tuple[LabeledFeatures, LabeledFeatures]:
     """Return features of scrambled training images, half as many as intact, and of the holdout."""
 
     def change(latents: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
         return scramble(latents, numbers.tolist(), seed)
 
+    def scrambled(name: str, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
+        extract = partial(extractor.from_changed_latents, dataset, indices, name, change)
+        return cache.get(name, len(indices), extract, together=False)
+
     some = order[: (min(len(order), PROBE_IMAGES) + 1) // 2]
     holdout = np.arange(len(extractor.holdout))
     return (
-        extractor.from_changed_latents(extractor.train, some, "scrambled training images", change),
-        extractor.from_changed_latents(extractor.holdout, holdout, "scrambled holdout", change),
+        scrambled("scrambled training images", extractor.train, some),
+        scrambled("scrambled holdout", extractor.holdout, holdout),
     )
 
 

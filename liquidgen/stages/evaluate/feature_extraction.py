@@ -48,6 +48,7 @@ class FeatureExtractor:
         holdout: Latents of the holdout.
         contract: Specification of the latents.
         network: The feature network.
+        device: Device of the networks.
 
     Raises:
         UserError: The latents are damaged or made with another autoencoder.
@@ -69,7 +70,7 @@ class FeatureExtractor:
         self._autoencoder = load_autoencoder(self.contract.autoencoder, device)
         self.contract.check_autoencoder(self._autoencoder.digest)
         self._batches = Batches(batch_size, "evaluate.batch_size")
-        self._device = device
+        self.device = device
         self._world = world
         # every image file is cropped as encode crops the holdout
         self._transform = ImageTransform.model_validate(self.contract, from_attributes=True)
@@ -81,11 +82,11 @@ class FeatureExtractor:
         Each process of the world extracts those of its shard; only the main process gets all.
         """
         own = self._world.shard(list(raw.groups(split)))
-        parts = [self._nothing()]
+        parts = [self.nothing()]
         with self._progress(split, sum(group.count for group in own)) as progress:
             for group in own:
                 decoded = self._decode_group(group)
-                features = [self._nothing().features]
+                features = [self.nothing().features]
                 features += self._batches.map(self._of_levels, decoded.pixels)
                 labels = torch.from_numpy(decoded.labels)
                 parts.append(LabeledFeatures(torch.cat(features), labels))
@@ -160,7 +161,7 @@ class FeatureExtractor:
     def decode_images(self, dataset: LatentDataset, indices: np.ndarray) -> list[Image.Image]:
         """Decode latents to images."""
         latents, _ = dataset.batch(indices)
-        return to_images(self._autoencoder.decode(latents.to(self._device)))
+        return to_images(self._autoencoder.decode(latents.to(self.device)))
 
     def read_images(self, raw: RawDataset, split: str, numbers: list[int]) -> list[Image.Image]:
         """Read the images of a split with these numbers, cropped and resized."""
@@ -191,7 +192,7 @@ class FeatureExtractor:
         self, features_of: Callable[[np.ndarray], LabeledFeatures], numbers: np.ndarray, name: str
     ) -> LabeledFeatures:
         """Extract features batch by batch, in this process."""
-        parts = [self._nothing()]
+        parts = [self.nothing()]
         with self._progress(name, len(numbers)) as progress:
             for part in self._batches.map(features_of, numbers):
                 parts.append(part)
@@ -201,17 +202,18 @@ class FeatureExtractor:
     @torch.inference_mode()
     def _of_levels(self, levels: np.ndarray) -> Tensor:
         """Extract the features (N, D) of uint8 (N, S, S, 3)."""
-        pixels = to_pixels(torch.from_numpy(levels).permute(0, 3, 1, 2).to(self._device))
+        pixels = to_pixels(torch.from_numpy(levels).permute(0, 3, 1, 2).to(self.device))
         return self.network(pixels).cpu()
 
     @torch.inference_mode()
     def _of_latents(self, latents: Tensor) -> Tensor:
         """Extract the features (N, D) of latents (N, C, h, w)."""
-        decoded = self._autoencoder.decode(latents.to(self._device))
+        decoded = self._autoencoder.decode(latents.to(self.device))
         # rounded to 8 bits, as samples are in their files
         return self.network(to_pixels(to_levels(decoded))).cpu()
 
-    def _nothing(self) -> LabeledFeatures:
+    def nothing(self) -> LabeledFeatures:
+        """Return the features of no images."""
         return LabeledFeatures(
             torch.empty(0, self.network.num_features), torch.empty(0, dtype=torch.int64)
         )

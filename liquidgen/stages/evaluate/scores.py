@@ -2,13 +2,13 @@
 
 A new score is a function in this file, added to `SCORES`: its values are written, logged and
 compared by DVC under the names that it returns, with the values of real images and of noise. The
-names of values that are better when they are lower also belong into `LOWER_IS_BETTER`.
+names of values that are better when they are lower also belong into `LOWER_IS_BETTER`, and those
+that grow with the number of samples into `GROWING`.
 """
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -17,53 +17,19 @@ from liquidgen.config.settings import EvaluateSettings
 from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.class_probe import ClassProbe
 from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
+from liquidgen.stages.evaluate.intervals import (
+    GROWING,
+    Interval,
+    interval,
+    random_halves,
+    tells_noise,
+)
 
 NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
 REAL, NOISE, RECONSTRUCTION = "train_", "noise_", "reconstruction_"  # in the place of samples
 TELLS_NOISE = "_tells_noise"  # 1 or 0, after the name of a score
 LOWER_IS_BETTER = ("fd", "fd_pca", "kid")
 NUM_COMPONENTS = 64  # principal components of the training images, in which fd_pca is measured
-HALVES = 16  # random halves of a set of images, to see how much a score varies
-MAX_HALF = 500  # images
-MARGIN = 5  # deviations between real images and noise that a score must have
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The result of an evaluation.
-
-    Attributes:
-        values: Scores by name.
-        protocol: Conditions under which scores are comparable.
-    """
-
-    values: dict[str, float]
-    protocol: dict[str, Any]
-
-    def summary(self) -> str:
-        """Return the main scores beside those of real images and noise as one line."""
-        # covariances of fewer images than features are singular: their distance is mostly bias
-        few = self.protocol["num_compared"] <= self.protocol["num_features"]
-        names = {name: REAL + name for name in ("fd_pca" if few else "fd", "kid")}
-        names["class_accuracy"] = "probe_accuracy"
-        parts = [
-            f"{name.replace('_', ' ')} {self.values[name]:.4g} (real images "
-            f"{self.values[real]:.4g}, noise {self.values[NOISE + name]:.4g})"
-            for name, real in names.items()
-            if name in self.values
-        ]
-        if blind := self.blind:
-            count = self.protocol["num_compared"]
-            parts.append(f"with {count} images these cannot tell noise from real images: {blind}")
-        return ", ".join(parts)
-
-    @property
-    def blind(self) -> str:
-        """Names of the scores that cannot tell noise from real images."""
-        told = {name: value for name, value in self.values.items() if name.endswith(TELLS_NOISE)}
-        return ", ".join(
-            name.removesuffix(TELLS_NOISE) for name, value in told.items() if not value
-        )
 
 
 @dataclass(frozen=True)
@@ -177,22 +143,42 @@ Score = Callable[[Compared, EvaluateSettings], dict[str, float]]
 SCORES: tuple[Score, ...] = (distances, manifold_overlap, memorization)
 
 
-def compute_scores(
-    comparisons: dict[str, Compared], settings: EvaluateSettings
-) -> dict[str, float]:
-    """Compute the values of all `SCORES` by name: of samples, real images and noise.
+class Computed(NamedTuple):
+    """Values of scores, and the 95 % intervals of those of the samples, by name."""
+
+    values: dict[str, float]
+    intervals: dict[str, Interval]
+
+
+def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings) -> Computed:
+    """Compute all `SCORES`: of samples, real images and noise.
 
     Reconstructions have no other scores than distances.
     """
-    scored = {prefix: _compute_all(comparisons[prefix], settings) for prefix in ("", REAL, NOISE)}
-    tells = _tells_noise(comparisons, scored, settings)
+    sets = {prefix: comparisons[prefix] for prefix in ("", REAL, NOISE)}
+    scored = {prefix: _compute_all(compared, settings) for prefix, compared in sets.items()}
+    halves = {prefix: _compute_halves(compared, settings) for prefix, compared in sets.items()}
     values: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
     for name in scored[""]:
         values |= {prefix + name: of_set[name] for prefix, of_set in scored.items()}
-        if name in tells:
-            values[name + TELLS_NOISE] = float(tells[name])
+        if name.endswith("_std"):
+            continue
+        in_halves = {prefix: [half[name] for half in halves[prefix]] for prefix in sets}
+        told = tells_noise(
+            scored[REAL][name],
+            scored[NOISE][name],
+            in_halves[REAL],
+            in_halves[NOISE],
+            lower_is_better=name in LOWER_IS_BETTER,
+        )
+        values[name + TELLS_NOISE] = float(told)
+        if name not in GROWING:
+            count = len(comparisons[""].samples.labels)
+            intervals[name] = interval(name, scored[""][name], in_halves[""], count)
     reconstruction = distances(comparisons[RECONSTRUCTION], settings)
-    return values | {RECONSTRUCTION + name: value for name, value in reconstruction.items()}
+    values |= {RECONSTRUCTION + name: value for name, value in reconstruction.items()}
+    return Computed(values, intervals)
 
 
 def _compute_all(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
@@ -202,62 +188,18 @@ def _compute_all(compared: Compared, settings: EvaluateSettings) -> dict[str, fl
     return values
 
 
-def _tells_noise(
-    comparisons: dict[str, Compared],
-    scored: dict[str, dict[str, float]],
-    settings: EvaluateSettings,
-) -> dict[str, bool]:
-    """Return of each score whether it can tell noise from real images."""
-    halves = _halves(len(comparisons[REAL].samples.labels), settings.seed)
+def _compute_halves(compared: Compared, settings: EvaluateSettings) -> list[dict[str, float]]:
+    """Compute all scores of random halves of the images."""
+    halves = random_halves(len(compared.samples.labels), settings.seed)
     size = len(halves[0])
     small = settings.model_copy(
         update={
-            "kid_subset_size": min(size, len(comparisons[REAL].holdout.labels)),
+            "kid_subset_size": min(size, len(compared.holdout.labels)),
             "kid_subsets": 1,
             "nearest_k": min(settings.nearest_k, size - 1),
         }
     )
-    real, noise = (
-        [_compute_all(comparisons[prefix].part(rows), small) for rows in halves]
-        for prefix in (REAL, NOISE)
-    )
-    return {
-        name: tells_noise(
-            scored[REAL][name],
-            scored[NOISE][name],
-            [half[name] for half in real],
-            [half[name] for half in noise],
-            lower_is_better=name in LOWER_IS_BETTER,
-        )
-        for name in scored[""]
-        if not name.endswith("_std")
-    }
-
-
-def _halves(count: int, seed: int) -> list[np.ndarray]:
-    """Draw random halves of the first `count` images, at most MAX_HALF images each."""
-    size = min(max(2, count // 2), MAX_HALF)
-    return [
-        np.random.default_rng((seed, number)).permutation(min(count, 2 * size))[:size]
-        for number in range(HALVES)
-    ]
-
-
-def tells_noise(
-    real: float,
-    noise: float,
-    real_halves: Iterable[float],
-    noise_halves: Iterable[float],
-    *,
-    lower_is_better: bool,
-) -> bool:
-    """Return whether a score of real images is better than that of noise by MARGIN deviations.
-
-    The deviation of a score over random halves of a set is that of the score of another set as
-    large as the whole.
-    """
-    gap = noise - real if lower_is_better else real - noise
-    return gap > MARGIN * math.hypot(np.std([*real_halves]), np.std([*noise_halves]))
+    return [_compute_all(compared.part(rows), small) for rows in halves]
 
 
 class ProbeResult(NamedTuple):
@@ -297,7 +239,7 @@ def probe_results(
     }
 
 
-def class_scores(results: dict[str, ProbeResult], seed: int) -> dict[str, float]:
+def class_scores(results: dict[str, ProbeResult], seed: int) -> Computed:
     """Compute the accuracy of the class probe on each set of images.
 
     Args:
@@ -306,15 +248,24 @@ def class_scores(results: dict[str, ProbeResult], seed: int) -> dict[str, float]
     """
     correct = {name: result.correct.float() for name, result in results.items()}
     accuracy = {name: values.mean().item() for name, values in correct.items()}
-    real, noise = (
-        [values[rows].mean().item() for rows in _halves(len(values), seed)]
-        for values in (correct["holdout"], correct["noise"])
+    halves = {
+        name: [values[rows].mean().item() for rows in random_halves(len(values), seed)]
+        for name, values in correct.items()
+    }
+    told = tells_noise(
+        accuracy["holdout"],
+        accuracy["noise"],
+        halves["holdout"],
+        halves["noise"],
+        lower_is_better=False,
     )
-    told = tells_noise(accuracy["holdout"], accuracy["noise"], real, noise, lower_is_better=False)
-    return {
+    values = {
         "class_accuracy": accuracy["samples"],
         "probe_accuracy": accuracy["holdout"],
         NOISE + "class_accuracy": accuracy["noise"],
         "class_accuracy" + TELLS_NOISE: float(told),
         "probe_scrambled_accepted": accuracy["scrambled"],
     }
+    count = len(correct["samples"])
+    of_samples = accuracy["samples"], halves["samples"], count
+    return Computed(values, {"class_accuracy": interval("class_accuracy", *of_samples)})

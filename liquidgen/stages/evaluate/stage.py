@@ -5,7 +5,7 @@ from pathlib import Path
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
 from liquidgen.generator.run_file import read_run
-from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
+from liquidgen.stages.evaluate.evaluate import evaluate
 from liquidgen.tracking import open_run
 
 
@@ -31,10 +31,11 @@ def main(params: Params, root: Path) -> str | None:
             settings=params.evaluate,
             device=device,
             world=world,
+            cache_folder=root / "work/cache/features",
         )
         if scores is None:  # on ranks > 0
             return None
-        write_scores(params.metrics_folder / "evaluate.json", scores)
+        scores.write(params.metrics_folder / "evaluate.json")
         run.log_metrics(scores.values, step=0)
         run.log_to_parent(scores.values)
         for figure in sorted(params.evaluation_folder.glob("*.png")):

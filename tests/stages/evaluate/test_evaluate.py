@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.checkout import encoded
 from helpers.damage import flip_a_bit
+from helpers.features import NETWORKS
 from helpers.small_data import prepared, procedural
 from PIL import Image
 
@@ -18,14 +19,13 @@ from liquidgen.config.settings import (
     EvaluateSettings,
     FolderSettings,
 )
-from liquidgen.features import FEATURE_NETWORKS
 from liquidgen.figures.grid import to_images
 from liquidgen.images.raw import RawDataset, RawWriter, Record
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.download.procedural import STYLES, draw
-from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
+from liquidgen.stages.evaluate.evaluate import evaluate
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
 
@@ -63,15 +63,21 @@ def decoded(latents):
     return to_images(autoencoder.decode(latents))
 
 
-def score(data, samples, settings=SETTINGS):
+def score(data, samples, settings=SETTINGS, cache=None):
     folder = samples.parent / f"{samples.name}-evaluation"
     scores = evaluate(
-        samples, data / "raw", data / "latents", folder, settings=settings, device="cpu"
+        samples,
+        data / "raw",
+        data / "latents",
+        folder,
+        settings=settings,
+        device="cpu",
+        cache_folder=cache,
     )
     return scores, folder
 
 
-@pytest.fixture(scope="module", params=FEATURE_NETWORKS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def settings(request):
     return SETTINGS.model_copy(update={"features": request.param})
 
@@ -130,7 +136,7 @@ def test_copies_of_training_images_are_memorized(copies):
 
 
 def test_scores_are_written_with_protocol(copies, settings, tmp_path):
-    write_scores(tmp_path / "metrics" / "evaluate.json", copies[0])
+    copies[0].write(tmp_path / "metrics" / "evaluate.json")
     written = json.loads((tmp_path / "metrics" / "evaluate.json").read_bytes())
     protocol = written.pop("protocol")
     assert SAMPLING.items() <= protocol["sampling"].items()
@@ -139,7 +145,12 @@ def test_scores_are_written_with_protocol(copies, settings, tmp_path):
     assert protocol.pop("feature_network") == settings.features
     values = [*protocol.values(), *protocol["sampling"].values()]
     assert max(len(one) for one in values if isinstance(one, str)) <= 12  # in `dvc metrics diff`
+    intervals, quotes = written.pop("intervals"), written.pop("quotes")
     assert all(isinstance(value, float) for value in written.values())
+    assert {"fd", "fd_pca", "kid", "precision", "density", "class_accuracy"} <= intervals.keys()
+    assert all(low <= written[name] <= high for name, (low, high) in intervals.items())
+    assert quotes[0].startswith(f"FD {written['fd']:.4g} [")  # no Inception, no FID
+    assert "60 samples against 60 held-out images of 64 px, 50 euler steps" in quotes[0]
 
 
 def test_tables_and_figures_are_written(copies):
@@ -154,6 +165,16 @@ def test_tables_and_figures_are_written(copies):
 def test_equal_samples_get_equal_scores(labeled, copies, settings):
     again, _ = score(labeled, labeled / "copies", settings)
     assert again == copies[0]
+
+
+def test_features_of_reference_images_are_kept(labeled, copies, noise, settings, tmp_path, capsys):
+    assert score(labeled, labeled / "copies", settings, tmp_path)[0] == copies[0]
+    assert "evaluate: training images: " in capsys.readouterr().err
+    assert score(labeled, labeled / "noise", settings, tmp_path)[0] == noise[0]
+    extracted = capsys.readouterr().err
+    assert "evaluate: samples: " in extracted
+    for kept in ("holdout", "training images", "noise", "scrambled"):
+        assert f"evaluate: {kept}" not in extracted
 
 
 def test_too_few_samples_are_refused_by_key(labeled):

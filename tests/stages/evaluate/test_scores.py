@@ -5,13 +5,13 @@ import torch
 
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
+from liquidgen.stages.evaluate.intervals import tells_noise
+from liquidgen.stages.evaluate.result import Scores
 from liquidgen.stages.evaluate.scores import (
     EvaluationFeatures,
     ProbeResult,
-    Scores,
     class_scores,
     compute_scores,
-    tells_noise,
 )
 
 SETTINGS = EvaluateSettings(
@@ -19,7 +19,20 @@ SETTINGS = EvaluateSettings(
 )
 NAMES = ("fd", "fd_pca", "kid", "precision", "recall", "density", "coverage", "memorized_share")
 SIZE = 16  # of features
-PROTOCOL = {"num_compared": 100, "num_features": SIZE}
+PROTOCOL = {
+    "num_compared": 100,
+    "num_features": SIZE,
+    "num_reference": 150,
+    "feature_network": "builtin",
+    "image_size": 64,
+    "sampling": {"solver": "euler", "num_steps": 50, "guidance_scale": 1.5, "seed": 0},
+}
+INTERVALS = {
+    "fd": (1.5, 2.5),
+    "fd_pca": (1, 2),
+    "kid": (-0.1, 0.1),
+    "memorized_share": (0.4, 0.6),
+}
 
 
 def drawn(count: int, seed: int, scale: float = 1, shift: float = 0) -> LabeledFeatures:
@@ -30,7 +43,7 @@ def drawn(count: int, seed: int, scale: float = 1, shift: float = 0) -> LabeledF
 def scored(noise: LabeledFeatures, samples: LabeledFeatures) -> dict[str, float]:
     holdout = drawn(150, 1)
     features = EvaluationFeatures(samples, holdout, holdout, drawn(400, 2), noise)
-    return compute_scores(features.comparisons(), SETTINGS)
+    return compute_scores(features.comparisons(), SETTINGS).values
 
 
 def blind(values: dict[str, float]) -> set[str]:
@@ -86,7 +99,9 @@ def test_few_images_are_scored(count: int):
     few = SETTINGS.model_copy(update={"nearest_k": 1, "kid_subset_size": 2})
     sets = [drawn(count, seed) for seed in range(4)]
     features = EvaluationFeatures(sets[0], sets[1], sets[1], sets[2], sets[3])
-    assert compute_scores(features.comparisons(), few)["precision_tells_noise"] in (0, 1)
+    values, intervals = compute_scores(features.comparisons(), few)
+    assert values["precision_tells_noise"] in (0, 1)
+    assert all(low <= values[name] <= high for name, (low, high) in intervals.items())
 
 
 def test_margin_is_in_deviations():
@@ -105,23 +120,57 @@ def results(samples: float, holdout: float, noise: float) -> dict[str, ProbeResu
 
 
 def test_class_accuracy_has_floor_and_ceiling():
-    values = class_scores(results(0.7, 0.9, 0.1), seed=0)
+    values = class_scores(results(0.7, 0.9, 0.1), seed=0).values
     assert values["class_accuracy"] == pytest.approx(0.7)
     assert values["probe_accuracy"] == pytest.approx(0.9)
     assert values["noise_class_accuracy"] == pytest.approx(0.1)
     assert values["class_accuracy_tells_noise"] == 1
-    assert class_scores(results(0.7, 0.5, 0.45), seed=0)["class_accuracy_tells_noise"] == 0
+    assert class_scores(results(0.7, 0.5, 0.45), seed=0).values["class_accuracy_tells_noise"] == 0
 
 
 def test_summary_names_scores_that_cannot_tell_noise(far):
-    assert "cannot tell" not in Scores(far, PROTOCOL).summary()
+    assert "cannot tell" not in Scores(far, INTERVALS, PROTOCOL).summary()
     values = far | {"precision_tells_noise": 0.0, "density_tells_noise": 0.0}
-    summary = Scores(values, PROTOCOL).summary()
+    summary = Scores(values, INTERVALS, PROTOCOL).summary()
     assert "with 100 images these cannot tell noise from real images: precision, density" in summary
     assert f"noise {far['noise_fd']:.4g}" in summary
 
 
 def test_summary_of_fewer_images_than_features_has_the_distance_of_components(far):
-    assert Scores(far, PROTOCOL).summary().startswith("fd ")
+    assert Scores(far, INTERVALS, PROTOCOL).summary().startswith("fd ")
     few = PROTOCOL | {"num_features": 100}
-    assert Scores(far, few).summary().startswith("fd pca ")
+    assert Scores(far, INTERVALS, few).summary().startswith("fd pca ")
+
+
+def test_summary_shows_intervals_and_numbers_of_images(far):
+    summary = Scores(far, INTERVALS, PROTOCOL).summary()
+    assert f"fd {far['fd']:.4g} [1.5, 2.5] (real images" in summary
+    assert "100 samples against 150 held-out images, features of builtin" in summary
+
+
+@pytest.mark.parametrize(
+    ("network", "start", "features"),
+    [
+        ("inception", "FID ", "(torch-fidelity Inception, "),
+        ("efficientnet_lite0", "FD ", "(EfficientNet-Lite0 features, "),
+        ("own", "FD ", "(features of own, "),
+    ],
+)
+def test_only_distances_of_inception_are_quoted_as_fid(far, network, start, features):
+    first, second = Scores(far, INTERVALS, PROTOCOL | {"feature_network": network}).quotes()
+    assert first.startswith(f"{start}{far['fd']:.4g} [1.5, 2.5] {features}")
+    assert second.startswith("KID " if start == "FID " else "Kernel distance ")
+    rest = "100 samples against 150 held-out images of 64 px, 50 euler steps, guidance 1.5, seed 0)"
+    assert first.endswith(rest)
+    assert second.endswith(rest)
+
+
+@pytest.mark.parametrize(("copies", "is_memorized"), [(0, False), (50, True)])
+def test_samples_that_are_copies_are_named(copies, is_memorized):
+    train, holdout, fresh = drawn(400, 2), drawn(150, 1), drawn(100, 4)
+    samples = torch.cat([train.features[:copies], fresh.features[copies:]])
+    sets = LabeledFeatures(samples, fresh.labels), holdout, holdout, train, drawn(100, 3, shift=5)
+    values, intervals = compute_scores(EvaluationFeatures(*sets).comparisons(), SETTINGS)
+    scores = Scores(values, intervals, PROTOCOL)
+    assert scores.is_memorized == is_memorized
+    assert ("look at neighbors.png for copies" in scores.summary()) == is_memorized

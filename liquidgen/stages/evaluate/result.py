@@ -1,0 +1,110 @@
+"""The result of an evaluation, and the lines that show it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liquidgen.stages.evaluate.intervals import Interval, interval
+from liquidgen.stages.evaluate.scores import NOISE, REAL, TELLS_NOISE
+from liquidgen.utils.files import write_json
+
+MEMORIZED = "memorized_share"
+INCEPTION = "inception"  # only its distances are called FID and KID
+FEATURES = {  # in quotes; another network is quoted by its name
+    "builtin": "LiquidGen's builtin features",
+    "dinov2": "DINOv2 ViT-L/14 features",
+    "efficientnet_lite0": "EfficientNet-Lite0 features",
+    INCEPTION: "torch-fidelity Inception",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The result of an evaluation.
+
+    Attributes:
+        values: Scores by name.
+        intervals: 95 % intervals of the scores of samples, by name.
+        protocol: Conditions under which scores are comparable.
+    """
+
+    values: dict[str, float]
+    intervals: dict[str, Interval]
+    protocol: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON; DVC and MLflow compare the values only."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(
+            path,
+            {
+                **self.values,
+                "intervals": self.intervals,
+                "quotes": self.quotes(),
+                "protocol": self.protocol,
+            },
+        )
+
+    def summary(self) -> str:
+        """Return the main scores beside those of real images and noise as one line."""
+        # covariances of fewer images than features are singular: their distance is mostly bias
+        few = self.protocol["num_compared"] <= self.protocol["num_features"]
+        names = {name: REAL + name for name in ("fd_pca" if few else "fd", "kid")}
+        names["class_accuracy"] = "probe_accuracy"
+        parts = [
+            f"{self._with_interval(name)} (real images {self.values[real]:.4g}, noise "
+            f"{self.values[NOISE + name]:.4g})"
+            for name, real in names.items()
+            if name in self.values
+        ]
+        parts.append(f"{self._images()}, features of {self.protocol['feature_network']}")
+        if self.is_memorized:
+            real = self.values[REAL + MEMORIZED]
+            parts.append(
+                f"{self._with_interval(MEMORIZED)} (real images {real:.4g}): samples are nearer to "
+                "training images than real images are, look at neighbors.png for copies"
+            )
+        if blind := self.blind:
+            count = self.protocol["num_compared"]
+            parts.append(f"with {count} images these cannot tell noise from real images: {blind}")
+        return ", ".join(parts)
+
+    @property
+    def is_memorized(self) -> bool:
+        """Whether more samples are near training images than chance gives to real images."""
+        low, _ = self.intervals[MEMORIZED]
+        _, high = interval(
+            MEMORIZED, self.values[REAL + MEMORIZED], (), self.protocol["num_compared"]
+        )
+        return low > high
+
+    @property
+    def blind(self) -> str:
+        """Names of the scores that cannot tell noise from real images."""
+        told = {name: value for name, value in self.values.items() if name.endswith(TELLS_NOISE)}
+        return ", ".join(
+            name.removesuffix(TELLS_NOISE) for name, value in told.items() if not value
+        )
+
+    def quotes(self) -> list[str]:
+        """Return the distances with all that another needs to compare them, a line for each."""
+        network, sampling = self.protocol["feature_network"], self.protocol["sampling"]
+        names = ("FID", "KID") if network == INCEPTION else ("FD", "Kernel distance")
+        conditions = (
+            f"{FEATURES.get(network, f'features of {network}')}, {self._images()} of "
+            f"{self.protocol['image_size']} px, {sampling['num_steps']} {sampling['solver']} steps,"
+            f" guidance {sampling['guidance_scale']:g}, seed {sampling['seed']}"
+        )
+        return [
+            f"{self._with_interval(key, name)} ({conditions})"
+            for name, key in zip(names, ("fd", "kid"), strict=True)
+        ]
+
+    def _with_interval(self, name: str, title: str = "") -> str:
+        low, high = self.intervals[name]
+        title = title or name.replace("_", " ")
+        return f"{title} {self.values[name]:.4g} [{low:.4g}, {high:.4g}]"
+
+    def _images(self) -> str:
+        compared, reference = self.protocol["num_compared"], self.protocol["num_reference"]
+        return f"{compared:,} samples against {reference:,} held-out images"

@@ -15,27 +15,28 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 # of the page that opens the view without MLflow's banner and assistant: see `mlflow_app`
 PATH = "/liquidgen"
 EXPERIMENT_VARIABLE = "LIQUIDGEN_EXPERIMENT"
+ROWS = 'tags.stage = "train"'  # without it, runs of sample and evaluate are listed, too
 SORT = "metrics.`evaluate/kid`"  # the best run is on top
-# columns of the table in this order, with their widths in px: scores of a training, and the settings
-# that are most often compared
+# columns of the table in this order, with their widths in px: scores and facts of a training, which
+# fit into a window of 1600 px, and the settings that are most often compared
 COLUMNS = {
-    "metrics.`evaluate/kid`": 110,
-    "metrics.`evaluate/fd`": 100,
-    "metrics.`evaluate/class_accuracy`": 180,
-    "metrics.`train/validation_loss`": 160,
+    "metrics.`evaluate/kid`": 105,
+    "metrics.`evaluate/fd`": 90,
+    "metrics.`evaluate/class_accuracy`": 175,
+    "metrics.`train/validation_loss`": 155,
+    "metrics.`train/parameters`": 130,
+    "metrics.`train/images_per_second`": 185,
     "params.`train.num_epochs`": 145,
     "params.`train.learning_rate`": 150,
     "params.`sample.guidance_scale`": 175,
     "params.`sample.num_steps`": 145,
-    "metrics.`train/parameters`": 135,
-    "metrics.`train/images_per_second`": 190,
     "params.`evaluate.features`": 135,  # scores of different networks do not compare
     "tags.`dvc.experiment`": 130,
 }
-NAME_COLUMN = {"attributes.`Run Name`": 330}
+NAME_COLUMN = {"attributes.`Run Name`": 265}
 SCORES = ["evaluate/kid", "evaluate/fd", "evaluate/class_accuracy"]
 IMAGES_LAYOUT = {"columns": 1, "cardHeight": 560}  # px; two rows of three or four runs
-MAX_RUNS_PER_CHART = 10
+MAX_RUNS_PER_CHART = 20
 
 
 def save_view(store: Store, experiment: str) -> str:
@@ -68,20 +69,35 @@ def _state() -> dict[str, Any]:
         "comparison": [
             {"type": "LINE", "metricKey": "train/validation_loss"},
             *({"type": "BAR", "metricKey": key} for key in SCORES),
-            _scatter("sample.guidance_scale", "evaluate/kid"),
-            {"type": "DIFFERENCE", "compareGroups": ["Parameters"], "chartName": "settings"},
+            _scatter("train/validation_loss", "METRIC"),
+            _scatter("sample.guidance_scale", "PARAM"),
+        ],
+        "settings": [
+            {
+                "type": "DIFFERENCE",
+                "chartName": "settings that differ",
+                "compareGroups": ["Parameters"],
+                "showDifferencesOnly": True,
+                "showChangeFromBaseline": False,
+            }
         ],
         "images": [_images("samples", 0), _images("preview", 100)],
         "train": [],
         "evaluate": [],
     }
-    layouts = {"images": IMAGES_LAYOUT, "comparison": {"columns": 3, "cardHeight": 320}}
+    layouts = {
+        "comparison": {"columns": 3, "cardHeight": 320},
+        "settings": {"columns": 1, "cardHeight": 320},
+        "images": IMAGES_LAYOUT,
+    }
     return {
         "selectedColumns": list(COLUMNS),
         "columnOrder": [*NAME_COLUMN, *COLUMNS],
         "columnWidths": NAME_COLUMN | COLUMNS,
+        "searchFilter": ROWS,
         "orderByKey": SORT,
         "orderByAsc": True,
+        "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": [
             {
                 "uuid": f"{section}-{number}",
@@ -108,9 +124,7 @@ def _images(key: str, step: int) -> dict[str, Any]:
     return {"type": "IMAGE", "imageKeys": [key], "step": step, "showRunParams": False}
 
 
-def _scatter(param: str, metric: str) -> dict[str, Any]:
-    return {
-        "type": "SCATTER",
-        "xaxis": {"key": param, "type": "PARAM"},
-        "yaxis": {"key": metric, "type": "METRIC"},
-    }
+def _scatter(key: str, kind: str) -> dict[str, Any]:
+    """Return a chart of the main score against a metric or a setting."""
+    score = {"key": SCORES[0], "type": "METRIC"}
+    return {"type": "SCATTER", "xaxis": {"key": key, "type": kind}, "yaxis": score}

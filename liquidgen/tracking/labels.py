@@ -32,7 +32,12 @@ def name_of_other(training: "Run", header: Header) -> str:
     """Return the name of another row: its training's, and the settings that differ from its."""
     name = training.info.run_name.removesuffix(f" {training.data.tags.get(LATER_TAG)}")
     first = training.data.params
-    other = {key: v for key, v in header.later_settings.items() if first.get(key, v) != v}
+    # a parameter of MLflow is text
+    other = {
+        key: value.removesuffix(".0")
+        for key, value in header.later_settings.items()
+        if first.get(key, value) != value
+    }
     return f"{name} {short_text(other) or header.tags.get(DVC_TAG, '')}".strip()
 
 

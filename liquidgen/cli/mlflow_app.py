@@ -10,13 +10,12 @@ keys below are those of MLflow 3.17; a front end that does not know them ignores
 
 import os
 
+from mlflow.server import app as pages
 from mlflow.server.fastapi_app import app
-from starlette.requests import Request
-from starlette.responses import HTMLResponse
-from starlette.routing import Route
 
 from liquidgen.cli.mlflow_view import EXPERIMENT_VARIABLE, PATH, VIEW_TAG
 
+__all__ = ["app"]  # the server, of which `pages` are a part
 PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>LiquidGen</title>
@@ -44,13 +43,8 @@ fetch(`ajax-api/2.0/mlflow/experiments/get?experiment_id=${experiment}`)
 """
 
 
-async def page(request: Request) -> HTMLResponse:
-    """Return the page, which is the same for every request."""
-    experiment = os.environ[EXPERIMENT_VARIABLE]
-    if not experiment.isdecimal():
-        raise ValueError(f"{EXPERIMENT_VARIABLE}: no id of an experiment")
-    return HTMLResponse(PAGE % (experiment, VIEW_TAG), headers={"Cache-Control": "no-store"})
-
-
-# before the last route, which takes every path
-app.router.routes.insert(0, Route(PATH, page))
+@pages.route(PATH)
+def page() -> tuple[str, dict[str, str]]:
+    """Return the page, and its headers."""
+    experiment = int(os.environ[EXPERIMENT_VARIABLE])
+    return PAGE % (experiment, VIEW_TAG), {"Cache-Control": "no-store"}

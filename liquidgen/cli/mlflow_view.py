@@ -31,6 +31,8 @@ COLUMNS = {
     "params.`sample.guidance_scale`": 175,
     "params.`sample.num_steps`": 145,
     "params.`evaluate.features`": 135,  # scores of different networks do not compare
+    "params.`model`": 80,
+    "params.`dataset`": 120,
     "tags.`dvc.experiment`": 130,
 }
 NAME_COLUMN = {"attributes.`Run Name`": 265}

@@ -61,7 +61,7 @@ def register(root: Path, experiment: str, folder: Path, name: str) -> str:
 def _log(uri: str, run: str, folder: Path, name: str, *, has_classes: bool) -> str:
     import mlflow
 
-    from liquidgen.cli import served_model
+    from liquidgen.pipeline import served_model
 
     mlflow.set_tracking_uri(uri)
     with mlflow.start_run(run_id=run):

@@ -52,7 +52,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 with open_run(
                     root, "liquidgen", "evaluate", name="scores", params=chosen, parent=run.run_id
                 ) as child:
-                    child.log_to_parent({"kid": 0.0123456789 + number * scale})
+                    scores = {"kid": 0.0123456789 + number * scale, "class_accuracy": 0.5}
+                    child.log_to_parent(scores)
         with subprocess.Popen(
             [sys.executable, "-m", "liquidgen", "ui"],
             cwd=root,
@@ -73,7 +74,7 @@ def text_of(address: str) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *QUIET]
         command += [f"--user-data-dir={profile}", f"--virtual-time-budget={MILLISECONDS}"]
-        command += ["--window-size=1600,1000", "--dump-dom", address]
+        command += ["--window-size=1600,2000", "--dump-dom", address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     body = re.sub(r"<(script|style)\b.*?</\1>", " ", done.stdout, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())

@@ -85,7 +85,7 @@ def test_charts_have_sections_and_unique_names(store: Store):
     state = view(store, save_view(store, EXPERIMENT))
     sections = [section["uuid"] for section in state["compareRunSections"]]
     charts = [chart["uuid"] for chart in state["compareRunCharts"]]
-    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == set(sections)
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} < set(sections)
     assert len(set(sections)) == len(sections)
     assert len(set(charts)) == len(charts)
 
@@ -107,6 +107,7 @@ def test_view_of_experiment_without_runs(store: Store):
 def taken_port():
     """Port 5000, in use by another program."""
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):  # already in use
             taken.bind(("127.0.0.1", PORT))
             taken.listen()

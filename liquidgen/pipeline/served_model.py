@@ -29,6 +29,7 @@ class ServedModel(PythonModel):
         self._pipe.to(resolve_device("auto"))
         self._pipe.set_progress_bar_config(disable=True)
 
+    # with another hint than pandas' MLflow warns whenever it loads the model
     def predict(
         self,
         context: PythonModelContext,
@@ -55,7 +56,7 @@ class ServedModel(PythonModel):
             files = [self._png(row, options) for row in model_input.to_dict("records")]
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        return pd.DataFrame({"png": files})
+        return model_input.assign(png=files)[["png"]]
 
     def _png(self, row: dict[Any, Any], options: dict[str, Any]) -> bytes:
         drawn = self._pipe(row.get("class") or None, 1, seed=int(row["seed"]), **options)

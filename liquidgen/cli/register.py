@@ -1,5 +1,6 @@
 """`liquidgen register`: put a trained model into MLflow's registry, from where MLflow serves it."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,10 +62,11 @@ def register(root: Path, experiment: str, folder: Path, name: str) -> str:
 def _log(uri: str, run: str, folder: Path, name: str, *, has_classes: bool) -> str:
     import mlflow
 
-    from liquidgen.pipeline import served_model
-
     mlflow.set_tracking_uri(uri)
-    with mlflow.start_run(run_id=run):
+    # MLflow warns of its own types, and of an example that would repeat the signature
+    with warnings.catch_warnings(action="ignore"), mlflow.start_run(run_id=run):
+        from liquidgen.pipeline import served_model
+
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=served_model.__file__,

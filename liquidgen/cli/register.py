@@ -1,6 +1,8 @@
 """`liquidgen register`: put a trained model into MLflow's registry, from where MLflow serves it."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ from liquidgen.cli.sample import default_model
 from liquidgen.config.params import load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
+from liquidgen.tracking.address import named_uri, reason, tracking_uri, without_secrets
 from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +46,6 @@ def register(root: Path, experiment: str, folder: Path, name: str) -> str:
     """
     from liquidgen.generator.model_folder import read_metadata
     from liquidgen.generator.run_file import read_run
-    from liquidgen.tracking.address import reason, tracking_uri, without_secrets
     from liquidgen.tracking.sending import open_store
 
     run_id = read_run(folder)
@@ -59,12 +61,25 @@ def register(root: Path, experiment: str, folder: Path, name: str) -> str:
     raise UserError(f"{folder}: MLflow at {where} does not have the run of its training")
 
 
+@contextmanager
+def _opened(uri: str, run: str) -> Iterator[None]:
+    """Let MLflow log to a run within the context, without its advice."""
+    import mlflow
+
+    named = named_uri()
+    mlflow.set_tracking_uri(uri)  # which sets MLFLOW_TRACKING_URI, too
+    try:
+        # of its own types, and of an example that would repeat the signature
+        with warnings.catch_warnings(action="ignore"), mlflow.start_run(run_id=run):
+            yield
+    finally:
+        mlflow.set_tracking_uri(named or None)
+
+
 def _log(uri: str, run: str, folder: Path, name: str, *, has_classes: bool) -> str:
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
-    # MLflow warns of its own types, and of an example that would repeat the signature
-    with warnings.catch_warnings(action="ignore"), mlflow.start_run(run_id=run):
+    with _opened(uri, run):
         from liquidgen.pipeline import served_model
 
         logged = mlflow.pyfunc.log_model(

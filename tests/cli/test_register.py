@@ -36,7 +36,9 @@ def test_registered_model_draws_as_the_pipeline(recorded: Path, tmp_path: Path):
     client = Store(tmp_path).client
     run = client.get_model_version("mine", "1").run_id
     assert client.get_run(run).info.status == "FINISHED"
+    mlflow.set_tracking_uri(client.tracking_uri)
     served = mlflow.pyfunc.load_model("models:/mine/1")
+    mlflow.set_tracking_uri(None)
     pipe = LiquidGenPipeline.from_pretrained(recorded)
     name = pipe.classes[1]
     drawn = served.predict(

@@ -73,7 +73,7 @@ def run(
     from liquidgen.flow.solvers import scheduler_of
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
-    pipe = LiquidGenPipeline.from_pretrained(model or _default_model())
+    pipe = LiquidGenPipeline.from_pretrained(model or default_model())
     pipe.to(resolve_device(device))
     if solver is not None:
         pipe.scheduler = scheduler_of(solver)
@@ -98,7 +98,12 @@ def run(
     print(f"sample: {len(images)} images in {out}")
 
 
-def _default_model() -> Path:
+def default_model() -> Path:
+    """Return the folder of the model that params.yaml names.
+
+    Raises:
+        UserError: It was not trained yet.
+    """
     from liquidgen.api import TrainConfig
 
     folder = TrainConfig().params().model_folder

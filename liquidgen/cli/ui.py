@@ -127,10 +127,15 @@ def _wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
 
 
 def _show(page: str) -> None:
-    """Print the addresses, and open the page if there is a display."""
+    """Print the addresses, and open the page."""
     print(f"table of runs:      {page}")
     print(f"charts and images:  {page}&compareRunsMode=CHART")
     print("no runs to see?     choose 'Model training' at the top left", flush=True)
+    open_in_browser(page)
+
+
+def open_in_browser(page: str) -> None:
+    """Open a page if there is a display."""
     display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     if display or sys.platform in ("darwin", "win32"):  # otherwise a text browser might start
         webbrowser.open(page)

@@ -217,4 +217,5 @@ def _rows(content: bytes, columns: set[str]) -> Iterable[dict[str, str]]:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text else None
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) else None

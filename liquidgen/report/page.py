@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -100,7 +101,7 @@ def figure(value: float | None) -> str:
     """Return a number as the page shows it; nothing for no number."""
     if value is None:
         return ""
-    if value == int(value) and abs(value) < 1e15:
+    if value.is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
@@ -158,7 +159,7 @@ def _rows(page: Page) -> list[dict[str, Any]]:
     best = {}
     for name, lowest in COLUMNS.items():
         values = [run.value(name) for run in runs if run.compares(main, name)]
-        known = [value for value in values if value is not None]
+        known = [value for value in values if value is not None and math.isfinite(value)]
         if len(known) > 1:
             best[name] = min(known) if lowest else max(known)
     return [

@@ -1,5 +1,6 @@
 """Runs as MLflow has them. Every function here may raise what MLflow raises, or never return."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -181,7 +182,11 @@ class RecordedRuns:
         curves = {}
         for name in names:
             points = sorted((one.step, one.value) for one in history(run, f"{TRAIN}{name}"))
-            curves[name] = [(float(np.interp(step, steps, at)), value) for step, value in points]
+            curves[name] = [
+                (float(np.interp(step, steps, at)), value)
+                for step, value in points
+                if math.isfinite(value)
+            ]
         return curves
 
     def _grid(self, row: "Run") -> bytes | None:

@@ -14,6 +14,8 @@ function open(picture) {
   show(group.indexOf(picture));
 }
 document.querySelectorAll("img.zoom").forEach((picture) => {
+  picture.setAttribute("role", "button");
+  picture.tabIndex = 0;
   picture.addEventListener("click", () => open(picture));
   picture.addEventListener("keydown", (event) => { if (event.key === "Enter") open(picture); });
 });

@@ -129,7 +129,7 @@ def _charts(page: Page) -> list[tuple[str, str]]:
     }
     losses = {name: curves[name] for name in ("loss", VALIDATION_LOSS) if curves.get(name)}
     runs = {
-        f"{number}: {run.name}"[:40]: run.curves[VALIDATION_LOSS]
+        f"{number or 'this'}: {run.name}"[:40]: run.curves[VALIDATION_LOSS]
         for number, run in enumerate([page.main, *page.others])
         if run.curves.get(VALIDATION_LOSS)
     }
@@ -160,7 +160,7 @@ def _rows(page: Page) -> list[dict[str, Any]]:
     for name, lowest in COLUMNS.items():
         values = [run.value(name) for run in runs if run.compares(main, name)]
         known = [value for value in values if value is not None and math.isfinite(value)]
-        if len(known) > 1:
+        if len(set(known)) > 1:
             best[name] = min(known) if lowest else max(known)
     return [
         {

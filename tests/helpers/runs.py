@@ -44,6 +44,8 @@ PROTOCOL = {
     "feature_digest": "0123456789ab",
     "sampling": {"solver": "euler", "num_steps": 50, "seed": 0, "weights_digest": "ba9876543210"},
 }
+LOSSES = ["loss", "validation_loss"]
+LOSSES += [f"validation_loss_t{t:.2f}-{t + 0.25:.2f}" for t in (0, 0.25, 0.5, 0.75)]
 CURVE = [(1.0, 1.5), (2.0, 1.25), (3.0, 1.0)]
 CURVES = {"loss": CURVE, "validation_loss": CURVE, "validation_loss_t0.00-0.25": CURVE}
 
@@ -89,7 +91,9 @@ def write_outputs(root: Path, params: Params, run_id: str, first_class: str = "h
     classes, curve = io.StringIO(), io.StringIO()
     table = csv.writer(classes)
     table.writerows([["class", "samples", "holdout"], [first_class, 0.5, 1.0], ["marble", "", 0.9]])
-    csv.writer(curve).writerows([["epoch", "loss", "validation_loss"], [1, 2, 1.5], [2, 1, 1.25]])
+    csv.writer(curve).writerows(
+        [["epoch", *LOSSES], [1, 2, 1.5, *[1.5] * 4], [2, 1, 1.25, *[1.25] * 4]]
+    )
     protocol = PROTOCOL | {"samples_of": f"model {params.run_name}"}
     evaluation = SCORES | {"protocol": protocol, "intervals": {"kid": [0.4, 0.6]}}
     contents = {
@@ -98,6 +102,7 @@ def write_outputs(root: Path, params: Params, run_id: str, first_class: str = "h
         params.metrics_folder / "train.csv": curve.getvalue().encode(),
         params.samples_folder / "grid.png": png(grid(0)),
         params.evaluation_folder / "classes.csv": classes.getvalue().encode(),
+        params.evaluation_folder / "classes.png": png(grid(2)),
         params.evaluation_folder / "neighbors.png": png(grid(1)),
     }
     for path, content in contents.items():

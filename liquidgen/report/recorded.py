@@ -230,6 +230,11 @@ class RecordedRuns:
             ).read_bytes()
 
 
+def is_evaluated(row: "Run") -> bool:
+    """Return whether a row has scores."""
+    return any(name.startswith(EVALUATE) for name in row.data.metrics)
+
+
 def _name(row: "Run") -> str:
     return row.info.run_name or row.info.run_id[:SHORT_ID]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from liquidgen.config.params import PARAMS, Params
 from liquidgen.report.facts import RunFacts
 from liquidgen.report.page import Page, write_page
-from liquidgen.report.recorded import RecordedRuns
+from liquidgen.report.recorded import RecordedRuns, is_evaluated
 from liquidgen.report.workspace import changed_since, committed_params, workspace_run
 from liquidgen.tracking.address import reason, tracking_uri, without_secrets
 from liquidgen.tracking.store import prepare
@@ -19,7 +19,7 @@ WORKSPACE_PAGE = Path("reports/index.html")
 CHOSEN_PAGE = Path("reports/compare.html")
 NUM_PICTURED = 5  # other runs with their grids
 NUM_LISTED = 15  # more of them, in the table
-STAGE_PATIENCE = 15.0  # seconds that a stage waits for MLflow at its end
+STAGE_PATIENCE = 30.0  # seconds that a stage waits for MLflow at its end
 PATIENCE = 60.0  # seconds that a command waits
 
 
@@ -115,9 +115,14 @@ def _beside(main: RunFacts, root: Path, experiment: str) -> _Others:
     runs = RecordedRuns(root, experiment)
     own = runs.row_of(main)
     others = [row for row in runs.rows if row is not own]
-    pictured = [runs.facts(row) for row in others[:NUM_PICTURED]]
-    more = [runs.summary(row) for row in others[NUM_PICTURED : NUM_PICTURED + NUM_LISTED]]
-    return _Others(runs.identified(main, own), pictured, more)
+    # one that is running, or failed, has nothing to show yet
+    pictured = [row for row in others if is_evaluated(row)][:NUM_PICTURED]
+    more = [row for row in others if row not in pictured][:NUM_LISTED]
+    return _Others(
+        runs.identified(main, own),
+        [runs.facts(row) for row in pictured],
+        [runs.summary(row) for row in more],
+    )
 
 
 def _chosen(names: list[str], root: Path, experiment: str) -> list[RunFacts]:

@@ -40,7 +40,9 @@ def workspace_run(params: Params) -> RunFacts:
     scores = params.metrics_folder / "evaluate.json"
     evaluation = _read(scores, read_evaluation)
     if evaluation.protocol.get("samples_of") != f"model {params.run_name}":
-        raise UserError(f"{scores}: not of {params.run_name}, which {PARAMS} selects; `dvc repro`")
+        raise UserError(
+            f"{scores}: not of {params.run_name}, which {PARAMS} selects; run `dvc repro`"
+        )
     training = _read(params.metrics_folder / "train.json", json.loads)
     classes = params.evaluation_folder / "classes.csv"
     return RunFacts(

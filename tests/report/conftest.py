@@ -30,7 +30,7 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """A training that was evaluated twice, and another with HTML in its name."""
+    """A training that was evaluated twice, one with HTML in its name, one without scores."""
     root = tmp_path_factory.mktemp("recorded")
     files = tmp_path_factory.mktemp("files")
     shutil.copy(PROJECT / "params.yaml", root)
@@ -38,6 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         environment.delenv("DVC_EXP_NAME", raising=False)
+        record_training(root, settings(train__seed=5), "not evaluated")
         hostile = settings(train__learning_rate=0.002)
         other = record_training(root, hostile, HOSTILE)
         record_samples(root, hostile, other, seed=7)

@@ -114,6 +114,7 @@ class RecordedRuns:
             raise UserError(f"{shown(name)}: {len(found)} runs begin so: {some}{more}; give the id")
         if not known:
             raise UserError(f"{shown(name)}: MLflow has no runs yet; `dvc repro` makes one")
+        # ids look alike: only a long name can be a mistyped one
         names = [one for _, names in known for one in names if len(one) < 32 or len(name) > 20]
         raise UserError(
             f"{shown(name)}: no such run; {nearest_names(name, names)}; "

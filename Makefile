@@ -24,7 +24,7 @@ demo: $(STAMP)
 	@$(BIN)/liquidgen repair
 	@$(ACTIVATED) dvc repro
 	@echo
-	@echo "images: $$(echo data/samples/*/grid.png)   scores: metrics/evaluate.json   runs: make ui"
+	@echo "open reports/index.html: images, curves and scores on one page; browse the runs: make ui"
 	@echo "next: . $(BIN)/activate, edit params.yaml, dvc repro"
 
 # threads that wait at full speed would take the cores from the other process
@@ -59,14 +59,14 @@ check: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/codespell $$(git ls-files)
 
-# Never touches data/, metrics/, mlflow.db, mlruns/, work/, .dvc/cache or .venv.
+# Never touches data/, metrics/, reports/, mlflow.db, mlruns/, work/, .dvc/cache or .venv.
 clean:
 	@find . \( -name .venv -o -name .git -o -path ./data -o -path ./work \) -prune -o -type d \
 		\( -name __pycache__ -o -name .pytest_cache -o -name .hypothesis -o -name .ruff_cache -o -name '*.egg-info' \) \
 		-prune -exec rm -rf {} +
 	@rm -rf build dist
 	@echo "removed: __pycache__, .pytest_cache, .hypothesis, .ruff_cache, *.egg-info, build, dist"
-	@echo "kept: data, metrics, mlflow.db, mlruns, work, .dvc/cache, .venv"
+	@echo "kept: data, metrics, reports, mlflow.db, mlruns, work, .dvc/cache, .venv"
 
 $(STAMP): requirements.txt pyproject.toml
 	@for python in $(or $(PYTHON),python3 python python3.13 python3.12 python3.11) none; do \

@@ -167,6 +167,7 @@ ROOMS = {
     "liquidgen/models/layers/zigzag.py": ["train", "sample"],
     "liquidgen/notebook/live_view.py": [],
     "liquidgen/pipeline/card.py": [],
+    "liquidgen/report/page.py": [],
     "liquidgen/runtime/runner.py": [],
     "liquidgen/stages/download/sources/hub.py": ["download"],
     "liquidgen/stages/encode/encoder.py": ["encode"],
@@ -275,6 +276,14 @@ def test_comment_costs_no_training_step(checkout: Checkout):
     assert checkout.repro() == ["train"]  # and no stage after it: the model has the same bytes
     assert files(model) == earlier
     assert sorted(state.rglob("step-*")) == checkpoints
+
+
+def test_evaluate_writes_the_page(pipeline: Checkout):
+    page = (pipeline.root / "reports/index.html").read_text()
+    assert "procedural-64-builtin-nano-liquid" in page
+    assert page.count('data-group="grid"') == 1
+    assert "Other runs are missing" not in page
+    assert pipeline.run("git", "status", "--porcelain", "reports").stdout == ""
 
 
 @pytest.fixture(scope="module")

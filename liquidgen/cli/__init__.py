@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from liquidgen.cli import doctor, presets, register, repair, sample, sweep, ui, use
+from liquidgen.cli import compare, doctor, presets, register, repair, sample, sweep, ui, use
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import one_line
 
 app = typer.Typer(
-    help="Sample from a model, score it, use recipes, browse runs, serve, find and fix problems.",
+    help="Sample from a model, score it, use recipes, compare runs, find and fix problems.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,6 +41,7 @@ app.command("sample")(sample.run)
 app.command("sweep")(sweep.run)
 app.command("presets")(presets.run)
 app.command("use")(use.run)
+app.command("compare")(compare.run)
 app.command("ui")(ui.run)
 app.command("register")(register.run)
 app.command("doctor")(doctor.run)

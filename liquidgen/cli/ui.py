@@ -144,9 +144,14 @@ def _show_shared(address: str, experiment_id: str) -> None:
 
 
 def _show(page: str, charts: str) -> None:
-    """Print the addresses, and open the page if there is a display."""
+    """Print the addresses, and open the page."""
     print(f"table of runs:      {page}")
     print(f"charts and images:  {charts}", flush=True)
+    open_in_browser(page)
+
+
+def open_in_browser(page: str) -> None:
+    """Open a page if there is a display."""
     display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     if display or sys.platform in ("darwin", "win32"):  # otherwise a text browser might start
         webbrowser.open(page)

@@ -14,11 +14,13 @@ from pathlib import Path
 PACKAGE = "liquidgen"
 # Packages and modules that cannot change the bytes of an output, apart from measured times and
 # memory: settings (they have no defaults, so every value is in params.yaml), how processes start
-# and stop, tracking, errors of the hub. Everything else counts, also if it is new.
+# and stop, tracking, pages about runs, errors of the hub. Everything else counts, also if it is
+# new.
 NO_EFFECT = (
     "liquidgen.cli",
     "liquidgen.config",
     "liquidgen.hub",
+    "liquidgen.report",  # reads what stages have written
     "liquidgen.runtime",
     "liquidgen.tracking",
     "liquidgen.stages.train.preview",  # draws for MLflow what `sample` would draw

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from liquidgen.latents.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2]
-CONFIG_FILES = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
+CONFIG_FILES = (
+    "params.yaml",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+    ".dvc/plots.html",
+)
 SMALL = {
     "dataset": "procedural",
     "image_size": 64,

@@ -1,5 +1,7 @@
-"""Stage evaluate: score the samples, and record the scores."""
+"""Stage evaluate: score the samples, record the scores, and write the page about the run."""
 
+import logging
+from itertools import chain
 from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
@@ -7,8 +9,12 @@ from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.params import Params
 from liquidgen.figures.grid import GRID
 from liquidgen.generator.run_file import read_run
+from liquidgen.report.reports import STAGE_PATIENCE, WORKSPACE_PAGE, report_workspace
 from liquidgen.stages.evaluate.evaluate import evaluate
 from liquidgen.tracking import open_run
+from liquidgen.utils.errors import reason_of
+
+logger = logging.getLogger("liquidgen.report")
 
 
 def main(params: Params, root: Path) -> str | None:
@@ -39,11 +45,26 @@ def main(params: Params, root: Path) -> str | None:
         )
         if scores is None:  # on ranks > 0
             return None
-        scores.write(params.metrics_folder / "evaluate.json")
+        path = params.metrics_folder / "evaluate.json"
+        scores.write(path)
         run.log_metrics(scores.values, step=0)
         run.log_to_parent(scores.values)
         # other settings of evaluate are another row, which has no samples yet
         run.log_image(params.samples_folder / GRID, "samples", step=0, on_parent=True)
-        for figure in sorted(params.evaluation_folder.glob("*.png")):
-            run.log_artifact(figure)
-    return f"evaluate: {scores.summary()} in {params.metrics_folder / 'evaluate.json'}"
+        figures = (params.evaluation_folder.glob(f"*{suffix}") for suffix in (".csv", ".png"))
+        for file in (path, *sorted(chain(*figures))):
+            run.log_artifact(file)
+    _write_page(params, root)  # after the run has ended, which MLflow then has
+    return f"evaluate: {scores.summary()} in {path}"
+
+
+def _write_page(params: Params, root: Path) -> None:
+    """Write the page about the run; the scores are there, whatever happens to it."""
+    try:
+        report_workspace(params, root, STAGE_PATIENCE)
+    except Exception as error:
+        logger.warning(
+            "%s was not written: %s; `liquidgen compare` tries again",
+            WORKSPACE_PAGE,
+            reason_of(error),
+        )

@@ -1,0 +1,142 @@
+"""The run of the workspace, from the files of this checkout."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from liquidgen.config.params import PARAMS, Params, load_params
+from liquidgen.generator.run_file import read_run
+from liquidgen.report.facts import (
+    RunFacts,
+    numbers,
+    read_classes,
+    read_curves,
+    read_evaluation,
+)
+from liquidgen.tracking.start import MAX_VALUE_LENGTH
+from liquidgen.utils.errors import UserError, reason_of
+
+PACKAGES = ("liquidgen", "torch", "diffusers", "numpy", "dvc", "mlflow")
+Content = TypeVar("Content")
+
+
+def workspace_run(params: Params) -> RunFacts:
+    """Read the run that params.yaml selects.
+
+    Raises:
+        UserError: It was not evaluated, or a file is damaged.
+    """
+    scores = params.metrics_folder / "evaluate.json"
+    evaluation = _read(scores, read_evaluation)
+    if evaluation.protocol.get("samples_of") != f"model {params.run_name}":
+        raise UserError(
+            f"{scores}: not of {params.run_name}, which {PARAMS} selects; run `dvc repro`"
+        )
+    training = _read(params.metrics_folder / "train.json", json.loads)
+    classes = params.evaluation_folder / "classes.csv"
+    return RunFacts(
+        run_id=read_run(params.model_folder),
+        name=params.run_name,
+        started=datetime.fromtimestamp(scores.stat().st_mtime),
+        status="",
+        params=settings_of(params),
+        scores=evaluation.scores,
+        training=numbers(training),
+        evaluation=evaluation,
+        curves=_read(params.metrics_folder / "train.csv", read_curves),
+        classes=_read(classes, read_classes) if classes.exists() else (),  # none without classes
+        grid=_read(params.samples_folder / "grid.png", bytes),
+        neighbors=_read(params.evaluation_folder / "neighbors.png", bytes),
+        lineage=_lineage(),
+    )
+
+
+def settings_of(params: Params) -> dict[str, str]:
+    """Return the settings as MLflow has them."""
+    return {key: str(value)[:MAX_VALUE_LENGTH] for key, value in params.flat().items()}
+
+
+def committed_params() -> dict[str, str] | None:
+    """Return the settings of the last commit; None if there are none that this code can read."""
+    content = _git("show", f"HEAD:./{PARAMS}")
+    if content is None:
+        return None
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / PARAMS
+        path.write_text(content)
+        try:
+            params = load_params(path)
+        except UserError:  # of another version
+            return None
+    return settings_of(params)
+
+
+def changed_since(params: Params) -> list[str]:
+    """Return the keys that have other values in params.yaml than when DVC ran the stages last."""
+    try:
+        stages = YAML(typ="safe").load(Path("dvc.lock"))["stages"]
+        recorded = {
+            key: value
+            for stage in stages.values()
+            for key, value in stage.get("params", {}).get(str(PARAMS), {}).items()
+        }
+    except (OSError, YAMLError, AttributeError, KeyError, TypeError):  # DVC did not run here
+        return []
+    changed: list[str] = []
+    for key, value in recorded.items():
+        now: Any = params.raw
+        for name in key.split("."):
+            now = now.get(name) if isinstance(now, dict) else None
+        if isinstance(now, dict) and isinstance(value, dict):
+            keys = [one for one in {**now, **value} if now.get(one) != value.get(one)]
+            changed += [f"{key}.{one}" for one in keys]
+        elif now is not None and now != value:
+            changed.append(key)
+    return sorted(changed)
+
+
+def _read(path: Path, parse: Callable[[bytes], Content]) -> Content:
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
+    except (ValueError, KeyError, RecursionError) as error:
+        remedy = "run `liquidgen repair`, then `dvc repro`"
+        raise UserError(f"{path}: damaged: {reason_of(error, 1)}; {remedy}") from None
+
+
+def _lineage() -> dict[str, str]:
+    revision = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    found = {"DVC experiment": os.environ.get("DVC_EXP_NAME", "")}
+    if revision:
+        found["git revision"] = revision.strip() + (", with changes" if changes else "")
+    versions = [f"{name} {_version(name)}" for name in PACKAGES]
+    found["packages here"] = ", ".join([f"Python {platform.python_version()}", *versions])
+    return {name: value for name, value in found.items() if value}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git(*arguments: str) -> str | None:
+    """Return the output of git; None without git, a repository or such an object."""
+    if not shutil.which("git"):
+        return None
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None

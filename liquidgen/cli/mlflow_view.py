@@ -29,7 +29,7 @@ COLUMNS = {
     "params.`train.num_epochs`": 145,
     "params.`train.learning_rate`": 150,
     "params.`sample.guidance_scale`": 175,
-    "params.`sample.num_steps`": 145,
+    "params.`sample.num_inference_steps`": 145,
     "params.`evaluate.features`": 135,  # scores of different networks do not compare
     "params.`model`": 80,
     "params.`dataset`": 120,

@@ -106,7 +106,7 @@ def signature(*, has_classes: bool) -> "ModelSignature":
         params=ParamSchema(
             [
                 ParamSpec("guidance_scale", DataType.double, 0.0),
-                ParamSpec("num_steps", DataType.long, 0),
+                ParamSpec("num_inference_steps", DataType.long, 0),
                 ParamSpec("solver", DataType.string, ""),
             ]
         ),

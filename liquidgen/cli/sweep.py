@@ -23,8 +23,10 @@ Value = TypeVar("Value", int, float, str)
 SCORES = ("fd", "fd_pca", "kid", "class_accuracy")  # columns of sweep.csv, and figures
 CODE = ("liquidgen.stages.sample.sample", "liquidgen.stages.evaluate.evaluate")
 
-Guidance = Annotated[str, Option(metavar="LIST", help="Guidance scales, such as 1,1.5,2.5.")]
-Steps = Annotated[str, Option(metavar="LIST", help="Steps of the solver, such as 10,25,50.")]
+GuidanceScale = Annotated[str, Option(metavar="LIST", help="Guidance scales, such as 1,1.5,2.5.")]
+NumInferenceSteps = Annotated[
+    str, Option(metavar="LIST", help="Steps of the solver, such as 10,25,50.")
+]
 Solver = Annotated[str, Option(metavar="LIST", help="Solvers, such as euler,heun.")]
 
 
@@ -43,7 +45,11 @@ class Point:
     scores: dict[str, Any]
 
 
-def run(guidance: Guidance = "", steps: Steps = "", solver: Solver = "") -> None:
+def run(
+    guidance_scale: GuidanceScale = "",
+    num_inference_steps: NumInferenceSteps = "",
+    solver: Solver = "",
+) -> None:
     """Score a trained model at all combinations; what a list leaves out is as in params.yaml.
 
     Points that were scored before are not drawn again.
@@ -53,10 +59,11 @@ def run(guidance: Guidance = "", steps: Steps = "", solver: Solver = "") -> None
     params = load_params()
     sample = params.sample
     grid = [
-        {"guidance_scale": scale, "num_steps": number, "solver": name}
+        {"guidance_scale": scale, "num_inference_steps": number, "solver": name}
         for scale, number, name in itertools.product(
-            _listed("--guidance", guidance, float) or [sample.guidance_scale],
-            _listed("--steps", steps, int) or [sample.num_steps],
+            _listed("--guidance-scale", guidance_scale, float) or [sample.guidance_scale],
+            _listed("--num-inference-steps", num_inference_steps, int)
+            or [sample.num_inference_steps],
             _listed("--solver", solver, str) or [sample.solver],
         )
     ]
@@ -124,7 +131,7 @@ def score_points(
                 (temporary / "samples" / GRID).rename(temporary / GRID)
                 shutil.rmtree(temporary / "samples")  # they can be drawn again
         scheduler = scheduler_of(point.solver)
-        set_timesteps(scheduler, point.num_steps, "cpu")
+        set_timesteps(scheduler, point.num_inference_steps, "cpu")
         calls = len(scheduler.timesteps) * (2 if point.guidance_scale > 1 else 1)
         points.append(Point(point, calls, json.loads(path.read_bytes())))
     return points
@@ -132,7 +139,7 @@ def score_points(
 
 def describe(settings: SampleSettings) -> str:
     """Return what a grid can vary as words."""
-    return f"guidance {settings.guidance_scale:g}, {settings.num_steps} {settings.solver} steps"
+    return f"guidance {settings.guidance_scale:g}, {settings.num_inference_steps} {settings.solver} steps"
 
 
 def write_table(path: Path, points: Sequence[Point]) -> None:
@@ -140,11 +147,11 @@ def write_table(path: Path, points: Sequence[Point]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         columns = [(f"{name}_low", name, f"{name}_high") for name in SCORES]
-        header = ["guidance_scale", "num_steps", "solver", "calls"]
+        header = ["guidance_scale", "num_inference_steps", "solver", "calls"]
         table.writerow([*header, *itertools.chain.from_iterable(columns)])
         for point in points:
             s = point.settings
-            row: list[Any] = [s.guidance_scale, s.num_steps, s.solver, point.calls]
+            row: list[Any] = [s.guidance_scale, s.num_inference_steps, s.solver, point.calls]
             for name in SCORES:
                 low, high = point.scores["intervals"].get(name, ("", ""))
                 row += [low, point.scores.get(name, ""), high]
@@ -164,7 +171,7 @@ def _draw(folder: Path, points: Sequence[Point]) -> list[Path]:
         "guidance.png": (
             "guidance scale",
             lambda point: point.settings.guidance_scale,
-            lambda point: f"{point.settings.num_steps} {point.settings.solver} steps",
+            lambda point: f"{point.settings.num_inference_steps} {point.settings.solver} steps",
         ),
         "calls.png": (
             "calls of the network per image",

@@ -22,7 +22,7 @@ SHORT = {
     "train.num_epochs": "epochs",
     "train.batch_size": "batch",
     "sample.guidance_scale": "guidance",
-    "sample.num_steps": "steps",
+    "sample.num_inference_steps": "steps",
 }
 # settings of stages that run again and again on one model: those of the first belong to the row of
 # the training, others get a row of their own

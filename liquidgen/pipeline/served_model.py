@@ -42,7 +42,7 @@ class ServedModel(PythonModel):
             context: Not used.
             model_input: Columns `class` (a name or an id; a model without classes has no such
                 column) and `seed`.
-            params: `guidance_scale`, `num_steps`, `solver`.
+            params: `guidance_scale`, `num_inference_steps`, `solver`.
 
         Returns:
             The column `png`: a PNG file per row, which MLflow's server sends as base64.
@@ -50,16 +50,21 @@ class ServedModel(PythonModel):
         Raises:
             MlflowException: A class or an option is unknown.
         """
+        from liquidgen.flow.solvers import scheduler_of
+        from liquidgen.pipeline.files import SOLVER
+
         # the signature has no null: 0 and "" stand for the defaults of the pipeline
         options = {name: value for name, value in (params or {}).items() if value}
         try:
+            self._pipe.scheduler = scheduler_of(options.pop("solver", SOLVER))
             files = [self._png(row, options) for row in model_input.to_dict("records")]
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return model_input.assign(png=files)[["png"]]
 
     def _png(self, row: dict[Any, Any], options: dict[str, Any]) -> bytes:
-        drawn = self._pipe(row.get("class") or None, 1, seed=int(row["seed"]), **options)
+        label = row.get("class") or None
+        drawn = self._pipe(label, num_images=1, seed=int(row["seed"]), **options)
         file = io.BytesIO()
         drawn.images[0].save(file, "png")
         return file.getvalue()

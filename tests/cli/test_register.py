@@ -12,6 +12,7 @@ from PIL import Image, ImageChops
 from liquidgen.cli.register import register
 from liquidgen.pipeline.pipeline import LiquidGenPipeline
 from liquidgen.tracking import open_run
+from liquidgen.flow.solvers import scheduler_of
 from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import write_json
@@ -41,11 +42,13 @@ def test_registered_model_draws_as_the_pipeline(recorded: Path, tmp_path: Path):
     mlflow.set_tracking_uri(None)
     pipe = LiquidGenPipeline.from_pretrained(recorded)
     name = pipe.classes[1]
+    pipe.scheduler = scheduler_of("heun")
     drawn = served.predict(
-        pd.DataFrame({"class": [name, "0"], "seed": [3, 4]}), {"num_steps": 2, "solver": "heun"}
+        pd.DataFrame({"class": [name, "0"], "seed": [3, 4]}),
+        {"num_inference_steps": 2, "solver": "heun"},
     )
     for png, label, seed in zip(drawn["png"], (1, 0), (3, 4), strict=True):
-        expected = pipe(label, 1, seed=seed, num_steps=2, solver="heun").images[0]
+        expected = pipe(label, num_images=1, seed=seed, num_inference_steps=2).images[0]
         with Image.open(io.BytesIO(png)) as image:
             assert image.format == "PNG"
             assert ImageChops.difference(image, expected).getbbox() is None

@@ -20,7 +20,7 @@ CHANGES = {
     "evaluate": {"kid_subset_size": 10, "kid_subsets": 5, "nearest_k": 3},
     "machine": {"device": "cpu", "num_workers": 0},
 }
-GRID = ("sweep", "--guidance", "1,2", "--steps", "4", "--solver", "euler,heun")
+GRID = ("sweep", "--guidance-scale", "1,2", "--num-inference-steps", "4", "--solver", "euler,heun")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def model(project):
         recipe={"label_dropout": 0.1},
         latents_digest=manifest.digest,
         num_epochs=1,
-        num_steps=1,
+        num_inference_steps=1,
         parameters=1,
     )
     folder = project / params.model_folder
@@ -74,7 +74,9 @@ def test_grid_is_scored_once_and_drawn(project, model, monkeypatch, capsys):
     assert "sweep: 4 of 4: guidance 2, 4 heun steps" in first
     folder = project / "work/sweep" / load_params(project / "params.yaml").run_name
     rows = list(csv.DictReader((folder / "sweep.csv").read_text().splitlines()))
-    calls = {(r["guidance_scale"], r["num_steps"], r["solver"]): int(r["calls"]) for r in rows}
+    calls = {
+        (r["guidance_scale"], r["num_inference_steps"], r["solver"]): int(r["calls"]) for r in rows
+    }
     assert len(calls) == 4
     assert calls["1.0", "4", "euler"] == 4
     assert calls["2.0", "4", "heun"] == 2 * 7
@@ -86,7 +88,7 @@ def test_grid_is_scored_once_and_drawn(project, model, monkeypatch, capsys):
         with Image.open(folder / name) as image:
             assert image.width > 1000
     # another call keeps what was scored
-    assert not swept(project, monkeypatch, "sweep", "--guidance", "2", *GRID[3:])
+    assert not swept(project, monkeypatch, "sweep", "--guidance-scale", "2", *GRID[3:])
     assert " of 2: " not in capsys.readouterr().out
     assert len(list((folder / "points").iterdir())) == 4
 
@@ -94,8 +96,8 @@ def test_grid_is_scored_once_and_drawn(project, model, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--steps", "ten"), "--steps: 'ten' is no list of numbers"),
-        (("--guidance", "0.5"), "sample.guidance_scale"),
+        (("--num-inference-steps", "ten"), "--num-inference-steps: 'ten' is no list of numbers"),
+        (("--guidance-scale", "0.5"), "sample.guidance_scale"),
         (("--solver", "rk4"), "sample.solver"),
     ],
 )

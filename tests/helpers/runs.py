@@ -42,7 +42,12 @@ PROTOCOL = {
     "num_reference": 50,
     "feature_network": "builtin",
     "feature_digest": "0123456789ab",
-    "sampling": {"solver": "euler", "num_steps": 50, "seed": 0, "weights_digest": "ba9876543210"},
+    "sampling": {
+        "solver": "euler",
+        "num_inference_steps": 50,
+        "seed": 0,
+        "weights_digest": "ba9876543210",
+    },
 }
 LOSSES = ["loss", "validation_loss"]
 LOSSES += [f"validation_loss_t{t:.2f}-{t + 0.25:.2f}" for t in (0, 0.25, 0.5, 0.75)]

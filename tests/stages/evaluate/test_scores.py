@@ -25,7 +25,7 @@ PROTOCOL = {
     "num_reference": 150,
     "feature_network": "builtin",
     "image_size": 64,
-    "sampling": {"solver": "euler", "num_steps": 50, "guidance_scale": 1.5, "seed": 0},
+    "sampling": {"solver": "euler", "num_inference_steps": 50, "guidance_scale": 1.5, "seed": 0},
 }
 INTERVALS = {
     "fd": (1.5, 2.5),

@@ -139,7 +139,8 @@ def score_points(
 
 def describe(settings: SampleSettings) -> str:
     """Return what a grid can vary as words."""
-    return f"guidance {settings.guidance_scale:g}, {settings.num_inference_steps} {settings.solver} steps"
+    steps = f"{settings.num_inference_steps} {settings.solver} steps"
+    return f"guidance {settings.guidance_scale:g}, {steps}"
 
 
 def write_table(path: Path, points: Sequence[Point]) -> None:

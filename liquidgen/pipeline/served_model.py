@@ -64,9 +64,11 @@ class ServedModel(PythonModel):
 
     def _png(self, row: dict[Any, Any], options: dict[str, Any]) -> bytes:
         label = row.get("class") or None
-        drawn = self._pipe(label, num_images=1, seed=int(row["seed"]), **options)
+        [[image]] = self._pipe(
+            label, num_images=1, seed=int(row["seed"]), return_dict=False, **options
+        )
         file = io.BytesIO()
-        drawn.images[0].save(file, "png")
+        image.save(file, "png")
         return file.getvalue()
 
 

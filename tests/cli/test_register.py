@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 from PIL import Image, ImageChops
 
 from liquidgen.cli.register import register
+from liquidgen.flow.solvers import scheduler_of
 from liquidgen.pipeline.pipeline import LiquidGenPipeline
 from liquidgen.tracking import open_run
-from liquidgen.flow.solvers import scheduler_of
 from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import write_json

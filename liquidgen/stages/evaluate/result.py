@@ -92,8 +92,8 @@ class Scores:
         names = ("FID", "KID") if network == INCEPTION else ("FD", "Kernel distance")
         conditions = (
             f"{FEATURES.get(network, f'features of {network}')}, {self._images()} of "
-            f"{self.protocol['image_size']} px, {sampling['num_inference_steps']} {sampling['solver']} steps,"
-            f" guidance {sampling['guidance_scale']:g}, seed {sampling['seed']}"
+            f"{self.protocol['image_size']} px, {sampling['num_inference_steps']} "
+            f"{sampling['solver']} steps, guidance {sampling['guidance_scale']:g}, seed {sampling['seed']}"
         )
         return [
             f"{self._with_interval(key, name)} ({conditions})"

@@ -93,7 +93,8 @@ class Scores:
         conditions = (
             f"{FEATURES.get(network, f'features of {network}')}, {self._images()} of "
             f"{self.protocol['image_size']} px, {sampling['num_inference_steps']} "
-            f"{sampling['solver']} steps, guidance {sampling['guidance_scale']:g}, seed {sampling['seed']}"
+            f"{sampling['solver']} steps, guidance {sampling['guidance_scale']:g}, "
+            f"seed {sampling['seed']}"
         )
         return [
             f"{self._with_interval(key, name)} ({conditions})"

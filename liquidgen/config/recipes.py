@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
 from liquidgen.config.params import load_params
 from liquidgen.utils.errors import UserError
@@ -70,7 +69,7 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[A
     text = path.read_bytes().decode()
     places, values = YAML().load(text), YAML(typ="safe").load(text)
     lines = text.splitlines(keepends=True)
-    changed = {}
+    changed, edits = {}, []
     for key, after in settings.items():
         *parents, last = key.split(".")
         place, section = places, values
@@ -78,7 +77,9 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[A
             place, section = place[parent], section[parent]
         if plain(before := section[last]) != plain(after):
             changed[key] = (before, after)
-            _replace(lines, place, last, after)
+            edits.append((*place.lc.value(last), plain(after)))
+    for line, column, value in sorted(edits, reverse=True):  # those on its left stay in their place
+        _replace(lines, line, column, value)
     # a value of several lines, an anchor or an alias is not what was replaced
     written = "".join(lines)
     if YAML(typ="safe").load(written) != expected:
@@ -89,19 +90,16 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[A
     return changed
 
 
-def _replace(lines: list[str], section: CommentedMap, key: str, value: object) -> None:
-    """Replace one value in its line; a comment after it stays in its column if there is room."""
-    number, column = section.lc.value(key)
+def _replace(lines: list[str], number: int, column: int, value: str) -> None:
+    """Replace a value in its line; a comment after it stays in its column if there is room."""
     line = lines[number]
     if (found := SCALAR.match(line, column)) is None:  # the caller notices that nothing changed
         return
     end = found.end()
-    new = plain(value)
     if comment := re.match(r" +(?=#)", line[end:]):
-        room = found.end() + len(comment[0]) - column
-        new = f"{new} ".ljust(room)
         end += len(comment[0])
-    lines[number] = line[:column] + new + line[end:]
+        value = f"{value} ".ljust(end - column)
+    lines[number] = line[:column] + value + line[end:]
 
 
 def plain(value: object) -> str:

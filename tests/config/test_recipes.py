@@ -1,9 +1,11 @@
 """Recipes fit params.yaml, and are written into it without touching anything else."""
 
+import json
 from pathlib import Path
 
 import pytest
 from helpers.checkout import PROJECT, read_params
+from ruamel.yaml import YAML
 
 from liquidgen.cli import main
 from liquidgen.config.params import load_params
@@ -59,6 +61,24 @@ def test_layouts_of_yaml_are_kept(params: Path, ending: str):
     assert found.encode.flip is True
     assert found.selectors.dataset == "own_folder"
     assert params.read_bytes().count(b"\r\n") == (ending == "\r\n") * len(lines)
+
+
+@pytest.mark.parametrize("flow", [None, False, "json"])
+def test_file_that_a_program_has_written_is_changed(params: Path, flow: bool | str | None):
+    """Such as by `dvc exp run -S`: several values in a line, and none with a comment."""
+    raw = read_params(params)
+    if flow == "json":
+        params.write_text(json.dumps(raw))
+    else:
+        yaml = YAML(typ="safe")
+        yaml.default_flow_style = flow
+        yaml.dump(raw, params)
+    write_settings(params, recipe("wikiart-512-large").settings)
+    assert load_params(params) == load_params(
+        PROJECT / "params.yaml", recipe("wikiart-512-large").settings
+    )
+    write_settings(params, recipe("demo").settings)
+    assert read_params(params) == raw
 
 
 def test_value_that_cannot_be_replaced_leaves_the_file(params: Path):

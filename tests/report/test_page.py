@@ -40,7 +40,9 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def page() -> Page:
     other = run_facts("second", params=run_facts().params | {"train.learning_rate": "0.002"})
-    evaluation = EvaluationFile(protocol=PROTOCOL, intervals={"kid": (0.4, 0.6)})
+    evaluation = EvaluationFile(
+        protocol=PROTOCOL, intervals={"kid": (0.4, 0.6)}, quotes=["FD 12 (so and so)"]
+    )
     main = run_facts(
         "first",
         curves=CURVES,
@@ -100,7 +102,8 @@ def test_page_has_all_parts(html: str):
     for part in ("the title", "a note", "first", "second", "hills", "CC0-1.0", "0123abcd"):
         assert part in text
     assert "0.4 to 0.6" in text  # the interval
-    assert "40 samples against 50 held-out images, features builtin" in text
+    assert "40 samples against 50 held-out images, features builtin, solver euler" in text
+    assert "FD 12 (so and so)" in text
     assert "cannot tell noise from real images" in text  # precision
     assert "train.learning_rate 0.002" in text  # of the second run
     assert "train.learning_rate 0.004 0.002" in text  # what changed in the first

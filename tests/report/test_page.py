@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import CURVES, HOSTILE, PROTOCOL, SCORES, grid, png, run_facts
+from helpers.runs import CURVE, CURVES, HOSTILE, PROTOCOL, SCORES, grid, png, run_facts
 from PIL import Image
 
 from liquidgen.report.facts import ClassAccuracy, EvaluationFile, Score, read_classes, read_curves
 from liquidgen.report.page import Page, figure, render, write_page
-from liquidgen.report.pictures import webp
+from liquidgen.report.pictures import chart, webp
 
 ADDRESSES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 
@@ -200,6 +200,12 @@ def test_large_pictures_are_scaled_down():
 def test_names_that_are_no_utf8_do_not_stop_the_page(tmp_path: Path):
     write_page(tmp_path / "page.html", Page("\udcff", run_facts("\ud800")))
     assert "<title>?</title>" in (tmp_path / "page.html").read_text()
+
+
+def test_long_curve_has_no_points():
+    """Nor a warning of matplotlib, which the tests turn into an error."""
+    long = chart({"loss": [(number / 10, 1.0) for number in range(60)]})
+    assert chart({"loss": CURVE}).count("<use") > long.count("<use")
 
 
 @pytest.mark.parametrize("read", [read_classes, read_curves])

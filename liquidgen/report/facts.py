@@ -24,11 +24,12 @@ Curve = list[tuple[float, float]]  # points (epoch, value)
 
 
 class EvaluationFile(BaseModel):
-    """Content of evaluate.json: scores by name, beside their protocol and intervals."""
+    """Content of evaluate.json: scores by name, beside their protocol, intervals and quotes."""
 
     model_config = ConfigDict(extra="allow")
 
     protocol: dict[str, Any] = {}
+    quotes: list[str] = []
     intervals: dict[str, Annotated[tuple[float, float], Field(strict=False)]] = {}
 
     @property

@@ -53,11 +53,10 @@ def chart(curves: dict[str, Curve], faint: frozenset[str] = frozenset()) -> str:
         axes = figure.subplots()
         for number, (name, points) in enumerate(curves.items()):
             epochs, values = zip(*sorted(points), strict=True)
-            marker = "." if len(points) < 30 else ""
             axes.plot(
                 epochs,
                 values,
-                marker,
+                marker="." if len(points) < 30 else "none",
                 linestyle="--" if name in faint else "-",
                 color=COLORS[number % len(COLORS)],
                 linewidth=1.1 if name in faint else 1.8,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 DVC_EXPERIMENT = "DVC experiment"  # a name in the lineage
+TRAINED_AT = "git revision of the training"
+COMMIT_TAG = "mlflow.source.git.commit"
 SHORT_ID = 8  # letters of an id that a list shows
 MAX_ROWS = 1000  # newest rows that are read
 CONTINUED = "continued."  # before a setting in a tag: its value when the run went on
@@ -83,8 +85,8 @@ class RecordedRuns:
         """Return the run of a workspace with what its row adds: its name, id and revision."""
         if row is None:
             return run
-        training = self._training(row).data.tags.get("mlflow.source.git.commit", "")
-        lineage = {"MLflow run": row.info.run_id, "git revision of the training": training}
+        training = self._training(row).data.tags.get(COMMIT_TAG, "")
+        lineage = {"MLflow run": row.info.run_id, TRAINED_AT: training}
         lineage |= run.lineage
         return replace(
             run,
@@ -114,10 +116,11 @@ class RecordedRuns:
             raise UserError(f"{shown(name)}: {len(found)} runs begin so: {some}{more}; give the id")
         if not known:
             raise UserError(f"{shown(name)}: MLflow has no runs yet; `dvc repro` makes one")
-        # ids look alike: only a long name can be a mistyped one
-        names = [one for _, names in known for one in names if len(one) < 32 or len(name) > 20]
+        # whole ids look alike: only a long name can be a mistyped one
+        letters = None if len(name) > 2 * SHORT_ID else SHORT_ID
+        near = [one for row, (_, *names) in known for one in (row.info.run_id[:letters], *names)]
         raise UserError(
-            f"{shown(name)}: no such run; {nearest_names(name, names)}; "
+            f"{shown(name)}: no such run; {nearest_names(name, near)}; "
             "`liquidgen compare --list` lists them"
         )
 
@@ -131,13 +134,12 @@ class RecordedRuns:
         evaluations = self._evaluations(row)
         evaluation = self._first(evaluations, "evaluate.json", read_evaluation) or EvaluationFile()
         classes = self._first(evaluations, "classes.csv", read_classes) if details else None
-        tags = row.data.tags
+        training = self._training(row)
         lineage = {
-            DVC_EXPERIMENT: tags.get(DVC_TAG, ""),
-            "git revision": tags.get("mlflow.source.git.commit", ""),
+            DVC_EXPERIMENT: row.data.tags.get(DVC_TAG, ""),
+            TRAINED_AT: training.data.tags.get(COMMIT_TAG, ""),
             "MLflow run": row.info.run_id,
         }
-        training = self._training(row)
         losses = [name for name in _without(TRAIN, training.data.metrics) if LOSS.match(name)]
         return replace(
             self.summary(row),

@@ -158,7 +158,8 @@ class Checkout:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of commands in the checkout."""
-        unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME")
+        # nothing that a user has set, and no browser that `liquidgen compare` would open
+        unset = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
         kept = {key: value for key, value in os.environ.items() if key not in unset}
         return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import CURVES, HOSTILE, PROTOCOL, SCORES, grid, png, run_facts
+from helpers.runs import CURVE, CURVES, HOSTILE, PROTOCOL, SCORES, grid, png, run_facts
 from PIL import Image
 
 from liquidgen.report.facts import ClassAccuracy, EvaluationFile, Score, read_classes, read_curves
 from liquidgen.report.page import Page, figure, render, write_page
-from liquidgen.report.pictures import webp
+from liquidgen.report.pictures import chart, webp
 
 ADDRESSES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 
@@ -40,7 +40,9 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def page() -> Page:
     other = run_facts("second", params=run_facts().params | {"train.learning_rate": "0.002"})
-    evaluation = EvaluationFile(protocol=PROTOCOL, intervals={"kid": (0.4, 0.6)})
+    evaluation = EvaluationFile(
+        protocol=PROTOCOL, intervals={"kid": (0.4, 0.6)}, quotes=["FD 12 (so and so)"]
+    )
     main = run_facts(
         "first",
         curves=CURVES,
@@ -100,7 +102,8 @@ def test_page_has_all_parts(html: str):
     for part in ("the title", "a note", "first", "second", "hills", "CC0-1.0", "0123abcd"):
         assert part in text
     assert "0.4 to 0.6" in text  # the interval
-    assert "40 samples against 50 held-out images, features builtin" in text
+    assert "40 samples against 50 held-out images, features builtin, solver euler" in text
+    assert "FD 12 (so and so)" in text
     assert "cannot tell noise from real images" in text  # precision
     assert "train.learning_rate 0.002" in text  # of the second run
     assert "train.learning_rate 0.004 0.002" in text  # what changed in the first
@@ -197,6 +200,12 @@ def test_large_pictures_are_scaled_down():
 def test_names_that_are_no_utf8_do_not_stop_the_page(tmp_path: Path):
     write_page(tmp_path / "page.html", Page("\udcff", run_facts("\ud800")))
     assert "<title>?</title>" in (tmp_path / "page.html").read_text()
+
+
+def test_long_curve_has_no_points():
+    """Nor a warning of matplotlib, which the tests turn into an error."""
+    long = chart({"loss": [(number / 10, 1.0) for number in range(60)]})
+    assert chart({"loss": CURVE}).count("<use") > long.count("<use")
 
 
 @pytest.mark.parametrize("read", [read_classes, read_curves])

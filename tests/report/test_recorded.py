@@ -57,7 +57,14 @@ def test_unknown_run_offers_the_nearest(runs: RecordedRuns):
     with pytest.raises(UserError, match=f"no such run; did you mean '{name}'") as refused:
         runs.choose([f"{name}x"])
     assert "--list" in str(refused.value)
-    with pytest.raises(UserError, match="no such run"):
+    known = runs.rows[0].info.run_id
+    with pytest.raises(UserError, match=f"did you mean '{known[:8]}'"):
+        runs.choose([f"{known[:7]}x"])
+    with pytest.raises(UserError, match=f"did you mean '{known}'"):
+        runs.choose([f"{known[:-1]}x"])
+    for row in runs.rows:
+        row.info._run_name = "a name that is longer than an id of MLflow"
+    with pytest.raises(UserError, match="no such run; there are '"):
         runs.choose([""])
 
 

@@ -53,6 +53,7 @@ class _Dataset(_Event):
 
 class _End(_Event):
     end: str
+    reason: str = ""
 
 
 _LINE: TypeAdapter = TypeAdapter(_Metrics | _Parent | _Image | _Artifact | _Dataset | _End)

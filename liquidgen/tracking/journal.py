@@ -16,13 +16,11 @@ from typing import Annotated
 from filelock import FileLock
 from pydantic import BaseModel, BeforeValidator, Field
 
+from liquidgen.config.changes import is_later_setting
 from liquidgen.tracking.events import Event, parse_event
 from liquidgen.utils.files import atomic, write_json
 
 MAX_BATCH_EVENTS = 500
-# settings of stages that run again and again on one model: those of the first belong to the row of
-# the training, others get a row of their own
-LATER_SETTINGS = ("sample.", "evaluate.")
 
 logger = logging.getLogger("liquidgen.tracking")
 
@@ -37,6 +35,9 @@ class Header(BaseModel):
         params: Parameters by their full path.
         tags: Tags, one of which is the stage.
         parent: Run id of the training run that a run of sample or evaluate belongs to.
+        description: What the settings change, as Markdown.
+        later: What they change for the stages after the training, as names of rows say it.
+        last_step: Last step of a training, which is 100% of it.
         start_time: Milliseconds since 1970, like all times here.
     """
 
@@ -47,6 +48,9 @@ class Header(BaseModel):
     params: dict[str, str]
     tags: dict[str, str]
     parent: str | None
+    description: str = ""  # headers of earlier versions lack what has a default
+    later: str = ""
+    last_step: int | None = None
     start_time: int
 
     @property
@@ -86,11 +90,6 @@ class State(BaseModel):
         return self.mlflow_id
 
 
-def is_later_setting(param: str) -> bool:
-    """Return whether a parameter belongs to a stage after the training."""
-    return param.startswith(LATER_SETTINGS)
-
-
 def now() -> int:
     """Return the time in milliseconds since 1970."""
     return int(time.time() * 1000)
@@ -105,7 +104,7 @@ class Journal:
         artifact: file name.
         dataset: name; digest, source.
         parent: metrics {name: value} of the parent run; step.
-        end: status.
+        end: status; reason of a failure.
 
     Attributes:
         path: The file.

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from liquidgen.tracking.journal import Header, is_later_setting
+from liquidgen.config.changes import is_later_setting
+from liquidgen.tracking import labels
+from liquidgen.tracking.journal import Header
+from liquidgen.tracking.labels import DESCRIPTION_TAG, DVC_TAG, LATER_TAG
 from liquidgen.tracking.own_database import artifact_location, is_elsewhere
 
 if TYPE_CHECKING:
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 EXTERNAL_ID_TAG = "liquidgen.run_id"
 # tag of a row with other settings of sample or evaluate: MLflow's id of the run of the training
 TRAINING_TAG = "liquidgen.training"
+ERROR_TAG = "error"  # why a run failed
 PARENT_TAG = "mlflow.parentRunId"
-DVC_TAG = "dvc.experiment"
 MAX_PARAMS = 100  # per request: a limit of MLflow
 LOCK_TIMEOUT_SECONDS = 10.0  # to wait for another process, which may wait for MLflow itself
 
@@ -184,9 +187,17 @@ class Rows:
             known = row.data.params
             settings = header.later_settings.items()
             self.log_params(row.info.run_id, {k: v for k, v in settings if k not in known})
+            if row is training and not any(is_later_setting(key) for key in known):
+                self._extend_name(row, header.later)
             if DVC_TAG in header.tags:
                 self._client.set_tag(row.info.run_id, DVC_TAG, header.tags[DVC_TAG])
             return row.info.run_id
+
+    def show_in_description(self, run: str, key: str) -> None:
+        """Show the newest image of a series in the description of a run."""
+        images = [file.path for file in self._client.list_artifacts(run, "images")]
+        text = self._client.get_run(run).data.tags.get(DESCRIPTION_TAG, "")
+        self._client.set_tag(run, DESCRIPTION_TAG, labels.with_image(text, run, key, images))
 
     def log_params(self, run: str, params: dict[str, str]) -> None:
         """Log parameters that a run does not have yet."""
@@ -197,26 +208,54 @@ class Rows:
             batch = [Param(key, value) for key, value in items[first : first + MAX_PARAMS]]
             self._client.log_batch(run, params=batch)
 
-    def rename(self, run: str, name: str, status: str | None = None) -> None:
-        """Name a run, and set its status."""
-        # the start of the id distinguishes runs of one name in tables and legends
-        self._client.update_run(run, status=status, name=f"{run[:4]} {name}")
+    def create(self, header: Header, experiment: str, **tags: str) -> "Run":
+        """Create a run with its name and description."""
+        tags[EXTERNAL_ID_TAG] = header.run_id
+        if header.description:
+            tags[DESCRIPTION_TAG] = header.description
+        with self._lock:
+            name = self._free_name(header.name, experiment)
+            return self._client.create_run(experiment, header.start_time, tags, name)
+
+    def resume(self, run: "Run", header: Header, experiment: str) -> None:
+        """Let a run go on; its name stays, which the user may have changed."""
+        name = None
+        if run.info.run_name == labels.placeholder(header.run_id):
+            name = self._free_name(header.name, experiment)
+        if ERROR_TAG in run.data.tags:
+            self._client.delete_tag(run.info.run_id, ERROR_TAG)
+        self._client.update_run(run.info.run_id, status="RUNNING", name=name)
 
     def _others(self, training: "Run", experiment: str) -> list["Run"]:
         """Find the other rows of a training, also deleted ones."""
         return self._search(experiment, f"tags.`{TRAINING_TAG}` = '{training.info.run_id}'")
 
     def _create_other(self, training: "Run", header: Header) -> "Run":
-        """Create a row for other settings of a training."""
+        """Create a row for other settings of a training, with the training's results."""
         info, params = training.info, training.data.params
         tags = {TRAINING_TAG: info.run_id, "stage": "train"}
-        row = self._client.create_run(info.experiment_id, header.start_time, tags)
+        tags[DESCRIPTION_TAG] = labels.description_of_other(training, header)
+        name = self._free_name(labels.name_of_other(training, header), info.experiment_id)
+        row = self._client.create_run(info.experiment_id, header.start_time, tags, name)
         self.log_params(
             row.info.run_id, {k: v for k, v in params.items() if not is_later_setting(k)}
         )
-        self.rename(row.info.run_id, info.run_name.removeprefix(f"{info.run_id[:4]} "))
+        self._client.log_batch(row.info.run_id, metrics=labels.results(training))
         self._client.set_terminated(row.info.run_id)
         return row
+
+    def _extend_name(self, training: "Run", later: str) -> None:
+        """Add to a training's name what its first sampling and evaluation change."""
+        if later:
+            run = training.info.run_id
+            self._client.update_run(run, name=f"{training.info.run_name} {later}")
+            self._client.set_tag(run, LATER_TAG, later)
+
+    def _free_name(self, name: str, experiment: str) -> str:
+        """Return a name that no run of the experiment has: this one, or one with a number."""
+        name = name.replace('"', "'")  # a filter has no escapes
+        found = self._search(experiment, f'attributes.run_name LIKE "{name}%"')
+        return labels.free_name(name, {run.info.run_name for run in found})
 
     def _find_or_create_placeholder(self, run_id: str, experiment: str) -> "Run":
         """Find a run; create a placeholder if the run was recorded elsewhere."""
@@ -224,7 +263,7 @@ class Rows:
             run = self.find(run_id, experiment)
             if run is None:
                 tags = {EXTERNAL_ID_TAG: run_id, "stage": "train"}
-                name = f"recorded elsewhere ({run_id[:8]})"
+                name = labels.placeholder(run_id)
                 run = self._client.create_run(experiment, tags=tags, run_name=name)
                 self._client.set_terminated(run.info.run_id)
             return run

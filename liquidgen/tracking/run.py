@@ -13,6 +13,8 @@ from liquidgen.tracking.journal import Journal, State
 
 logger = logging.getLogger("liquidgen.tracking")
 
+SIGNIFICANT_DIGITS = 5
+
 
 def _never_raises(log: Callable[..., None]) -> Callable[..., None]:
     """Turn any exception of a logging method into a warning, once per method."""
@@ -55,11 +57,13 @@ class Run:
             self._journal.append({"metrics": new, "step": step})
 
     @_never_raises
-    def log_image(self, image: Image, key: str, step: int, *, on_parent: bool = False) -> None:
+    def log_image(
+        self, image: Image | Path, key: str, step: int, *, on_parent: bool = False
+    ) -> None:
         """Log an image of a step; images of one key form a series.
 
         Args:
-            image: The image.
+            image: The image, or its PNG file.
             key: Name of the series.
             step: Step of the training.
             on_parent: Whether the image is shown with the parent run instead of this one.
@@ -68,9 +72,7 @@ class Run:
             self._require_parent()
         if self._is_new(f"image {key}", step):
             name = f"{key.replace('/', '~')}-{step}.png"
-            png = io.BytesIO()
-            image.save(png, "png")
-            self._journal.save_file(name, png.getvalue())
+            self._journal.save_file(name, _png(image))
             event = {"image": name, "key": key, "step": step, "on_parent": on_parent}
             self._journal.append(event)
 
@@ -93,7 +95,7 @@ class Run:
 
     def _with_stage(self, metrics: dict[str, float]) -> dict[str, float]:
         stage = self._state.header.tags["stage"]
-        return {f"{stage}/{name}": float(value) for name, value in metrics.items()}
+        return {f"{stage}/{name}": _rounded(float(value)) for name, value in metrics.items()}
 
     def _require_parent(self) -> None:
         if self._state.header.parent is None:
@@ -104,6 +106,19 @@ class Run:
             return False
         self._last_steps[key] = step
         return True
+
+
+def _png(image: Image | Path) -> bytes:
+    if isinstance(image, Path):
+        return image.read_bytes()
+    png = io.BytesIO()
+    image.save(png, "png")
+    return png.getvalue()
+
+
+def _rounded(value: float) -> float:
+    """Round a fraction: MLflow's table shows all digits, and cuts what does not fit."""
+    return value if value.is_integer() else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 class NullRun(Run):

@@ -56,10 +56,10 @@ def send_points(store: Store, journal: Journal, state: State) -> None:
     """
     for events, offset in journal.batches(state.offset):
         match events[0]:
-            case {"end": status, "time": time}:
+            case {"end": _}:
                 # not the end of an earlier part of the run
                 if offset == journal.path.stat().st_size:
-                    _end(store, journal, state, status, time)
+                    _end(store, journal, state, events[0])
             case {"metrics": _} | {"parent": _}:
                 _write(store, journal, state, events)
             case {"time": _}:
@@ -94,10 +94,10 @@ def _write(store: Store, journal: Journal, state: State, events: list[Event]) ->
             _write(store, journal, state, [event])
 
 
-def _end(store: Store, journal: Journal, state: State, status: str, time: int) -> None:
+def _end(store: Store, journal: Journal, state: State, event: Event) -> None:
     """Set the final status of the run."""
     try:
-        store.end(state.opened_id, status, time)
+        store.end(state.opened_id, event)
     except Exception as error:
         _check_refusal(error, store, state)
         journal.rejected[reason(error)] += 1
@@ -189,6 +189,6 @@ def _send_all(store: Store, journal: Journal, state: State) -> None:
         open_in_store(store, journal, state)
         send_points(store, journal, state)
     if not state.ended:  # the process was killed before it could record an end
-        _end(store, journal, state, "KILLED", now())
+        _end(store, journal, state, {"end": "KILLED", "time": now()})
         journal.save_state(state)
     send_files(store, journal, state)

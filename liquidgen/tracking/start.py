@@ -12,8 +12,9 @@ from typing import Any
 
 from filelock import Timeout
 
-from liquidgen.tracking.inherit import inherit
-from liquidgen.tracking.journal import Header, Journal, State, is_later_setting, now
+from liquidgen.config.changes import Changes, is_later_setting
+from liquidgen.tracking.address import reason
+from liquidgen.tracking.journal import Header, Journal, State, now, series_in
 from liquidgen.tracking.relay import Relay
 from liquidgen.tracking.run import NullRun, Run
 from liquidgen.utils.errors import UserError
@@ -33,11 +34,13 @@ def open_run(
     *,
     name: str,
     params: dict[str, Any],
+    changes: Changes | None = None,
     parent: str | None = None,
     resume: str | None = None,
     journal: Path | None = None,
     earlier: Iterable[Path] = (),
     start_step: int = 0,
+    last_step: int | None = None,
     enabled: bool = True,
 ) -> Iterator[Run]:
     """Record a stage as a run; failures of MLflow are warnings.
@@ -50,6 +53,7 @@ def open_run(
         name: Name of the run.
         params: Parameters by full path, such as `train.seed`. Those of sample and evaluate are
             recorded only if there is a parent.
+        changes: What the settings change; the description of the run shows it.
         parent: Run id of the training run that the run belongs to, from run.json.
         resume: Run id to continue or, if there is no such run, to begin with. A run that is in
             `journal` already is continued in any case.
@@ -57,6 +61,8 @@ def open_run(
         earlier: Journals of other runs of the same training.
         start_step: Step at which the work continues; history that the run lacks up to this step is
             copied from `earlier`.
+        last_step: Last step of a training: previews are shown at their percentage of it, at which
+            trainings of any length compare.
         enabled: Whether the run is recorded; False on ranks > 0, where nothing is opened.
 
     Yields:
@@ -77,12 +83,15 @@ def open_run(
         params=recorded,
         tags=_source_tags(stage),
         parent=parent,
+        description=changes.description() if changes else "",
+        later=changes.later if changes else "",
+        last_step=last_step,
         start_time=now(),
     )
     record = _lock(journal or root / "work/tracking" / uuid.uuid4().hex / "metrics.jsonl")
     try:
         state = _resumed_state(record, header) or State(header=header, keep=journal is not None)
-        inherit(record, [Journal(path) for path in earlier if path != record.path], start_step)
+        _inherit(record, [Journal(path) for path in earlier if path != record.path], start_step)
         relay = Relay(root, record, state)
         relay.open()
         run = Run(record, state)
@@ -117,18 +126,49 @@ def _resumed_state(journal: Journal, header: Header) -> State | None:
     return state
 
 
+def _inherit(journal: Journal, earlier: Iterable[Journal], until: int) -> None:
+    """Add metrics and images that only earlier runs have; images whose files are gone are skipped.
+
+    Args:
+        journal: The run that is about to continue.
+        earlier: Journals of other runs of the same training.
+        until: Last step that is copied, the one at which the run continues.
+
+    Raises:
+        OSError: The journal cannot be written.
+    """
+    last_steps = journal.last_steps()
+    copied = []
+    for other in earlier:
+        for event, _ in other.events():
+            step = event.get("step", 0)
+            missing = {key: step for key in series_in(event) if last_steps.get(key, -1) < step}
+            if not missing or step > until:
+                continue
+            if "image" in event:
+                image = other.files / event["image"]
+                if image.exists():
+                    journal.save_file(image.name, image.read_bytes())
+            else:
+                event["metrics"] = {key: event["metrics"][key] for key in missing}
+            last_steps |= missing
+            copied.append(event)
+    if copied:
+        journal.append(*copied)
+
+
 @contextmanager
 def _closing(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
     """Record how the run ended, and send the remaining events."""
-    status = "KILLED"  # on KeyboardInterrupt and SystemExit: stopped, not failed
+    end = {"end": "KILLED"}  # on KeyboardInterrupt and SystemExit: stopped, not failed
     try:
         yield
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
+        end = {"end": "FINISHED"}
+    except Exception as error:
+        end = {"end": "FAILED", "reason": reason(error)}
         raise
     finally:
-        journal.try_append({"end": status})
+        journal.try_append(end)
         try:
             if relay.close() and not state.keep:
                 journal.remove()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liquidgen.config.changes import is_later_setting
 from liquidgen.tracking import own_database
 from liquidgen.tracking.address import (
     file_in,
@@ -15,8 +16,8 @@ from liquidgen.tracking.address import (
     tracking_uri,
 )
 from liquidgen.tracking.answers import bound_answers
-from liquidgen.tracking.journal import Event, Header, Journal, is_later_setting
-from liquidgen.tracking.rows import DVC_TAG, EXTERNAL_ID_TAG, PARENT_TAG, Rows, store_lock
+from liquidgen.tracking.journal import Event, Header, Journal
+from liquidgen.tracking.rows import DVC_TAG, ERROR_TAG, PARENT_TAG, Rows, store_lock
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -138,8 +139,7 @@ class Store:
             tags[PARENT_TAG] = self.rows.row(header, experiment, claim=False)
         run = self.rows.find(header.run_id, experiment)
         if run is None:
-            id_tag = {EXTERNAL_ID_TAG: header.run_id}
-            run = self.client.create_run(experiment, header.start_time, id_tag, header.name)
+            run = self.rows.create(header, experiment)
         elif not header.parent and any(is_later_setting(key) for key in run.data.params):
             tags.pop(DVC_TAG, None)  # its scores belong to the experiment that it names
         known = run.data.params
@@ -148,7 +148,7 @@ class Store:
             tags[f"continued.{key}"] = value  # a parameter of an MLflow run never changes
         self.rows.log_params(run.info.run_id, new)
         self._set_tags(run.info.run_id, tags)
-        self.rows.rename(run.info.run_id, header.name, status="RUNNING")
+        self.rows.resume(run, header, experiment)
         self.answers += 1
         return run.info.run_id
 
@@ -167,16 +167,20 @@ class Store:
                 self._write_metrics(self._row(run, header), [event | {"metrics": metrics}])
             case {"image": name} if (journal.files / name).exists():
                 target = self._row(run, header) if event["on_parent"] else run
-                self._write_image(target, journal.files / name, event)
+                self._write_image(target, journal.files / name, event, header)
+                if event["on_parent"]:
+                    self.rows.show_in_description(target, event["key"])
             case {"artifact": name} if (journal.files / name).exists():
                 self.client.log_artifact(run, str(journal.files / name))
             case {"dataset": name, "digest": digest, "source": source}:
                 self._write_dataset(run, name, digest, source)
         self.answers += 1
 
-    def end(self, run: str, status: str, time: int) -> None:
-        """Set the final status of a run."""
-        self.client.set_terminated(run, status, time)
+    def end(self, run: str, event: Event) -> None:
+        """Set the final status of a run, and the reason of a failure."""
+        if event.get("reason"):
+            self.client.set_tag(run, ERROR_TAG, event["reason"])
+        self.client.set_terminated(run, event["end"], event["time"])
         self.answers += 1
 
     def _row(self, run: str, header: Header) -> str:
@@ -196,9 +200,12 @@ class Store:
         for first in range(0, len(points), MAX_METRICS):  # MLflow ignores points that it has
             self.client.log_batch(run, metrics=points[first : first + MAX_METRICS])
 
-    def _write_image(self, run: str, path: Path, event: Event) -> None:
+    def _write_image(self, run: str, path: Path, event: Event, header: Header) -> None:
+        step = event["step"]
+        if header.last_step:  # an image chart shows one step of all runs
+            step = round(100 * step / header.last_step)
         self.client.log_image(
-            run, _read_image(path), key=event["key"], step=event["step"], timestamp=event["time"]
+            run, _read_image(path), key=event["key"], step=step, timestamp=event["time"]
         )
 
     def _write_dataset(self, run: str, name: str, digest: str, source: str) -> None:

@@ -19,7 +19,9 @@ def opened(root: Path, stage: str = "train", **arguments: Any) -> AbstractContex
     return open_run(root, "test", stage, **arguments)
 
 
-def trained(root: Path, steps: range, *, epochs: int = 1, **arguments) -> str:
+def trained(
+    root: Path, steps: range, *, epochs: int = 1, fails: Exception | None = None, **arguments
+) -> str:
     """Log one loss per step, as a training of so many epochs does."""
     folder = root / "work/train/key"
     journal = folder / f"epochs-{epochs}/metrics.jsonl"
@@ -27,6 +29,8 @@ def trained(root: Path, steps: range, *, epochs: int = 1, **arguments) -> str:
     with opened(root, journal=journal, earlier=earlier, **arguments) as run:
         for step in steps:
             run.log_metrics({"loss": 1.0 / (step + 1)}, step)
+        if fails:
+            raise fails
     return run.run_id
 
 

@@ -101,7 +101,8 @@ def test_checkouts_on_one_database_keep_apart(
     trained(second, range(2, 4))
     assert len(images(first)) == 1
     assert len(images(second)) == 2
-    assert {run.info.run_name[5:] for run in rows(second, f"test ({second})")} == {"train"}
+    names = {run.info.run_name for run in rows(second, f"test ({second})")}
+    assert names == {"train", "train (2)"}
     (training,) = (
         run for run in rows(second, f"test ({second})") if "train/loss" in run.data.metrics
     )

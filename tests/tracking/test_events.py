@@ -20,7 +20,7 @@ EVENTS = [
     {"time": 1, "image": "a-3.png", "key": "a", "step": 3, "on_parent": True},
     {"time": 1, "artifact": "a.txt"},
     {"time": 1, "dataset": "a", "digest": "b", "source": "c"},
-    {"time": 1, "end": "FINISHED"},
+    {"time": 1, "end": "FAILED", "reason": "the disk is full"},
 ]
 NO_EVENTS = [
     b"5",

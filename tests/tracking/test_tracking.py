@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.tracking import PARAMS, logged_steps, mlflow_id_of, opened, stored, trained
+from helpers.tracking import PARAMS, logged_steps, mlflow_id_of, opened, rows, stored, trained
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from liquidgen.config.paths import project_root
 from liquidgen.tracking import Run, relay, sending, start
-from liquidgen.tracking.rows import EXTERNAL_ID_TAG
+from liquidgen.tracking.rows import ERROR_TAG, EXTERNAL_ID_TAG
 from liquidgen.tracking.run import NullRun
 from liquidgen.tracking.store import Store
 from liquidgen.utils.errors import UserError
@@ -22,19 +22,19 @@ from liquidgen.utils.errors import UserError
 
 def test_row_has_scores_and_settings_of_one_sampling(root: Path):
     training = trained(root, range(3))
-    rows = []
+    shown = []
     for guidance, fd in [(2.0, 12.0), (3.0, 15.0), (2.0, 11.0)]:
         params = PARAMS | {"sample.guidance_scale": guidance}
         with opened(root, "evaluate", parent=training, params=params) as child:
             child.log_metrics({"fd": fd}, step=0)
             child.log_to_parent({"fd": fd})
         assert stored(root, child.run_id).data.params["sample.guidance_scale"] == str(guidance)
-        rows.append(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
-    assert rows[0] == rows[2] == training != rows[1]
-    for row, fd, guidance in [(training, 11.0, "2.0"), (rows[1], 15.0, "3.0")]:
+        shown.append(stored(root, child.run_id).data.tags["mlflow.parentRunId"])
+    assert shown[0] == shown[2] == training != shown[1]
+    for row, fd, guidance in [(training, 11.0, "2.0"), (shown[1], 15.0, "3.0")]:
         run = stored(root, row)
         assert run.info.status == "FINISHED"
-        assert run.info.run_name == f"{row[:4]} train"
+        assert run.info.run_name == ("train" if row == training else "train guidance=3")
         assert run.data.metrics["evaluate/fd"] == fd
         assert run.data.params == {
             "dataset": "emoji",
@@ -221,8 +221,20 @@ def test_partial_line_after_kill_is_dropped(root: Path):
 )
 def test_status_says_how_the_run_ended(root: Path, end: type[BaseException], status: str):
     with pytest.raises(end), opened(root) as run:
-        raise end
-    assert stored(root, run.run_id).info.status == status
+        raise end("too bad")
+    found = stored(root, run.run_id)
+    assert found.info.status == status
+    assert found.data.tags.get(ERROR_TAG) == ("too bad" if end is ValueError else None)
+
+
+def test_failed_run_that_goes_on_has_no_error(root: Path):
+    with pytest.raises(ValueError, match="bad"):
+        trained(root, range(2), fails=ValueError("bad"))
+    (failed,) = rows(root)
+    trained(root, range(2, 4), resume=failed.info.run_id)
+    (run,) = rows(root)
+    assert run.info.status == "FINISHED"
+    assert ERROR_TAG not in run.data.tags
 
 
 def test_dead_server_is_one_warning_run_sent_later(
@@ -239,7 +251,7 @@ def test_dead_server_is_one_warning_run_sent_later(
     mlflow_id = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
     assert trained(root, range(4, 6), resume=offline_id) == mlflow_id
     run = stored(root, mlflow_id)
-    assert (run.info.run_name, run.info.status) == (f"{mlflow_id[:4]} train", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("train", "FINISHED")
     assert run.data.tags[EXTERNAL_ID_TAG] == offline_id
     assert run.data.params["dataset"] == "emoji"
     assert run.data.metrics["evaluate/fd"] == 9.0

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
+from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.params import Params
+from liquidgen.figures.grid import GRID
 from liquidgen.generator.run_file import read_run
 from liquidgen.stages.evaluate.evaluate import evaluate, write_scores
 from liquidgen.tracking import open_run
@@ -11,14 +13,16 @@ from liquidgen.tracking import open_run
 
 def main(params: Params, root: Path) -> str | None:
     """Fill metrics/evaluate.json and data/evaluation/<run>; returns the closing line on rank 0."""
+    changes = changes_since_commit(params)
     with (
         init_distributed(params.machine.device) as (world, device),
         open_run(
             root,
             params.tracking.experiment,
             "evaluate",
-            name=f"evaluate {params.run_name}",
+            name=f"evaluate {changes.name} {changes.later}".strip(),
             params=params.flat("sample", "evaluate"),
+            changes=changes,
             parent=read_run(params.model_folder),
             enabled=world.is_main,
         ) as run,
@@ -37,6 +41,8 @@ def main(params: Params, root: Path) -> str | None:
         write_scores(params.metrics_folder / "evaluate.json", scores)
         run.log_metrics(scores.values, step=0)
         run.log_to_parent(scores.values)
+        # other settings of evaluate are another row, which has no samples yet
+        run.log_image(params.samples_folder / GRID, "samples", step=0, on_parent=True)
         for figure in sorted(params.evaluation_folder.glob("*.png")):
             run.log_artifact(figure)
     return f"evaluate: {scores.summary()} in {params.metrics_folder / 'evaluate.json'}"

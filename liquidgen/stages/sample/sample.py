@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
-from liquidgen.figures.grid import class_grid, max_rows, to_images
+from liquidgen.figures.grid import GRID, class_grid, max_rows, to_images
 from liquidgen.flow.solvers import scheduler_of
 from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidance
 from liquidgen.generator.model_folder import SavedModel, load_model
@@ -21,7 +21,6 @@ from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.files import new_folder
 from liquidgen.utils.memory import Batches
 
-GRID = "grid.png"
 SINGLES = 4  # images that are also written as single files
 MAX_FILE_MB = 256  # largest Parquet file
 PROTOCOL = {"solver", "num_steps", "guidance_scale", "seed"}  # settings recorded with the images

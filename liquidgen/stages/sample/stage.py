@@ -3,23 +3,27 @@
 from pathlib import Path
 
 from liquidgen.compute.distributed import init_distributed
+from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.params import Params
+from liquidgen.figures.grid import GRID
 from liquidgen.generator.run_file import read_run
-from liquidgen.stages.sample.sample import GRID, sample
+from liquidgen.stages.sample.sample import sample
 from liquidgen.tracking import open_run
 
 
 def main(params: Params, root: Path) -> str | None:
     """Fill data/samples/<run>; returns the closing line on rank 0."""
     folder = params.samples_folder
+    changes = changes_since_commit(params)
     with (
         init_distributed(params.machine.device) as (world, device),
         open_run(
             root,
             params.tracking.experiment,
             "sample",
-            name=f"sample {params.run_name}",
+            name=f"sample {changes.name} {changes.later}".strip(),
             params=params.flat("sample"),
+            changes=changes,
             parent=read_run(params.model_folder),
             enabled=world.is_main,
         ) as run,

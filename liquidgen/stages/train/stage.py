@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from liquidgen.compute.distributed import init_distributed
+from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.params import Params
 from liquidgen.latents.weights import weights_digest
 from liquidgen.stages.train.callbacks import CallbackLogger, TrainingLogger
@@ -50,16 +51,19 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
         with training.locked() if world.is_main else nullcontext():
             world.barrier()  # the state folder has its name
             trainer = Trainer(training, device, world)
+            changes = changes_since_commit(params)
             with open_run(
                 root,
                 params.tracking.experiment,
                 "train",
-                name=params.run_name,
+                name=changes.name,
                 params=params.flat(),
+                changes=changes,
                 resume=training.run_id() if world.is_main else None,
                 journal=training.tracking_folder / "metrics.jsonl",
                 earlier=sorted(training.folder.glob("**/metrics.jsonl")),
                 start_step=trainer.learner.step,
+                last_step=training.last_step,
                 enabled=world.is_main,
             ) as run:
                 if world.is_main:

@@ -9,9 +9,10 @@ import sys
 import time
 import webbrowser
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from liquidgen.cli.mlflow_view import save_view
+from liquidgen.cli.mlflow_view import EXPERIMENT_VARIABLE, PATH, save_view, shared_page
 from liquidgen.config.params import load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import require_extra
@@ -21,6 +22,7 @@ from liquidgen.tracking.store import Store
 from liquidgen.utils.deadline import within
 from liquidgen.utils.errors import UserError
 
+APP = "liquidgen"  # entry point of `mlflow_app`
 PORT = 5000  # MLflow's default
 START_TIMEOUT = 120.0  # seconds; the server takes 10 to 30
 STORE_TIMEOUT = 60.0  # seconds until the store has answered; a new database takes 10
@@ -51,17 +53,17 @@ def serve() -> None:
     try:
         store = within(STORE_TIMEOUT, partial(_open, root, experiment))
         _replay(store, root)
-        page = within(STORE_TIMEOUT, partial(save_view, store, experiment))
+        experiment_id = within(STORE_TIMEOUT, partial(save_view, store, experiment))
     except Exception as error:
         where = without_secrets(tracking_uri(root))
         raise UserError(f"MLflow cannot open {where}: {reason(error)}") from error
     if store.uri.startswith("http"):
-        _show(f"{without_secrets(store.uri).rstrip('/')}/{page}")
+        _show_shared(without_secrets(store.uri).rstrip("/"), experiment_id)
         return
     port = _free_port()
     if port != PORT:
         print(f"port {PORT} is in use, using {port} instead")
-    _run_server(store, root, port, f"http://127.0.0.1:{port}/{page}")
+    _run_server(store, root, port, experiment_id)
 
 
 def _open(root: Path, experiment: str) -> Store:
@@ -89,13 +91,16 @@ def _free_port() -> int:
     raise UserError("no free port on 127.0.0.1")
 
 
-def _run_server(store: Store, root: Path, port: int, page: str) -> None:
+def _run_server(store: Store, root: Path, port: int, experiment_id: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # also ends the server
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    has_app = bool(entry_points(group="mlflow.app", name=APP))
+    command += ["--app-name", APP] if has_app else []
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_BACKEND_STORE_URI": store.uri,  # all users can read a command line
+        EXPERIMENT_VARIABLE: experiment_id,
     }
     with (
         open(root / "work/tracking/server.log", "wb") as log,
@@ -105,7 +110,12 @@ def _run_server(store: Store, root: Path, port: int, page: str) -> None:
     ):
         try:
             _wait_until_up(server, port, Path(log.name))
-            _show(page)
+            if has_app:
+                page = f"http://127.0.0.1:{port}{PATH}"
+                _show(page, f"{page}?charts")
+            else:
+                print("this installation is older than its code: `pip install -e .` updates it")
+                _show_shared(f"http://127.0.0.1:{port}", experiment_id)
             print("stop with Ctrl-C", flush=True)
             server.wait()
             raise UserError(f"MLflow's server stopped; the reason is in {log.name}")
@@ -126,11 +136,17 @@ def _wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
     raise UserError(f"MLflow's server did not start; the reason is in {log}")
 
 
-def _show(page: str) -> None:
+def _show_shared(address: str, experiment_id: str) -> None:
+    """Show the view on a server without the page of `mlflow_app`."""
+    page = f"{address}/{shared_page(experiment_id)}"
+    _show(page, f"{page}&compareRunsMode=CHART")
+    print("no runs to see?     choose 'Model training' at the top left", flush=True)
+
+
+def _show(page: str, charts: str) -> None:
     """Print the addresses, and open the page if there is a display."""
     print(f"table of runs:      {page}")
-    print(f"charts and images:  {page}&compareRunsMode=CHART")
-    print("no runs to see?     choose 'Model training' at the top left", flush=True)
+    print(f"charts and images:  {charts}", flush=True)
     display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     if display or sys.platform in ("darwin", "win32"):  # otherwise a text browser might start
         webbrowser.open(page)

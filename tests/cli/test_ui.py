@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -17,7 +18,7 @@ import pytest
 from helpers.checkout import PROJECT
 
 from liquidgen.cli import ui
-from liquidgen.cli.mlflow_view import save_view
+from liquidgen.cli.mlflow_view import save_view, shared_page
 from liquidgen.cli.ui import serve
 from liquidgen.config.params import load_params
 from liquidgen.tracking import open_run
@@ -48,17 +49,30 @@ def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(root)
 
 
-def view(store: Store, page: str) -> dict:
-    """The state that MLflow loads when it opens the page."""
-    experiment = store.client.get_experiment(page.split("/")[2])
-    key = page.split("viewStateShareKey=")[1]
+def view(store: Store, experiment_id: str) -> dict:
+    """The state that MLflow loads when it opens the page of an experiment."""
+    key = shared_page(experiment_id).split("viewStateShareKey=")[1]
+    experiment = store.client.get_experiment(experiment_id)
     return json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
 
 
 def test_page_is_of_experiment_in_params_yaml(store: Store):
-    page = save_view(store, EXPERIMENT)
-    assert store.client.get_experiment(page.split("/")[2]).name == EXPERIMENT
-    assert "workflowType=machine_learning" in page
+    experiment_id = save_view(store, EXPERIMENT)
+    assert store.client.get_experiment(experiment_id).name == EXPERIMENT
+    assert shared_page(experiment_id).startswith(f"#/experiments/{experiment_id}/runs")
+    assert "workflowType=machine_learning" in shared_page(experiment_id)
+
+
+def test_view_fits_into_a_tag_of_an_experiment(store: Store):
+    state = json.dumps(view(store, save_view(store, EXPERIMENT)))
+    assert len(state) <= 5000  # of MLflow
+
+
+def test_columns_are_in_order_and_have_widths(store: Store):
+    state = view(store, save_view(store, EXPERIMENT))
+    assert state["columnOrder"][1:] == state["selectedColumns"]
+    assert state["columnWidths"].keys() == set(state["columnOrder"])
+    assert state["orderByKey"] in state["selectedColumns"]
 
 
 def test_columns_of_settings_exist_in_params_yaml(store: Store):
@@ -71,15 +85,18 @@ def test_charts_have_sections_and_unique_names(store: Store):
     state = view(store, save_view(store, EXPERIMENT))
     sections = [section["uuid"] for section in state["compareRunSections"]]
     charts = [chart["uuid"] for chart in state["compareRunCharts"]]
-    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == set(sections)
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} < set(sections)
     assert len(set(sections)) == len(sections)
     assert len(set(charts)) == len(charts)
 
 
-def test_preview_chart_shows_last_step_of_newest_run(store: Store):
-    state = view(store, save_view(store, EXPERIMENT))
-    (preview,) = (c for c in state["compareRunCharts"] if c.get("imageKeys") == ["preview"])
-    assert preview["step"] == 30
+def test_charts_begin_with_validation_loss_and_scores(store: Store):
+    charts = view(store, save_view(store, EXPERIMENT))["compareRunCharts"]
+    assert [chart.get("metricKey") for chart in charts[:3]] == [
+        "train/validation_loss",
+        "evaluate/kid",
+        "evaluate/fd",
+    ]
 
 
 def test_view_of_experiment_without_runs(store: Store):
@@ -90,6 +107,7 @@ def test_view_of_experiment_without_runs(store: Store):
 def taken_port():
     """Port 5000, in use by another program."""
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):  # already in use
             taken.bind(("127.0.0.1", PORT))
             taken.listen()
@@ -142,9 +160,12 @@ def test_server_on_loopback_ends_with_ctrl_c(root: Path, taken_port: int):
         assert f"port {taken_port} is in use" in output
         page = output.split("table of runs:")[1].split()[0]
         assert opened.read_text().strip() == page
-        address = page.split("/#/")[0]
         port = int(page.split(":")[2].split("/")[0])
-        assert run_names(address, page.split("/experiments/")[1].split("/")[0]) == ["first"]
+        address = f"http://127.0.0.1:{port}"
+        with sqlite3.connect(root / "mlflow.db") as database:
+            query = "SELECT experiment_id FROM experiments WHERE name = ?"
+            (experiment_id,) = database.execute(query, [EXPERIMENT]).fetchone()
+        assert run_names(address, str(experiment_id)) == ["first"]
         assert listening(port) == {"127.0.0.1"}
         assert status(f"{address}/", Host="attacker.example") == 403
         assert status(f"{address}/", Host=f"127.0.0.1:{port}") == 200
@@ -169,12 +190,12 @@ def status(address: str, **headers: str) -> int:
 
 
 def run_names(address: str, experiment: str) -> list[str]:
-    """Names of an experiment's runs on a server, without the starts of their ids."""
+    """Names of an experiment's runs on a server."""
     query = json.dumps({"experiment_ids": [experiment]}).encode()
     header = {"Content-Type": "application/json"}
     search = urllib.request.Request(f"{address}/api/2.0/mlflow/runs/search", query, header)
     with urllib.request.urlopen(search, timeout=30) as answer:
-        return [run["info"]["run_name"].split(" ", 1)[1] for run in json.load(answer)["runs"]]
+        return [run["info"]["run_name"] for run in json.load(answer)["runs"]]
 
 
 def listening(port: int) -> set[str]:

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from liquidgen.cli import doctor, presets, repair, sample, ui
+from liquidgen.cli import doctor, presets, register, repair, sample, ui
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import one_line
 
 app = typer.Typer(
-    help="Sample from a trained model, list presets, browse runs, find and fix problems.",
+    help="Sample from a trained model, list presets, browse runs, serve, find and fix problems.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,6 +40,7 @@ def _options(
 app.command("sample")(sample.run)
 app.command("presets")(presets.run)
 app.command("ui")(ui.run)
+app.command("register")(register.run)
 app.command("doctor")(doctor.run)
 app.command("repair")(repair.run)
 

@@ -51,7 +51,7 @@ def run(
     from liquidgen.compute.device import resolve_device
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
-    pipe = LiquidGenPipeline.from_pretrained(model or _default_model())
+    pipe = LiquidGenPipeline.from_pretrained(model or default_model())
     pipe.to(resolve_device(device))
     # refuse before drawing what could not be written afterwards
     labels = pipe.image_labels(classes, count)
@@ -69,7 +69,12 @@ def run(
     print(f"sample: {len(images)} images in {out}")
 
 
-def _default_model() -> Path:
+def default_model() -> Path:
+    """Return the folder of the model that params.yaml names.
+
+    Raises:
+        UserError: It was not trained yet.
+    """
     from liquidgen.api import TrainConfig
 
     folder = TrainConfig().params().model_folder

@@ -69,7 +69,8 @@ def _state() -> dict[str, Any]:
     # MLflow adds one chart for each other metric to the section of its prefix, such as `train`
     sections: dict[str, list[dict[str, Any]]] = {
         "comparison": [
-            {"type": "LINE", "metricKey": "train/validation_loss"},
+            # MLflow smooths lines where nothing is said, and so shows losses that were not there
+            {"type": "LINE", "metricKey": "train/validation_loss", "lineSmoothness": 0},
             *({"type": "BAR", "metricKey": key} for key in SCORES),
             _scatter("train/validation_loss", "METRIC"),
             _scatter("sample.guidance_scale", "PARAM"),

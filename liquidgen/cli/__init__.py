@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from liquidgen.cli import compare, doctor, presets, register, repair, sample, sweep, ui, use
+from liquidgen.cli import compare, presets, register, sample, sweep, ui, use
+from liquidgen.cli.health import doctor, repair
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import memory_errors

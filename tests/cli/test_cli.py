@@ -18,7 +18,8 @@ from helpers.standin import StandInHub
 from PIL import Image
 
 from liquidgen import LiquidGenPipeline
-from liquidgen.cli import checks, main
+from liquidgen.cli import main
+from liquidgen.cli.health import checks
 from liquidgen.cli.sample import RENAMED
 from liquidgen.config.params import BLOCKS
 from liquidgen.flow.solvers import scheduler_of

@@ -10,7 +10,7 @@ import pytest
 from helpers.tracking import logged_steps, opened, rows, stored, trained
 from PIL import Image
 
-from liquidgen.cli import checks
+from liquidgen.cli.health import checks
 from liquidgen.config.paths import project_root
 from liquidgen.tracking import open_run
 from liquidgen.tracking.own_database import artifact_location, foreign_locations

@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.checkout import Checkout
 from helpers.faults.kills import MOMENTS, Fault, KillInWrite, SignalAtTime, run_repro
 from helpers.faults.outcome import read_outcome
-from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
+from liquidgen.cli.health.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 
 SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT]
 VICTIMS = [("dvc",), ("stage",), ("dvc", "stage"), ("stage", "dvc"), ("group",)]

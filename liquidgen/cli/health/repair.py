@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from liquidgen.cli.damage import set_aside_damage
+from liquidgen.cli.health.damage import set_aside_damage
 from liquidgen.config.paths import project_root
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.text import one_line

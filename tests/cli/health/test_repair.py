@@ -8,8 +8,8 @@ from dvc.exceptions import DvcException
 from dvc.lock import make_lock
 from dvc.utils import strictyaml
 
-from liquidgen.cli import repair as module
-from liquidgen.cli.repair import DVC_LOCK, GUARDS, RWLOCK, is_whole_lock, repair
+from liquidgen.cli.health import repair as module
+from liquidgen.cli.health.repair import DVC_LOCK, GUARDS, RWLOCK, is_whole_lock, repair
 
 LOCK = """\
 schema: '2.0'

@@ -14,10 +14,10 @@ from helpers.checkout import Checkout
 from helpers.damage import flip_a_bit
 from helpers.small_latents import write
 
-from liquidgen.cli.checks import outputs
-from liquidgen.cli.damage import check_outputs, set_aside_damage
-from liquidgen.cli.findings import Level
-from liquidgen.cli.repair import RWLOCK, repair
+from liquidgen.cli.health.checks import outputs
+from liquidgen.cli.health.damage import check_outputs, set_aside_damage
+from liquidgen.cli.health.findings import Level
+from liquidgen.cli.health.repair import RWLOCK, repair
 from liquidgen.latents.shards import verify
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import locked

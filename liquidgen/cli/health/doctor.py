@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer import Exit
 
-from liquidgen.cli.findings import Finding, Level
+from liquidgen.cli.health.findings import Finding, Level
 from liquidgen.config.paths import project_root
 
 
@@ -22,7 +22,7 @@ def run() -> None:
 
 def examine(root: Path) -> Iterator[Finding]:
     """Yield the findings, those of quick checks first."""
-    from liquidgen.cli import checks
+    from liquidgen.cli.health import checks
 
     yield checks.python()
     yield from checks.packages()

@@ -10,8 +10,8 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from liquidgen.cli.findings import Finding, Level
-from liquidgen.cli.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
+from liquidgen.cli.health.findings import Finding, Level
+from liquidgen.cli.health.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
 from liquidgen.runtime.extras import requirements
 from liquidgen.utils.deadline import within
 from liquidgen.utils.errors import UserError, reason_of
@@ -165,7 +165,7 @@ def dvc_files(root: Path) -> Finding:
 
 def outputs(root: Path) -> Iterator[Finding]:
     """Compare all outputs with the digests that were recorded when they were made."""
-    from liquidgen.cli.damage import check_outputs
+    from liquidgen.cli.health.damage import check_outputs
 
     count = size = 0
     damaged = False

@@ -26,6 +26,7 @@ class FeatureCache:
     Args:
         folder: Folder of the files; None: nothing is kept.
         extractor: What the features come from.
+        network: Name of the module of its feature network.
         inputs: What they depend on beside the extractor, such as digests of the images.
         world: Processes that extract features together.
     """
@@ -34,19 +35,19 @@ class FeatureCache:
         self,
         folder: Path | None,
         extractor: FeatureExtractor,
+        *,
+        network: str,
         inputs: dict[str, Any],
         world: World,
     ) -> None:
         self._folder = folder
         self._world = world
         self._nothing = extractor.nothing()
-        network = extractor.network
-        modules = (EVALUATE, f"liquidgen.features.{network.name}")
         self._made_from = inputs | {
-            "code": fingerprint(*modules),
+            "code": fingerprint(EVALUATE, f"liquidgen.features.{network}"),
             "libraries": {name: version(name) for name in LIBRARIES},
             "device": torch.device(extractor.device).type,
-            "network": {"name": network.name, "digest": network.digest},
+            "network": extractor.network.digest,
             "autoencoder": extractor.contract.autoencoder_digest,
         }
 

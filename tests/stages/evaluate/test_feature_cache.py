@@ -28,12 +28,12 @@ class Source:
 
 def cache(folder, images=IMAGES, network="builtin", digest="n", autoencoder="a"):
     extractor = SimpleNamespace(
-        network=SimpleNamespace(name=network, digest=digest),
+        network=SimpleNamespace(digest=digest),
         contract=SimpleNamespace(autoencoder_digest=autoencoder),
         device="cpu",
         nothing=lambda: None,
     )
-    return FeatureCache(folder, extractor, images, SINGLE_PROCESS)
+    return FeatureCache(folder, extractor, network=network, inputs=images, world=SINGLE_PROCESS)
 
 
 def files(folder):

@@ -101,6 +101,8 @@ def _write(path: Path, features: LabeledFeatures) -> None:
     data = save({**features._asdict()}, metadata={"sha256": _digest(features)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(".*.tmp"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         with atomic(path) as file:
             file.write(data)
         _delete_oldest(path.parent, keep=path)

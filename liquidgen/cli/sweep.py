@@ -13,6 +13,7 @@ from typer import Option
 
 from liquidgen.config.params import Params, load_params
 from liquidgen.config.settings import SampleSettings, validate
+from liquidgen.runtime.extras import require_extra
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, new_folder, sha256
 
@@ -56,6 +57,7 @@ def run(
     """
     from liquidgen.compute.device import resolve_device
 
+    require_extra("pipeline")
     params = load_params()
     sample = params.sample
     grid = [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_two_processes_match_one(checkout: Checkout):
     manifest_path = only(checkout.root / "data/latents") / "manifest.json"
     manifest_before = json.loads(manifest_path.read_bytes())
     scores_before = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
+    shutil.rmtree(checkout.root / "work/cache", ignore_errors=True)  # of features
     checkout.change(machine__num_processes=NUM_PROCESSES)
     for stage in ("sample", "evaluate", "encode"):  # last, as new latents would not fit the model
         run_stage(checkout, stage)

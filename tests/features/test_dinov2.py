@@ -60,7 +60,7 @@ def test_files_are_downloaded_once(served, hub, monkeypatch):
 
 def test_damaged_copy_is_downloaded_again(served):
     path = checked_folder() / WEIGHTS
-    path.resolve().write_bytes(b"weigths")
+    path.resolve().write_bytes(b"other bytes")
     assert (checked_folder() / WEIGHTS).read_bytes() == b"weights"
 
 

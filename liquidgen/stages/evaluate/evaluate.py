@@ -107,7 +107,9 @@ def evaluate(
     )
     order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
     images = {"latents": manifest.digest, "raw": raw.info.digest, "seed": settings.seed}
-    cache = FeatureCache(cache_folder, extractor, images, world)
+    cache = FeatureCache(
+        cache_folder, extractor, network=settings.features, inputs=images, world=world
+    )
     features = _extract_features(extractor, cache, samples, raw, order, settings.seed, world)
     if not world.is_main:
         return None

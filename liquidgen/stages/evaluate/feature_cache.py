@@ -26,6 +26,7 @@ class FeatureCache:
     Args:
         folder: Folder of the files; None: nothing is kept.
         extractor: What the features come from.
+        network: Name of the module of its feature network.
         inputs: What they depend on beside the extractor, such as digests of the images.
         world: Processes that extract features together.
     """
@@ -34,19 +35,19 @@ class FeatureCache:
         self,
         folder: Path | None,
         extractor: FeatureExtractor,
+        *,
+        network: str,
         inputs: dict[str, Any],
         world: World,
     ) -> None:
         self._folder = folder
         self._world = world
         self._nothing = extractor.nothing()
-        network = extractor.network
-        modules = (EVALUATE, f"liquidgen.features.{network.name}")
         self._made_from = inputs | {
-            "code": fingerprint(*modules),
+            "code": fingerprint(EVALUATE, f"liquidgen.features.{network}"),
             "libraries": {name: version(name) for name in LIBRARIES},
             "device": torch.device(extractor.device).type,
-            "network": {"name": network.name, "digest": network.digest},
+            "network": extractor.network.digest,
             "autoencoder": extractor.contract.autoencoder_digest,
         }
 
@@ -100,6 +101,8 @@ def _write(path: Path, features: LabeledFeatures) -> None:
     data = save({**features._asdict()}, metadata={"sha256": _digest(features)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(".*.tmp"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         with atomic(path) as file:
             file.write(data)
         _delete_oldest(path.parent, keep=path)

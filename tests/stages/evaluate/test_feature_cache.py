@@ -26,14 +26,30 @@ class Source:
         return LabeledFeatures(torch.randn(count, 8, generator=random), torch.arange(count))
 
 
-def cache(folder, images=IMAGES, network="builtin", digest="n", autoencoder="a"):
+class OtherProcess:
+    """One of several processes, of which the main one has found a file or not."""
+
+    is_main = False
+
+    def __init__(self, found):
+        self.any = lambda own: own or found
+
+
+def cache(
+    folder,
+    images=IMAGES,
+    network="builtin",
+    digest="n",
+    autoencoder="a",
+    world=SINGLE_PROCESS,
+):
     extractor = SimpleNamespace(
-        network=SimpleNamespace(name=network, digest=digest),
+        network=SimpleNamespace(digest=digest),
         contract=SimpleNamespace(autoencoder_digest=autoencoder),
         device="cpu",
-        nothing=lambda: None,
+        nothing=lambda: Source()(0),
     )
-    return FeatureCache(folder, extractor, images, SINGLE_PROCESS)
+    return FeatureCache(folder, extractor, network=network, inputs=images, world=world)
 
 
 def files(folder):
@@ -106,6 +122,20 @@ def test_least_recently_used_files_make_room(tmp_path, source, monkeypatch):
     assert source.calls == 3
     cache(tmp_path).get("used", 20, source)
     assert source.calls == 4
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_other_processes_extract_only_what_the_main_one_lacks(tmp_path, source, found):
+    features = cache(tmp_path, world=OtherProcess(found)).get("train", 20, source)
+    assert source.calls == (not found)
+    assert len(features.labels) == (0 if found else 20)
+    assert files(tmp_path) == []  # the main process writes
+
+
+def test_leftover_of_a_killed_process_is_removed(tmp_path, source):
+    (tmp_path / ".other.safetensors.1.tmp").write_bytes(b"half")
+    cache(tmp_path).get("train", 20, source)
+    assert [path.suffix for path in files(tmp_path)] == [".safetensors"]
 
 
 def test_folder_that_cannot_be_written_costs_time_only(tmp_path, source):

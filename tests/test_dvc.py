@@ -146,6 +146,7 @@ def empty(path: Path) -> bool:
 # which stages run again after an edit of each package
 ROOMS = {
     "liquidgen/api.py": [],
+    "liquidgen/cli/health/doctor.py": [],
     "liquidgen/cli/sample.py": [],
     "liquidgen/compute/device.py": ["encode", "train", "sample", "evaluate"],
     "liquidgen/config/settings.py": [],

@@ -94,6 +94,16 @@ def test_earlier_training_continues(tmp_path: Path):
     assert [row["epoch"] for row in trainer.progress.curve] == [1, 2]
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_trainings_of_all_earlier_code_continue(tmp_path: Path, number: int):
+    training = earlier_training(tmp_path)
+    (kept,) = (EARLIER / "train").iterdir()
+    shutil.copytree(kept, training.earlier[number])
+    with training.locked():
+        assert checkpoints(training.folder)
+    assert not training.earlier[number].exists()
+
+
 def test_earlier_training_of_other_settings_is_left(tmp_path: Path):
     shutil.copytree(EARLIER / "train", tmp_path / "train")
     (kept,) = (tmp_path / "train").iterdir()

@@ -143,7 +143,10 @@ def load_pretrained(address: str) -> Pretrained:
 
 def _downloaded(address: str) -> Path:
     """Return the folder of a model on the hub, from the cache where it is complete."""
-    repo, inside = parse_address(address)
+    try:
+        repo, inside = parse_address(address)
+    except UserError as error:
+        raise UserError(f"train.init_from: {str(error).removeprefix('path: ')}") from None
     prefix = f"{inside}/" if inside else ""
     for index in (MODEL, SAVED):
         names = [prefix + name for name in (index, *NETWORK_FILES)]

@@ -1,12 +1,17 @@
 """Code that makes the same steps as earlier code, so that trainings from before it continue."""
 
-# Fingerprint of a training's code -> the digest used in its place by earlier trainings. Both make
-# the same steps bit by bit. Any change of that code has another fingerprint: its entry is of no use
-# then and is deleted, and earlier trainings start again. The table is not in stages/train, because
-# code cannot contain its own fingerprint.
+# Fingerprint of a training's code -> the digests used in its place by earlier trainings. All make
+# the same steps bit for bit. Any change of that code has another fingerprint: its entry is of no
+# use then and is deleted, and earlier trainings start again. The table is not in stages/train,
+# because code cannot contain its own fingerprint.
 EARLIER_CODE = {
-    # the flat layout, until commit 556babd
-    "0c4e0bd10747db5e090c436c0e35babe1b06bff1af4e614cc80006f6f9936f84": (
-        "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d"
+    # the block `liquid`
+    "f2c51e8f1a31051be7a40012ebf58ef9616181a234ca6b9b3e7f9cfb37cb8c40": (
+        "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d",  # the flat layout
+        "9d3ef069e1445e4d957d2f630f5ff10e10c58b0f2970f48fcb7f5aef6c73446b",  # without Muon
+    ),
+    # the block `attention`
+    "dc0363f76b9586f9eaa21249c20042897708cc54d50237cacb7af615ccaf9968": (
+        "9e4dd1b0a123eac32be6815437d3678e354d7e6191d50e5eaff2c43e3727f576",  # without Muon
     ),
 }

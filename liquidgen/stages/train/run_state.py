@@ -50,7 +50,7 @@ class Training:
         recipe: Those in the identity, with a digest in place of `init_from`.
         pretrained: Weights to start from; None: random ones.
         folder: Folder of the state, named by a digest of the identity.
-        earlier: Folder that the state had if it is from before the last change of `EARLIER_CODE`.
+        earlier: Folders that the state had if it is from before a change of `EARLIER_CODE`.
     """
 
     dataset: LatentDataset
@@ -60,7 +60,7 @@ class Training:
     recipe: dict[str, Any]
     pretrained: "Pretrained | None"
     folder: Path
-    earlier: Path | None
+    earlier: tuple[Path, ...]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -81,9 +81,10 @@ class Training:
         """
         # the trainer of a killed DVC saves before it ends: the next `dvc repro` waits for it
         with locked(self.folder, "trains here", PATIENCE):
-            if self.earlier is not None and self.earlier.exists() and not self.folder.exists():
-                with locked(self.earlier, "trains here", PATIENCE):
-                    self.earlier.rename(self.folder)
+            for earlier in self.earlier:
+                if earlier.exists() and not self.folder.exists():
+                    with locked(earlier, "trains here", PATIENCE):
+                        earlier.rename(self.folder)
             self.folder.mkdir(exist_ok=True)
             yield
 
@@ -173,9 +174,6 @@ def prepare_training(
         "settings": recipe,
         "code": code,
     }
-    earlier = None
-    if code in EARLIER_CODE:
-        earlier = work_folder / _name(identity | {"code": EARLIER_CODE[code]})
     return Training(
         dataset,
         LatentDataset(latents_folder, "holdout"),
@@ -184,7 +182,10 @@ def prepare_training(
         recipe,
         pretrained,
         folder=work_folder / _name(identity),
-        earlier=earlier,
+        earlier=tuple(
+            work_folder / _name(identity | {"code": before})
+            for before in EARLIER_CODE.get(code, ())
+        ),
     )
 
 

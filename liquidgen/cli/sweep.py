@@ -14,15 +14,21 @@ from typer import Option
 from liquidgen.config.params import Params, load_params
 from liquidgen.config.settings import SampleSettings, validate
 from liquidgen.runtime.extras import require_extra
+from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, new_folder, sha256
 
 if TYPE_CHECKING:
     import torch
 
+    from liquidgen.generator.model_folder import SavedModel
+    from liquidgen.models.liquidnet import LiquidNet
+
 Value = TypeVar("Value", int, float, str)
 SCORES = ("fd", "fd_pca", "kid", "class_accuracy")  # columns of sweep.csv, and figures
 CODE = ("liquidgen.stages.sample.sample", "liquidgen.stages.evaluate.evaluate")
+NETWORKS = "liquidgen.features"  # of which one is imported by its name, as is a block of:
+BLOCKS = "liquidgen.models.blocks"
 
 GuidanceScale = Annotated[str, Option(metavar="LIST", help="Guidance scales, such as 1,1.5,2.5.")]
 NumInferenceSteps = Annotated[
@@ -88,34 +94,33 @@ def score_points(
 ) -> list[Point]:
     """Draw and score the samples of each point, unless its scores are in the folder.
 
+    Points that differ only in a guidance scale that the model cannot use are one.
+
     Raises:
         UserError: There is no trained model, or a point cannot be drawn or scored.
     """
     from liquidgen.flow.solvers import scheduler_of, set_timesteps
+    from liquidgen.generator.draw import usable_guidance
     from liquidgen.generator.model_folder import load_model
-    from liquidgen.images.raw_info import read_info
-    from liquidgen.latents.manifest import read_manifest
-    from liquidgen.runtime.fingerprint import fingerprint
     from liquidgen.stages.evaluate.evaluate import evaluate
+    from liquidgen.stages.evaluate.feature_cache import FOLDER
     from liquidgen.stages.sample.sample import GRID, write_samples
 
     if not params.model_folder.is_dir():
         raise UserError(f"{params.model_folder}: no trained model there; run `dvc repro`")
     model, metadata = load_model(params.model_folder)
-    made_from = {
-        "weights": metadata.weights.sha256,
-        "latents": read_manifest(params.latents_folder).digest,
-        "raw": read_info(params.raw_folder).digest,
-        "evaluate": params.evaluate.model_dump(),
-        "code": fingerprint(*CODE),
-    }
+    inputs = made_from(params, model, metadata)
+    grid = {}
+    for each in settings:
+        guidance_scale = usable_guidance(metadata, each.guidance_scale)
+        point = each.model_copy(update={"guidance_scale": guidance_scale})
+        grid[sha256(canonical_json(inputs | {"sample": point.model_dump()}))] = point
     points = []
-    for number, point in enumerate(settings, start=1):
-        key = sha256(canonical_json(made_from | {"sample": point.model_dump()}))
+    for number, (key, point) in enumerate(grid.items(), start=1):
         place = folder / "points" / key[:16]
         path = place / "evaluate.json"
         if not path.is_file():
-            print(f"sweep: {number} of {len(settings)}: {describe(point)}")
+            print(f"sweep: {number} of {len(grid)}: {describe(point)}")
             place.parent.mkdir(parents=True, exist_ok=True)
             with new_folder(place) as temporary:
                 write_samples(model, metadata, temporary / "samples", settings=point, device=device)
@@ -126,7 +131,7 @@ def score_points(
                     temporary / "evaluation",
                     settings=params.evaluate,
                     device=device,
-                    cache_folder=Path("work/cache/features"),
+                    cache_folder=FOLDER,
                 )
                 assert scores is not None  # of one process
                 scores.write(temporary / "evaluate.json")
@@ -137,6 +142,28 @@ def score_points(
         calls = len(scheduler.timesteps) * (2 if point.guidance_scale > 1 else 1)
         points.append(Point(point, calls, json.loads(path.read_bytes())))
     return points
+
+
+def made_from(params: Params, model: "LiquidNet", metadata: "SavedModel") -> dict[str, Any]:
+    """Return what scores depend on beside the settings of a point.
+
+    Raises:
+        UserError: The data of the model are missing or damaged.
+    """
+    from liquidgen.images.raw_info import read_info
+    from liquidgen.latents.manifest import read_manifest
+    from liquidgen.stages.evaluate.feature_cache import library_versions
+
+    network = f"{NETWORKS}.{params.evaluate.features}"
+    block = f"{BLOCKS}.{model.config['block']}"
+    return {
+        "weights": metadata.weights.sha256,
+        "latents": read_manifest(params.latents_folder).digest,
+        "raw": read_info(params.raw_folder).digest,
+        "evaluate": params.evaluate.model_dump(),
+        "code": fingerprint(*CODE, network, block),
+        "libraries": library_versions(),
+    }
 
 
 def describe(settings: SampleSettings) -> str:

@@ -24,6 +24,8 @@ SHORT = {
     "sample.guidance_scale": "guidance",
     "sample.num_inference_steps": "steps",
 }
+# settings by the names that earlier versions recorded them with
+RENAMED = {"sample.num_steps": "sample.num_inference_steps"}
 # settings of stages that run again and again on one model: those of the first belong to the row of
 # the training, others get a row of their own
 LATER = ("sample.", "evaluate.")
@@ -86,8 +88,8 @@ class Changes:
 def changes_since_commit(params: Params) -> Changes:
     """Compare settings with those of the last commit, or of the one that a DVC experiment is of."""
     revision = os.environ.get("DVC_EXP_BASELINE_REV") or "HEAD"
-    commit = _git("rev-parse", "--short", revision).decode().strip()
-    before = _flat(_parsed(_git("show", f"{revision}:./{PARAMS}")), params)
+    commit = git("rev-parse", "--short", revision).decode().strip()
+    before = _flat(_parsed(git("show", f"{revision}:./{PARAMS}")), params)
     if not before:
         return Changes(params, "", {})
     changed = {
@@ -109,7 +111,7 @@ def short_text(settings: Mapping[str, object]) -> str:
     words: list[str] = []
     for key, value in settings.items():
         last = key.rpartition(".")[2]
-        text = _text(value)
+        text = f"{value:g}" if isinstance(value, float) else _text(value)
         if len(text) > LONGEST_VALUE:
             text = f"{text[:LONGEST_VALUE]}..."
         if key == "image_size":
@@ -130,12 +132,22 @@ def is_later_setting(key: str) -> bool:
     return key.startswith(LATER)
 
 
+def with_current_names(params: Mapping[str, str]) -> dict[str, str]:
+    """Return recorded settings by the names that they have now."""
+    return {RENAMED.get(key, key): value for key, value in params.items()}
+
+
+def git(*arguments: str) -> bytes:
+    """Return what git prints; nothing if it is not installed, or fails."""
+    if not shutil.which("git"):
+        return b""
+    return subprocess.run(["git", *arguments], capture_output=True, check=False).stdout
+
+
 def _text(value: object) -> str:
     """Return a value as a command line takes it."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float):
-        return f"{value:g}"
     return json.dumps(value, separators=(",", ":"), default=str)
 
 
@@ -163,10 +175,3 @@ def _parsed(content: bytes) -> dict[Any, Any]:
     except (YAMLError, ValueError, RecursionError):
         return {}
     return raw if isinstance(raw, dict) else {}
-
-
-def _git(*arguments: str) -> bytes:
-    """Return what git prints; nothing if it is not installed, or fails."""
-    if not shutil.which("git"):
-        return b""
-    return subprocess.run(["git", *arguments], capture_output=True, check=False).stdout

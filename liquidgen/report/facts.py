@@ -19,6 +19,7 @@ VALIDATION_LOSS = "validation_loss"
 SAME_IMAGES = ("dataset", "image_size", "download.", "encode.")
 SAME_SCORES = (*SAME_IMAGES, "evaluate.", "sample.num_images")
 SAME_LOSS = (*SAME_IMAGES, "autoencoder")
+BEFORE_CHOICE = {"evaluate.features": "builtin"}  # of runs from before it could be chosen
 
 Curve = list[tuple[float, float]]  # points (epoch, value)
 
@@ -138,7 +139,7 @@ class RunFacts:
         same = SAME_LOSS if name == VALIDATION_LOSS else SAME_SCORES
         return not any(
             key.startswith(same) and not key.endswith("batch_size")
-            for key in differences(self.params, other.params)
+            for key in differences(BEFORE_CHOICE | self.params, BEFORE_CHOICE | other.params)
         )
 
     def value(self, name: str) -> float | None:

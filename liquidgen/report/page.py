@@ -90,6 +90,7 @@ def render(page: Page) -> str:
         columns=_columns([*runs, *page.listed]),
         rows=_rows(page),
         sections=_sections(page.main.params),
+        selectors=SELECTORS,
         changed=differences(page.main.params, before),
         before=before_name,
         differ=[differences(run.params, page.main.params) for run in page.others],
@@ -116,7 +117,10 @@ def _digest(script: str) -> str:
 
 
 def _picture(png: bytes | None, max_pixels: int) -> tuple[str, int, int] | None:
-    return None if png is None else webp(png, max_pixels)
+    try:
+        return None if png is None else webp(png, max_pixels)
+    except (OSError, SyntaxError, ValueError):  # of Pillow, for a damaged file
+        return None
 
 
 def _charts(page: Page) -> list[tuple[str, str]]:
@@ -125,7 +129,7 @@ def _charts(page: Page) -> list[tuple[str, str]]:
     by_t = {
         name.removeprefix(f"{VALIDATION_LOSS}_").replace("t", "t ", 1): points
         for name, points in curves.items()
-        if name.startswith(f"{VALIDATION_LOSS}_t")
+        if name.startswith(f"{VALIDATION_LOSS}_t") and points
     }
     losses = {name: curves[name] for name in ("loss", VALIDATION_LOSS) if curves.get(name)}
     runs = {

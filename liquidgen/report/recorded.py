@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from liquidgen.config.changes import is_later_setting, with_current_names
 from liquidgen.report.facts import (
     VALIDATION_LOSS,
     Curve,
@@ -20,7 +21,6 @@ from liquidgen.report.facts import (
     read_classes,
     read_evaluation,
 )
-from liquidgen.tracking.journal import is_later_setting
 from liquidgen.tracking.rows import DVC_TAG, EXTERNAL_ID_TAG, PARENT_TAG, TRAINING_TAG
 from liquidgen.tracking.sending import open_store
 from liquidgen.utils.errors import UserError
@@ -75,7 +75,7 @@ class RecordedRuns:
         }
         for row in self.rows:
             same_training = ids & {row.info.run_id, row.data.tags.get(TRAINING_TAG)}
-            params = row.data.params
+            params = with_current_names(row.data.params)
             same_settings = all(params.get(key, value) == value for key, value in later.items())
             if same_training and same_settings and experiment in (None, row.data.tags.get(DVC_TAG)):
                 return row
@@ -205,7 +205,7 @@ class RecordedRuns:
         """Return the other rows of a training with the same settings of sample."""
 
         def key(one: "Run") -> tuple[str, dict[str, str]]:
-            params = one.data.params.items()
+            params = with_current_names(one.data.params).items()
             training = one.data.tags.get(TRAINING_TAG, one.info.run_id)
             return training, {name: value for name, value in params if name.startswith("sample.")}
 
@@ -250,7 +250,7 @@ def _names(row: "Run") -> list[str]:
 def _params(row: "Run") -> dict[str, str]:
     tags = row.data.tags
     continued = {key[len(CONTINUED) :]: tags[key] for key in tags if key.startswith(CONTINUED)}
-    return row.data.params | continued
+    return with_current_names(row.data.params | continued)
 
 
 def _without(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

@@ -29,16 +29,18 @@ class _Others(NamedTuple):
     listed: list[RunFacts]
 
 
-def report_workspace(params: Params, root: Path, patience: float = PATIENCE) -> Path:
+def report_workspace(
+    params: Params, root: Path, patience: float = PATIENCE, *, is_recorded: bool = True
+) -> Path:
     """Write the page of the run that params.yaml selects, beside the newest other runs.
 
     It is also written if MLflow does not answer, and then says so.
 
     Args:
         params: All settings.
-        root: Root of the checkout, in which the page is written: a temporary workspace of DVC is
-            deleted.
+        root: Root of the checkout, which is the current folder.
         patience: Seconds that MLflow may take.
+        is_recorded: Whether dvc.lock has the run: DVC writes the section of a stage after it.
 
     Returns:
         The page.
@@ -49,7 +51,7 @@ def report_workspace(params: Params, root: Path, patience: float = PATIENCE) -> 
     """
     main = workspace_run(params)
     notes = []
-    if changed := changed_since(params):
+    if is_recorded and (changed := changed_since(params)):
         notes.append(
             f"{PARAMS} has other values by now than this run had: {listed(changed, quotes=False)}. "
             "`dvc repro` runs what depends on them."
@@ -69,7 +71,7 @@ def report_workspace(params: Params, root: Path, patience: float = PATIENCE) -> 
         main=found.main,
         others=found.others,
         listed=found.listed,
-        before=_before(found),
+        before=_before(found, params),
         notes=notes,
     )
     write_page(root / WORKSPACE_PAGE, page)
@@ -136,11 +138,11 @@ def _summaries(root: Path, experiment: str) -> list[RunFacts]:
     return [runs.summary(row) for row in runs.rows]
 
 
-def _before(found: _Others) -> tuple[dict[str, str], str] | None:
+def _before(found: _Others, params: Params) -> tuple[dict[str, str], str] | None:
     """Return the settings that the run's are compared with: of the newest other run, if any."""
     if found.others:
         return found.others[0].params, f"run 1, {found.others[0].name}"
-    committed = committed_params()
+    committed = committed_params(params)
     return None if committed is None else (committed, f"{PARAMS} of the last commit")
 
 

@@ -1,21 +1,18 @@
 """The run of the workspace, from the files of this checkout."""
 
 import json
-import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from liquidgen.config.params import PARAMS, Params, load_params
+from liquidgen.config.changes import changes_since_commit, experiment, git
+from liquidgen.config.params import PARAMS, Params
 from liquidgen.generator.run_file import read_run
 from liquidgen.report.facts import (
     RunFacts,
@@ -64,22 +61,16 @@ def workspace_run(params: Params) -> RunFacts:
 
 def settings_of(params: Params) -> dict[str, str]:
     """Return the settings as MLflow has them."""
-    return {key: str(value)[:MAX_VALUE_LENGTH] for key, value in params.flat().items()}
+    return {key: _as_text(value) for key, value in params.flat().items()}
 
 
-def committed_params() -> dict[str, str] | None:
-    """Return the settings of the last commit; None if there are none that this code can read."""
-    content = _git("show", f"HEAD:./{PARAMS}")
-    if content is None:
+def committed_params(params: Params) -> dict[str, str] | None:
+    """Return the settings with the values of the last commit; None if it has no settings."""
+    changes = changes_since_commit(params)
+    if not changes.commit:
         return None
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / PARAMS
-        path.write_text(content)
-        try:
-            params = load_params(path)
-        except UserError:  # of another version
-            return None
-    return settings_of(params)
+    before = {key: _as_text(old) for key, (old, _) in changes.changed.items()}
+    return settings_of(params) | before
 
 
 def changed_since(params: Params) -> list[str]:
@@ -117,11 +108,11 @@ def _read(path: Path, parse: Callable[[bytes], Content]) -> Content:
 
 
 def _lineage() -> dict[str, str]:
-    revision = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    found = {"DVC experiment": os.environ.get("DVC_EXP_NAME", "")}
+    revision = git("rev-parse", "HEAD").decode().strip()
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    found = {"DVC experiment": experiment()}
     if revision:
-        found["git revision"] = revision.strip() + (", with changes" if changes else "")
+        found["git revision"] = revision + (", with changes" if changes else "")
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
     found["packages here"] = ", ".join([f"Python {platform.python_version()}", *versions])
     return {name: value for name, value in found.items() if value}
@@ -134,9 +125,5 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _git(*arguments: str) -> str | None:
-    """Return the output of git; None without git, a repository or such an object."""
-    if not shutil.which("git"):
-        return None
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+def _as_text(value: object) -> str:
+    return str(value)[:MAX_VALUE_LENGTH]

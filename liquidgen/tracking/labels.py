@@ -5,8 +5,9 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from liquidgen.config.changes import short_text
+from liquidgen.config.changes import short_text, with_current_names
 from liquidgen.tracking.journal import Header, now
+from liquidgen.utils.text import markdown
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -31,7 +32,7 @@ def free_name(name: str, taken: set[str]) -> str:
 def name_of_other(training: "Run", header: Header) -> str:
     """Return the name of another row: its training's, and the settings that differ from its."""
     name = training.info.run_name.removesuffix(f" {training.data.tags.get(LATER_TAG)}")
-    first = training.data.params
+    first = with_current_names(training.data.params)
     # a parameter of MLflow is text
     other = {
         key: value.removesuffix(".0")
@@ -45,7 +46,8 @@ def description_of_other(training: "Run", header: Header) -> str:
     """Return the description of another row of a training, which it links to."""
     info = training.info
     page = f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
-    return f"Another row of the training [{info.run_name}]({page}).\n\n{header.description}".strip()
+    link = f"[{markdown(info.run_name)}]({page})"
+    return f"Another row of the training {link}.\n\n{header.description}".strip()
 
 
 def with_image(description: str, run: str, key: str, files: list[str]) -> str:

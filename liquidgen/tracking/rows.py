@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from liquidgen.config.changes import is_later_setting
+from liquidgen.config.changes import is_later_setting, with_current_names
 from liquidgen.tracking import labels
 from liquidgen.tracking.journal import Header
 from liquidgen.tracking.labels import DESCRIPTION_TAG, DVC_TAG, LATER_TAG
@@ -218,10 +218,16 @@ class Rows:
             return self._client.create_run(experiment, header.start_time, tags, name)
 
     def resume(self, run: "Run", header: Header, experiment: str) -> None:
-        """Let a run go on; its name stays, which the user may have changed."""
+        """Let a run go on; its name stays, which the user may have changed.
+
+        One that was recorded elsewhere has neither name nor description yet.
+        """
         name = None
         if run.info.run_name == labels.placeholder(header.run_id):
             name = self._free_name(header.name, experiment)
+            images = run.data.tags.get(DESCRIPTION_TAG, "")
+            text = f"{header.description}\n\n{images}".strip()
+            self._client.set_tag(run.info.run_id, DESCRIPTION_TAG, text)
         if ERROR_TAG in run.data.tags:
             self._client.delete_tag(run.info.run_id, ERROR_TAG)
         self._client.update_run(run.info.run_id, status="RUNNING", name=name)
@@ -275,7 +281,7 @@ def _is_deleted(run: "Run") -> bool:
 
 def _fits(row: "Run", header: Header) -> bool:
     """Return whether a row has the settings and the DVC experiment of a run, or none yet."""
-    params = row.data.params
+    params = with_current_names(row.data.params)
     if not any(is_later_setting(key) for key in params):
         return True
     is_same = all(params.get(key, value) == value for key, value in header.later_settings.items())

@@ -1,9 +1,6 @@
 """Opens and closes the run of a stage."""
 
 import logging
-import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +9,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from liquidgen.config.changes import Changes, is_later_setting
+from liquidgen.config.changes import Changes, experiment, git, is_later_setting
 from liquidgen.tracking.address import reason
 from liquidgen.tracking.journal import Header, Journal, State, now, series_in
 from liquidgen.tracking.relay import Relay
@@ -186,14 +183,11 @@ def _source_tags(stage: str) -> dict[str, str]:
         "stage": stage,
         "mlflow.source.name": f"stages/{stage}.py",
         "mlflow.source.type": "LOCAL",
-        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.experiment": experiment(),
         "mlflow.source.git.commit": _git_commit(),
     }
     return {key: value for key, value in tags.items() if value}
 
 
 def _git_commit() -> str:
-    if not Path(".git").exists() or not shutil.which("git"):
-        return ""
-    command = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return git("rev-parse", "HEAD").decode().strip() if Path(".git").exists() else ""

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from helpers.checkout import PROJECT
 
-from liquidgen.config.changes import Changes, changes_since_commit, short_text
+from liquidgen.config.changes import (
+    Changes,
+    changes_since_commit,
+    short_text,
+    with_current_names,
+)
 from liquidgen.config.params import load_params
 
 BOTH_SEEDS = "sample.seed=1 evaluate.seed=2"
@@ -118,3 +123,14 @@ def test_long_texts_are_cut_and_counted():
     assert len(text) < 80
     assert text.startswith(f"key0={'x' * 24}... ")
     assert text.endswith("+8")
+
+
+def test_command_has_all_digits_and_a_name_few(committed: Path):
+    changes = found({"train.learning_rate": 0.00123456789})
+    assert "-S train.learning_rate=0.00123456789" in changes.description()
+    assert changes.name == "nano lr=0.00123457"
+
+
+def test_renamed_settings_have_their_names_of_now():
+    recorded = {"sample.num_steps": "50", "train.seed": "0"}
+    assert with_current_names(recorded) == {"sample.num_inference_steps": "50", "train.seed": "0"}

@@ -106,7 +106,8 @@ def test_page_has_all_parts(html: str):
     assert "FD 12 (so and so)" in text
     assert "cannot tell noise from real images" in text  # precision
     assert "train.learning_rate 0.002" in text  # of the second run
-    assert "train.learning_rate 0.004 0.002" in text  # what changed in the first
+    assert "Differs from run 1, second in: train.learning_rate 0.004 0.002" in text
+    assert "Marked: differs from run 1, second." in text
 
 
 def test_run_without_scores_classes_and_pictures():
@@ -213,3 +214,27 @@ def test_long_curve_has_no_points():
 def test_damaged_tables_are_refused(read, content: bytes):
     with pytest.raises(ValueError, match=r"column|decode"):
         read(content)
+
+
+def test_run_of_before_the_choice_of_features_has_the_builtin_ones():
+    main = run_facts(params={"evaluate.features": "dinov2"})
+    earlier = run_facts(params={"dataset": "procedural"}, scores=SCORES | {"kid": 0.25})
+    assert cells(Page("t", main, others=[earlier]), "kid") == [("0.5", ""), ("0.25", "elsewhere")]
+    main = replace(main, params={"evaluate.features": "builtin"})
+    assert cells(Page("t", main, others=[earlier]), "kid") == [("0.5", ""), ("0.25", "best")]
+
+
+def test_curve_without_points_is_left_out():
+    """MLflow has its values, but none is a number."""
+    main = run_facts(curves=CURVES | {"validation_loss_t0.25-0.50": []})
+    assert "validation loss by time t" in render(Page("t", main))
+    main = run_facts(curves={"validation_loss_t0.25-0.50": []})
+    assert "validation loss by time t" not in render(Page("t", main))
+
+
+@pytest.mark.parametrize("size", [0, 8, 300])
+def test_damaged_grid_is_no_grid(size: int):
+    broken = run_facts("broken", grid=png(grid(0))[:size])
+    html = render(Page("t", run_facts(grid=png(grid(0))), others=[broken]))
+    assert html.count("No grid of this run is recorded.") == 1
+    assert html.count('data-group="grid"') == 1

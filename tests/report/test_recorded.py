@@ -37,6 +37,15 @@ def test_row_of_the_workspace_has_its_settings(runs: RecordedRuns, workspace: Pa
     assert runs.row_of(workspace_run(settings(evaluate__nearest_k=4))) is None
 
 
+def test_row_of_before_a_setting_was_renamed_is_of_its_number_of_steps(runs: RecordedRuns):
+    own = runs.row_of(workspace_run(settings()))
+    assert own is not None
+    own.data.params["sample.num_steps"] = own.data.params.pop("sample.num_inference_steps")
+    assert runs.row_of(workspace_run(settings())) is own
+    assert runs.row_of(workspace_run(settings(sample__num_inference_steps=7))) is None
+    assert "sample.num_inference_steps" in runs.summary(own).params
+
+
 def test_names_ids_and_beginnings_choose_runs(runs: RecordedRuns):
     newest, plain, *_ = runs.rows
     assert runs.choose([newest.info.run_id, plain.info.run_name]) == [newest, plain]

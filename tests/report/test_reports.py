@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import PROJECT
-from helpers.runs import EXPERIMENT, HOSTILE, settings
+from helpers.runs import EXPERIMENT, HOSTILE, settings, write_outputs
 
 from liquidgen.report import reports
 from liquidgen.report.reports import report_chosen, report_workspace
-from liquidgen.report.workspace import changed_since, committed_params
+from liquidgen.report.workspace import changed_since, committed_params, settings_of
+from liquidgen.stages.evaluate.stage import write_page
 from liquidgen.utils.errors import UserError
 
 
@@ -107,13 +108,43 @@ def test_last_commit_is_compared_with_where_there_is_no_other_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert committed_params() is None  # no repository
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert committed_params(settings()) is None  # no repository
     shutil.copy(PROJECT / "params.yaml", tmp_path)
     identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
     for command in (["init", "-q"], ["add", "params.yaml"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
-    committed = committed_params()
-    assert committed is not None
-    assert committed["train.num_epochs"] == str(settings().train.num_epochs)
-    Path("params.yaml").write_text("dataset: [")
-    assert committed_params() == committed
+    committed = committed_params(settings())
+    assert committed == settings_of(settings())
+    assert committed_params(settings(train__num_epochs=99)) == committed
+
+
+def test_evaluate_does_not_compare_with_its_lock_of_before(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+):
+    """DVC writes the section of a stage once the stage has ended."""
+    lock = {"stages": {"evaluate": {"params": {"params.yaml": {"evaluate.features": "dinov2"}}}}}
+    path = Path("dvc.lock")
+    path.write_text(json.dumps(lock))
+    try:
+        write_page(settings(), workspace)
+        page = (workspace / "reports/index.html").read_text()
+        report_workspace(settings(), workspace)
+        later = (workspace / "reports/index.html").read_text()
+    finally:
+        path.unlink()
+    note = "params.yaml has other values by now than this run had: evaluate.features"
+    assert (note in page, note in later) == (False, True)
+    assert caplog.messages == []
+
+
+def test_temporary_experiment_writes_no_page_of_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    params = settings()
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    write_outputs(copy, params, "ab" * 16)
+    monkeypatch.chdir(copy)
+    write_page(params, tmp_path)
+    assert not (tmp_path / "reports").exists()
+    assert caplog.messages == []

@@ -134,3 +134,22 @@ def test_parent_of_a_store_of_an_earlier_version_is_shown(root: Path):
     state.write_text(text)
     assert trained(root, range(2, 4), resume=training) == training
     assert scored(root, training, 0.1) == training
+
+
+def test_name_of_a_training_is_text_in_the_description_of_its_other_rows(root: Path):
+    training = trained(root, range(1), name="x](http://example.invalid) [y")
+    scored(root, training, 0.5)
+    other = scored(root, training, 0.5, sample__guidance_scale=5.0)
+    assert note(root, other).startswith(r"Another row of the training [x\](http://example.invalid)")
+
+
+def test_training_that_was_recorded_elsewhere_gets_its_description(root: Path):
+    training = "ab" * 16
+    row = scored(root, training, 0.5)
+    picture = note(root, row)
+    assert picture.startswith("![samples]")
+    other = changes(train__num_epochs=24)
+    with opened(root, name="nano epochs=24", resume=training, changes=other):
+        pass
+    assert name(root, row) == "nano epochs=24"
+    assert note(root, row) == f"{other.description()}\n\n{picture}"

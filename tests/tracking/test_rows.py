@@ -135,3 +135,20 @@ def test_run_deleted_before_it_logs_anything_is_no_failure(
     (line,) = caplog.messages
     assert "was deleted in MLflow" in line
     assert not list(root.glob("work/tracking/*/"))
+
+
+@pytest.mark.parametrize(("steps", "is_own"), [(50, True), (25, False)])
+def test_row_of_before_a_setting_was_renamed_keeps_its_scores(root: Path, steps: int, is_own: bool):
+    training = trained(root, range(1))
+    earlier = PARAMS | {"sample.num_steps": 50}
+    with opened(root, "evaluate", parent=training, params=earlier) as child:
+        child.log_to_parent({"fd": 1.0})
+    now = PARAMS | {"sample.num_inference_steps": steps}
+    with opened(root, "evaluate", parent=training, params=now) as child:
+        child.log_to_parent({"fd": 2.0})
+    row = stored(root, child.run_id).data.tags["mlflow.parentRunId"]
+    assert (row == training) == is_own
+    assert stored(root, row).data.metrics["evaluate/fd"] == 2.0
+    if not is_own:
+        assert stored(root, training).data.metrics["evaluate/fd"] == 1.0
+        assert stored(root, row).info.run_name.endswith(" steps=25")

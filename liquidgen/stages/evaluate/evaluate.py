@@ -150,10 +150,12 @@ def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSett
 
 
 def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> None:
-    """Check that the model that generated the samples was trained on these latents."""
+    """Check that these samples are of a model that was trained on these latents."""
     sampling = samples.info.sampling
     if sampling is None:
         raise UserError(f"{samples.folder}: not samples of a model; run `dvc repro sample`")
+    if "num_inference_steps" not in sampling:
+        raise UserError(f"{samples.folder}: drawn by an earlier version; run `dvc repro sample`")
     if sampling.get("latents_digest") != digest:
         raise UserError(
             f"{samples.folder}: from a model of other latents than {latents_folder} now holds; "

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from liquidgen.utils.files import atomic, canonical_json, sha256
 
 LIMIT = 2 * 2**30  # bytes of all files; those that were not used for longest are deleted
 EVALUATE = "liquidgen.stages.evaluate.evaluate"  # it and all that it imports count
-LIBRARIES = ("diffusers", "numpy", "pillow", "torch")  # that decode, or compute features
+FOLDER = Path("work/cache/features")  # in the checkout
+# that decode, or compute features
+LIBRARIES = ("diffusers", "numpy", "pillow", "torch", "transformers")
 
 
 class FeatureCache:
@@ -45,7 +47,7 @@ class FeatureCache:
         self._nothing = extractor.nothing()
         self._made_from = inputs | {
             "code": fingerprint(EVALUATE, f"liquidgen.features.{network}"),
-            "libraries": {name: version(name) for name in LIBRARIES},
+            "libraries": library_versions(),
             "device": torch.device(extractor.device).type,
             "network": extractor.network.digest,
             "autoencoder": extractor.contract.autoencoder_digest,
@@ -79,6 +81,18 @@ class FeatureCache:
         if self._world.is_main:
             _write(path, features)
         return features
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decode, or compute features."""
+    return {name: _version(name) for name in LIBRARIES}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # transformers is an extra
+        return ""
 
 
 def _read(path: Path) -> LabeledFeatures | None:

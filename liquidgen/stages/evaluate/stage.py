@@ -11,6 +11,7 @@ from liquidgen.figures.grid import GRID
 from liquidgen.generator.run_file import read_run
 from liquidgen.report.reports import STAGE_PATIENCE, WORKSPACE_PAGE, report_workspace
 from liquidgen.stages.evaluate.evaluate import evaluate
+from liquidgen.stages.evaluate.feature_cache import FOLDER
 from liquidgen.tracking import open_run
 from liquidgen.utils.errors import reason_of
 
@@ -41,7 +42,7 @@ def main(params: Params, root: Path) -> str | None:
             settings=params.evaluate,
             device=device,
             world=world,
-            cache_folder=root / "work/cache/features",
+            cache_folder=root / FOLDER,
         )
         if scores is None:  # on ranks > 0
             return None
@@ -54,14 +55,20 @@ def main(params: Params, root: Path) -> str | None:
         figures = (params.evaluation_folder.glob(f"*{suffix}") for suffix in (".csv", ".png"))
         for file in (path, *sorted(chain(*figures))):
             run.log_artifact(file)
-    _write_page(params, root)  # after the run has ended, which MLflow then has
+    write_page(params, root)  # after the run has ended, which MLflow then has
     return f"evaluate: {scores.summary()} in {path}"
 
 
-def _write_page(params: Params, root: Path) -> None:
-    """Write the page about the run; the scores are there, whatever happens to it."""
+def write_page(params: Params, root: Path) -> None:
+    """Write the page about the run; the scores are there, whatever happens to it.
+
+    `dvc exp run --temp` and `--queue` run in a copy of the checkout: theirs is not the run of the
+    workspace, and has no page.
+    """
+    if Path.cwd() != root:
+        return
     try:
-        report_workspace(params, root, STAGE_PATIENCE)
+        report_workspace(params, root, STAGE_PATIENCE, is_recorded=False)
     except Exception as error:
         logger.warning(
             "%s was not written: %s; `liquidgen compare` tries again",

@@ -254,6 +254,14 @@ def test_samples_of_other_classes_are_refused(labeled):
         score(labeled, samples)
 
 
+def test_samples_of_an_earlier_version_are_refused_at_once(labeled):
+    samples = write_samples(labeled / "earlier", [draw("hills", SIDE, 0)] * 60, [0] * 60)
+    info = samples / "dataset.json"
+    info.write_text(info.read_text().replace("num_inference_steps", "num_steps"))
+    with pytest.raises(UserError, match="drawn by an earlier version; run `dvc repro sample`"):
+        score(labeled, samples)
+
+
 def test_unlabeled_data_have_no_class_scores(tmp_path):
     (tmp_path / "images").mkdir()
     for i in range(120):

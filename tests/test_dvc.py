@@ -281,7 +281,7 @@ def test_comment_costs_no_training_step(checkout: Checkout):
 
 def test_evaluate_writes_the_page(pipeline: Checkout):
     page = (pipeline.root / "reports/index.html").read_text()
-    assert "procedural-64-builtin-nano-liquid" in page
+    assert "nano procedural" in page
     assert page.count('data-group="grid"') == 1
     assert "Other runs are missing" not in page
     assert pipeline.run("git", "status", "--porcelain", "reports").stdout == ""

@@ -78,8 +78,8 @@ def run(project: Checkout, code: str) -> str:
 def test_setting_of_train(project: Checkout):
     add_key(project, "train", "adam_eps", 1e-6)
     edit(project, SETTINGS, "    grad_clip: Positive", "    adam_eps: Positive")
-    line = "            betas=(beta1, beta2),"
-    edit(project, "liquidgen/stages/train/learner.py", line, "            eps=settings.adam_eps,")
+    line = "        betas=(beta1, beta2),"
+    edit(project, "liquidgen/stages/train/optimizers.py", line, "        eps=settings.adam_eps,")
     code = """
 import torch
 from liquidgen.config.params import load_params

@@ -18,7 +18,7 @@ from liquidgen.stages.download.procedural import STYLES, draw
 from liquidgen.tracking import open_run
 
 EXPERIMENT = "test"
-HOSTILE = '<script>alert("x")</script> & <b>bold</b>'
+HOSTILE = "<script>alert('x')</script> & <b>bold</b>"
 SCORES = {
     "kid": 0.5,
     "train_kid": 0.1,

@@ -95,7 +95,7 @@ def test_samples_by_class_and_guidance_are_shown(executed: tuple[Notebook, Path]
 
 def test_runs_are_compared_in_table_and_plot(executed: tuple[Notebook, Path]):
     (table,) = outputs(executed[0], "search_runs", "text/html")
-    for name in ("run", "model", "validation loss", "procedural-32-builtin-nano-liquid"):
+    for name in ("run", "model", "validation loss", "nano procedural"):
         assert name in table
     assert outputs(executed[0], "get_metric_history", "image/png")
 

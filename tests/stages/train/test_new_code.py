@@ -5,8 +5,8 @@ from pathlib import Path
 
 from helpers.checkout import Checkout
 
-LEARNER = Path("liquidgen/stages/train/learner.py")
-MODULE = Path("liquidgen/stages/train/optimizers.py")
+OPTIMIZERS = Path("liquidgen/stages/train/optimizers.py")
+MODULE = Path("liquidgen/stages/train/constants.py")
 
 
 def weights(checkout: Checkout) -> str:
@@ -21,17 +21,17 @@ def states(checkout: Checkout) -> set[str]:
 
 
 def use_new_module(checkout: Checkout) -> None:
-    """Let the learner import a constant of the optimizer from a new module."""
+    """Let the optimizer import a constant from a new module."""
     (checkout.root / MODULE).write_text("BETA_2 = 0.99\n")
-    learner = checkout.root / LEARNER
-    text = learner.read_text()
+    optimizers = checkout.root / OPTIMIZERS
+    text = optimizers.read_text()
     for old, new in (
-        ("import math\n", "import math\nfrom liquidgen.stages.train.optimizers import BETA_2\n"),
+        ("import torch\n", "import torch\n\nfrom liquidgen.stages.train.constants import BETA_2\n"),
         ("betas=(beta1, beta2)", "betas=(beta1, BETA_2)"),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    learner.write_text(text)
+    optimizers.write_text(text)
 
 
 def test_edit_of_new_module_retrains(checkout: Checkout):

@@ -304,6 +304,44 @@ def test_variant_lies_beside_the_whole_weights(saved, tmp_path):
         load(folder, variant="fp16").save_pretrained(tmp_path / "again")
 
 
+def test_save_beside_weights_of_another_model_is_refused(saved, unconditional, tmp_path):
+    folder = tmp_path / "both"
+    load(saved).save_pretrained(folder)
+    load(saved, dtype=torch.bfloat16).save_pretrained(folder, variant="bf16")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    beside = re.escape(f"{folder}/autoencoder/diffusion_pytorch_model.bf16.safetensors: weights of")
+    with pytest.raises(UserError, match=f"{beside} another model; save to another folder"):
+        load(unconditional).save_pretrained(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(UserError, match="weights of another model; save to another folder"):
+        load(unconditional, dtype=torch.float16).save_pretrained(folder, variant="fp16")
+    load(unconditional).save_pretrained(tmp_path / "whole")
+    load(saved).save_pretrained(tmp_path / "whole")  # replaces all weights
+    assert np.array_equal(draw(load(tmp_path / "whole")), draw(load(saved)))
+
+
+def test_save_certifies_only_what_it_wrote(saved, tmp_path):
+    folder = tmp_path / "both"
+    load(saved, dtype=torch.bfloat16).save_pretrained(folder, variant="bf16")
+    path = folder / "liquidnet/diffusion_pytorch_model.bf16.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    load(saved).save_pretrained(folder)
+    load(folder)
+    with pytest.raises(UserError, match=f"{folder}/liquidnet.*sha256 is not the recorded one"):
+        load(folder, variant="bf16")
+
+
+def test_variant_without_a_digest_is_refused(saved, tmp_path):
+    """On the hub, weights of another model may lie beside those that were pushed."""
+    folder = tmp_path / "both"
+    load(saved).save_pretrained(folder)
+    for network in ("liquidnet", "autoencoder"):
+        path = folder / network / "diffusion_pytorch_model.safetensors"
+        shutil.copy(path, path.with_name("diffusion_pytorch_model.bf16.safetensors"))
+    with pytest.raises(UserError, match=f"{folder}/liquidnet.*not saved with this pipeline"):
+        load(folder, variant="bf16")
+
+
 def test_damaged_or_missing_variant_is_one_line(saved, tmp_path):
     folder = tmp_path / "both"
     load(saved, dtype=torch.bfloat16).save_pretrained(folder, variant="bf16")

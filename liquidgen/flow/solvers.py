@@ -70,7 +70,7 @@ def check_scheduler(scheduler: Any) -> None:
         )
     if config.get("use_dynamic_shifting"):
         raise UserError(
-            f"scheduler: {name} has use_dynamic_shifting: True, which takes a shift per image size; "
+            f"scheduler: {name} has use_dynamic_shifting: True, which needs a shift per call; "
             f"take {name}.from_config(pipe.scheduler.config, use_dynamic_shifting=False)"
         )
 

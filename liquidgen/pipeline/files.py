@@ -183,8 +183,8 @@ class PipelineFiles(DiffusionPipeline):
             config.register_to_config(_name_or_path=self._metadata.name)
         super().save_pretrained(save_directory, safe_serialization=True, variant=variant)
         # digests of other variants stay, as their files do here or where the pipeline is from
-        weights = (_plain(self.config.weights) or {}) | present
-        weights |= Weights.of(folder, variant).model_dump()
+        own = Weights.model_validate(_plain(self.config.weights) or {})
+        weights = own.root | present | Weights.of(folder, variant).root
         self.register_to_config(weights=weights)
         self.save_config(save_directory)
         write_loader(folder)

@@ -116,7 +116,7 @@ class LiquidGenPipeline(PipelineFiles):
                 `pipe._interrupt`, the images begun are returned as they are.
             callback_on_step_end_tensor_inputs: Names of the tensors, of `_callback_tensor_inputs`.
             batch_size: Images per call of the network.
-            others: None; arguments of earlier versions are refused, and the message has the new name.
+            others: None; arguments of earlier versions are refused; the message has the new name.
 
         Raises:
             UserError: A class is unknown, a value is out of range, the scheduler solves no flows,

@@ -180,7 +180,7 @@ REFUSED = [
         "adds noise at each step as stochastic_sampling is True",
     ),
     *(
-        (name, changes | {"use_dynamic_shifting": True}, "use_dynamic_shifting: True, which takes")
+        (name, changes | {"use_dynamic_shifting": True}, "use_dynamic_shifting: True, which needs")
         for name, changes in (
             ("FlowMatchEulerDiscreteScheduler", {}),
             ("DPMSolverMultistepScheduler", FLOW),

@@ -151,9 +151,9 @@ def test_seed_is_0_without_any(pipe):
         ({"num_inference_stepss": 2}, "num_inference_stepss: unknown argument; did you mean"),
         (
             {"zz": 2},
-            "zz: unknown argument; there are class_labels, num_images, num_inference_steps",
+            "zz: unknown argument; there are 'class_labels', 'num_images', 'num_infer",
         ),
-        ({"generator": 42}, "generator: 42; must be a torch.Generator, or a list of one per image"),
+        ({"generator": 42}, "generator: 42; must be a torch.Generator, or a list of one per"),
     ],
 )
 def test_invalid_arguments_are_one_line(pipe, arguments, rule):

@@ -30,7 +30,8 @@ KEYS = {
     "learning_rate": "train.learning_rate",
     "autoencoder": "autoencoder",
 }
-# the autoencoder of the original LiquidGen, and the side of images from which it is taken, px
+BUILTIN = "builtin"  # the autoencoder that was trained for small images
+# that of the original LiquidGen, and the side of images from which it replaces BUILTIN, px
 FLUX = "flux"
 FLUX_FROM = 256
 
@@ -48,8 +49,8 @@ class TrainConfig:
         learning_rate: `train.learning_rate`.
         settings: Any other keys by their full path, such as `{"train.ema_decay": 0.999}`; also
             whole new blocks, such as `datasets.mine`.
-        autoencoder: Block of `autoencoders`, the key `autoencoder`; None: `flux` where the call
-            asks for images of 256 px or more, else as in params.yaml.
+        autoencoder: Block of `autoencoders`, the key `autoencoder`; None: as in params.yaml, but
+            `flux` in place of `builtin` where the call asks for images of 256 px or more.
     """
 
     model_size: str | None = None
@@ -67,11 +68,14 @@ class TrainConfig:
         Raises:
             UserError: A key is unknown or has a wrong value; the message names its full path.
         """
-        return load_params(params_file(), self._changes() | self._autoencoder())
+        params = load_params(params_file(), self._changes())
+        if not self._takes_flux(params):
+            return params
+        return load_params(params_file(), self._changes() | {"autoencoder": FLUX})
 
     def note(self) -> str | None:
         """Return a line on what the call did not name, if it decided anything."""
-        if not self._autoencoder():
+        if not self._takes_flux(load_params(params_file(), self._changes())):
             return None
         return (
             f"autoencoder: {FLUX}, as image_size is {self._changes()['image_size']}; "
@@ -83,12 +87,13 @@ class TrainConfig:
         given = {key: value for key, value in fields.items() if value is not None}
         return dict(self.settings) | given
 
-    def _autoencoder(self) -> dict[str, str]:
-        """The autoencoder of params.yaml may be the builtin one, which is made for 64 px."""
+    def _takes_flux(self, params: Params) -> bool:
+        """Whether the call asks for images that are too large for the autoencoder of the file."""
         changes = self._changes()
-        size = changes.get("image_size")
-        large = isinstance(size, int) and size >= FLUX_FROM
-        return {"autoencoder": FLUX} if large and "autoencoder" not in changes else {}
+        chosen = params.selectors
+        is_asked = "image_size" in changes and "autoencoder" not in changes
+        is_too_large = chosen.image_size >= FLUX_FROM and chosen.autoencoder == BUILTIN
+        return is_asked and is_too_large and FLUX in params.raw["autoencoders"]
 
 
 def params_file() -> Path:

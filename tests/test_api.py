@@ -157,6 +157,31 @@ def test_autoencoder_that_is_left_out(config: dict, autoencoder: str):
         assert asked.note() is None
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "autoencoder"),
+    [
+        ("autoencoder: builtin", "autoencoder: sdxl", "sdxl"),
+        ("autoencoder: builtin", "autoencoder: taef1", "taef1"),
+        ("flux:", "flux_of_mine:", "builtin"),  # its block, and in `descriptions`
+    ],
+)
+def test_only_the_builtin_autoencoder_is_replaced(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    after: str,
+    autoencoder: str,
+):
+    monkeypatch.chdir(tmp_path)
+    text = (PROJECT / "params.yaml").read_text()
+    changed = re.sub(f"(?m)^( *){before}", rf"\1{after}", text)
+    assert changed != text
+    (tmp_path / "params.yaml").write_text(changed)
+    asked = TrainConfig(image_size=256)
+    assert asked.params().selectors.autoencoder == autoencoder
+    assert asked.note() is None
+
+
 def test_autoencoder_that_was_taken_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -4,7 +4,8 @@ MLflow keeps what a page shows in the browser, by its own address, so that only 
 server can set it. This one hides MLflow's assistant once, chooses the pages for trainings, and
 takes over the view of the runs once per version of the view: changes of the user stay.
 
-`mlflow server --app-name liquidgen` starts it, by MLflow's entry point for such applications. The
+`liquidgen ui` starts it by `mlflow server --app-name liquidgen`, MLflow's entry point for such
+applications, with the experiment's id in an environment variable; without it the page fails. The
 keys below are those of MLflow 3.17; a front end that does not know them ignores them.
 """
 

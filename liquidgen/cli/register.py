@@ -62,15 +62,15 @@ def register(root: Path, experiment: str, folder: Path, name: str) -> str:
 
 
 @contextmanager
-def _opened(uri: str, run: str) -> Iterator[None]:
-    """Let MLflow log to a run within the context, without its advice."""
+def _tracking(uri: str) -> Iterator[None]:
+    """Let MLflow log to a store within the context, without its advice."""
     import mlflow
 
     named = named_uri()
     mlflow.set_tracking_uri(uri)  # which sets MLFLOW_TRACKING_URI, too
     try:
         # of its own types, and of an example that would repeat the signature
-        with warnings.catch_warnings(action="ignore"), mlflow.start_run(run_id=run):
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         mlflow.set_tracking_uri(named or None)
@@ -78,16 +78,22 @@ def _opened(uri: str, run: str) -> Iterator[None]:
 
 def _log(uri: str, run: str, folder: Path, name: str, *, has_classes: bool) -> str:
     import mlflow
+    from mlflow.models import Model
 
-    with _opened(uri, run):
+    with _tracking(uri):
         from liquidgen.pipeline import served_model
 
-        logged = mlflow.pyfunc.log_model(
+        # as mlflow.pyfunc.log_model does, but that needs an active run: it would change status and
+        # end time of the training
+        logged = Model.log(
+            artifact_path=None,
             name="model",
+            flavor=mlflow.pyfunc,
+            run_id=run,
             python_model=served_model.__file__,
             artifacts={served_model.ARTIFACT: str(folder)},
             signature=signature(has_classes=has_classes),
-            pip_requirements=["liquidgen"],
+            pip_requirements=[],  # it is served where LiquidGen is installed
             registered_model_name=name,
         )
     return str(logged.registered_model_version)
@@ -99,7 +105,7 @@ def signature(*, has_classes: bool) -> "ModelSignature":
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     seed = ColSpec(DataType.long, "seed")
-    label = [ColSpec(DataType.string, "class")] if has_classes else []
+    label = [ColSpec(DataType.string, "class_labels")] if has_classes else []
     return ModelSignature(
         inputs=Schema([*label, seed]),
         outputs=Schema([ColSpec(DataType.binary, "png")]),

@@ -17,7 +17,7 @@ NAME_LENGTH = 50  # characters of a class in a file's name: up to 200 of the 255
 def _renamed(value: object, parameter: CallbackParam) -> None:
     """Refuse an option of earlier versions by its new name."""
     if value is not None:
-        raise UserError(f"{parameter.opts[0]}: is {RENAMED[parameter.opts[0]]} now")
+        raise UserError(f"{parameter.opts[0]}: was renamed to {RENAMED[parameter.opts[0]]}")
 
 
 # options of earlier versions, and the words of diffusers

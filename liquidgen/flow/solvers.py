@@ -68,6 +68,11 @@ def check_scheduler(scheduler: Any) -> None:
             f"scheduler: {name} adds noise at each step as {key} is {config[key]!r}, so images "
             f"would not depend on their seeds alone; leave {key} out"
         )
+    if config.get("use_dynamic_shifting"):
+        raise UserError(
+            f"scheduler: {name} has use_dynamic_shifting: True, which needs a shift per call; "
+            f"take {name}.from_config(pipe.scheduler.config, use_dynamic_shifting=False)"
+        )
 
 
 @dataclass

@@ -14,13 +14,12 @@ Class = str | int  # name or id
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}  # names of files, as in diffusers
-# arguments of earlier versions, and of other pipelines of diffusers, and the word here
+# arguments of earlier versions, and of other pipelines of diffusers, and what to do instead
 OTHER_WORDS = {
-    "classes": "class_labels",
-    "num_steps": "num_inference_steps",
-    "num_images_per_prompt": "num_images",
-    "solver": "the component `scheduler`: pipe.scheduler = scheduler_of('heun'), which "
-    "liquidgen.flow.solvers has",
+    "classes": "use class_labels",
+    "num_steps": "use num_inference_steps",
+    "num_images_per_prompt": "use num_images",
+    "solver": "set pipe.scheduler = scheduler_of('heun'), from liquidgen.flow.solvers",
 }
 
 
@@ -32,12 +31,11 @@ def refuse_others(others: Mapping[str, object], known: Collection[str]) -> None:
         known: Names of the arguments that the call has.
 
     Raises:
-        UserError: There are some; the message names the right word.
+        UserError: There are some; the message says what to use.
     """
     for name in others:
-        if word := OTHER_WORDS.get(name):
-            raise UserError(f"{name}: is no argument of the pipeline; use {word}")
-        raise UserError(f"{name}: is no argument of the pipeline; {nearest_names(name, known)}")
+        remedy = OTHER_WORDS.get(name) or nearest_names(name, known)
+        raise UserError(f"{name}: unknown argument; {remedy}")
 
 
 def one_of(name: str, value: object, known: Collection) -> None:

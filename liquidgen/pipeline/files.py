@@ -26,6 +26,7 @@ from liquidgen.pipeline.saved import (
     REMEDY,
     Weights,
     check_complete,
+    check_same_model,
     check_saved,
     only_variant,
     weights_name,
@@ -171,16 +172,19 @@ class PipelineFiles(DiffusionPipeline):
             variant: fp16 or bf16: weights of a pipeline in that dtype, in files of that name.
 
         Raises:
-            UserError: The weights are rounded, and no variant of their dtype was asked for.
+            UserError: The weights are rounded, and no variant of their dtype was asked for; or
+                weights of another model would lie beside these.
         """
         one_of("variant", variant, (None, *VARIANTS))
         self._check_rounding(variant)
+        folder = Path(save_directory)
+        present = check_same_model(folder, variant, self._metadata)
         for config in (self, self.liquidnet, self.autoencoder):  # without paths of this machine
             config.register_to_config(_name_or_path=self._metadata.name)
         super().save_pretrained(save_directory, safe_serialization=True, variant=variant)
-        folder = Path(save_directory)
-        # those of other variants stay, as their files do where the pipeline is from
-        weights = (_plain(self.config.weights) or {}) | Weights.of(folder).model_dump()
+        # digests of other variants stay, as their files do here or where the pipeline is from
+        own = Weights.model_validate(_plain(self.config.weights) or {})
+        weights = own.root | present | Weights.of(folder, variant).root
         self.register_to_config(weights=weights)
         self.save_config(save_directory)
         write_loader(folder)

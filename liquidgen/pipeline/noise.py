@@ -1,6 +1,6 @@
 """Where the noise of a call comes from: numbered seeds, generators of torch, or given latents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from liquidgen.generator.draw import Seed, noise_of
 from liquidgen.pipeline.arguments import resolve_seeds
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.text import shown
 
 Noise = Callable[[slice], Tensor]  # the images of a batch -> their noise (B, C, h, w)
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -61,9 +62,10 @@ def _checked(latents: object, shape: tuple[int, ...]) -> Tensor:
 
 def _drawn(generator: Generators, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Draw the noise of all images at once, in fp32, whatever the batches and the dtype."""
-    generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
+    generators = list(generator) if isinstance(generator, Iterable) else [generator]
     if not all(isinstance(one, torch.Generator) for one in generators):
-        raise UserError("generator: must be a torch.Generator, or a list of one per image")
+        rule = "must be a torch.Generator, or a list of one per image"
+        raise UserError(f"generator: {shown(generator)}; {rule}")
     if not isinstance(generator, torch.Generator) and len(generators) != shape[0]:
         raise UserError(
             f"generator: {len(generators)} of them for {shape[0]} images; give one per image"

@@ -116,14 +116,14 @@ class LiquidGenPipeline(PipelineFiles):
                 `pipe._interrupt`, the images begun are returned as they are.
             callback_on_step_end_tensor_inputs: Names of the tensors, of `_callback_tensor_inputs`.
             batch_size: Images per call of the network.
-            others: None; arguments of earlier versions are refused by their new names.
+            others: None; arguments of earlier versions are refused; the message has the new name.
 
         Raises:
             UserError: A class is unknown, a value is out of range, the scheduler solves no flows,
                 or the model was trained without the null labels that guidance needs.
         """
         # validate everything before the first step
-        refuse_others(others, signature(self.__call__).parameters.keys() - {"others"})
+        refuse_others(others, list(signature(self.__call__).parameters)[:-1])
         labels = self.image_labels(class_labels, num_images)
         if guidance_scale is None:
             guidance_scale = GUIDANCE_SCALE if self._metadata.label_dropout else 1.0

@@ -44,16 +44,10 @@ class Weights(RootModel[dict[Annotated[str, Field(pattern=KEY)], Digest]]):
     """SHA-256 digests of weights files by network, or by network.variant."""
 
     @classmethod
-    def of(cls, folder: Path) -> "Weights":
-        """Return those of a saved pipeline."""
-        stem, suffix = SAFETENSORS_WEIGHTS_NAME.split(".")
-        return cls(
-            {
-                path.name.replace(stem, name).removesuffix(f".{suffix}"): file_sha256(path)
-                for name in NETWORKS
-                for path in sorted((folder / name).glob(f"{stem}*.{suffix}"))
-            }
-        )
+    def of(cls, folder: Path, variant: str | None = None) -> "Weights":
+        """Return those of a saved pipeline, of one variant alone."""
+        file, suffix = weights_name(variant), f".{variant}" if variant else ""
+        return cls({f"{name}{suffix}": file_sha256(folder / name / file) for name in NETWORKS})
 
 
 class SavedIndex(BaseModel):
@@ -104,6 +98,34 @@ def only_variant(folder: Path, variant: str | None) -> Iterator[Path]:
             raise UserError(str(error).replace(links, str(folder))) from None
 
 
+def check_same_model(folder: Path, variant: str | None, facts: ModelMetadata) -> dict[str, str]:
+    """Check that weights in a folder, which a save leaves there, are of the model that is saved.
+
+    Args:
+        folder: Folder to save to, which may not exist.
+        variant: Whose weights are written.
+        facts: Metadata of the model.
+
+    Returns:
+        The recorded digests of the weights that stay.
+
+    Raises:
+        UserError: They are of another model: they would count as this one's.
+    """
+    stem, suffix = SAFETENSORS_WEIGHTS_NAME.split(".")
+    files = [path for name in NETWORKS for path in (folder / name).glob(f"{stem}*.{suffix}")]
+    others = sorted(path for path in files if path.name != weights_name(variant))
+    if not others:
+        return {}
+    try:
+        index = read_json(folder / DiffusionPipeline.config_name, SavedIndex, REMEDY)
+    except UserError:
+        index = None
+    if index is None or index.facts != facts:
+        raise UserError(f"{others[0]}: weights of another model; save to another folder")
+    return index.weights.root if index.weights else {}
+
+
 def write_loader(folder: Path) -> None:
     """Write the file that diffusers runs, if asked to, by `custom_pipeline="pipeline"`.
 
@@ -148,6 +170,8 @@ def check_saved(folder: Path, class_name: str, variant: str | None = None) -> No
     for name in NETWORKS:
         weights = folder / name / SAFETENSORS_WEIGHTS_NAME
         digest = recorded.get(f"{name}{suffix}")
+        if digest is None and variant and recorded:
+            raise UserError(f"{weights}: not saved with this pipeline; leave `variant` out")
         if digest is None:
             log.warning("%s: saved by an earlier version, its weights have no digests", folder)
             return

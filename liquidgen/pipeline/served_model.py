@@ -1,10 +1,11 @@
-"""The model that MLflow serves: rows of class and seed in, PNG files out.
+"""The model that MLflow serves: rows of class label and seed in, PNG files out.
 
 MLflow stores this file with a registered model and runs it when the model is loaded: nothing is
 pickled.
 """
 
 import io
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -28,6 +29,7 @@ class ServedModel(PythonModel):
         self._pipe = LiquidGenPipeline.from_pretrained(context.artifacts[ARTIFACT])
         self._pipe.to(resolve_device("auto"))
         self._pipe.set_progress_bar_config(disable=True)
+        self._lock = Lock()  # MLflow calls from many threads; a pipeline keeps state as it draws
 
     # with another hint than pandas' MLflow warns whenever it loads the model
     def predict(
@@ -40,8 +42,8 @@ class ServedModel(PythonModel):
 
         Args:
             context: Not used.
-            model_input: Columns `class` (a name or an id; a model without classes has no such
-                column) and `seed`.
+            model_input: Columns `class_labels` (one name or id per row; a model without classes has
+                no such column) and `seed`.
             params: `guidance_scale`, `num_inference_steps`, `solver`.
 
         Returns:
@@ -56,14 +58,15 @@ class ServedModel(PythonModel):
         # the signature has no null: 0 and "" stand for the defaults of the pipeline
         options = {name: value for name, value in (params or {}).items() if value}
         try:
-            self._pipe.scheduler = scheduler_of(options.pop("solver", SOLVER))
-            files = [self._png(row, options) for row in model_input.to_dict("records")]
+            with self._lock:
+                self._pipe.scheduler = scheduler_of(options.pop("solver", SOLVER))
+                files = [self._png(row, options) for row in model_input.to_dict("records")]
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return model_input.assign(png=files)[["png"]]
 
     def _png(self, row: dict[Any, Any], options: dict[str, Any]) -> bytes:
-        label = row.get("class") or None
+        label = row.get("class_labels") or None
         [[image]] = self._pipe(
             label, num_images=1, seed=int(row["seed"]), return_dict=False, **options
         )

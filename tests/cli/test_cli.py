@@ -119,7 +119,7 @@ def test_sample_user_error_is_one_line_and_writes_nothing(
 
 @pytest.mark.parametrize(("before", "now"), RENAMED.items())
 def test_option_of_earlier_versions_is_refused_by_its_new_name(run: Run, before: str, now: str):
-    assert run("sample", before, "2") == f"error: {before}: is {now} now"
+    assert run("sample", before, "2") == f"error: {before}: was renamed to {now}"
     assert before not in run("sample", "--help").split()
 
 

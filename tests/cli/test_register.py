@@ -11,6 +11,7 @@ from PIL import Image, ImageChops
 
 from liquidgen.cli.register import register
 from liquidgen.flow.solvers import scheduler_of
+from liquidgen.generator.run_file import read_run
 from liquidgen.pipeline.pipeline import LiquidGenPipeline
 from liquidgen.tracking import open_run
 from liquidgen.tracking.store import Store
@@ -30,6 +31,21 @@ def recorded(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return folder
 
 
+def test_row_of_the_training_stays_as_it_is(recorded: Path, tmp_path: Path):
+    rows = Store(tmp_path).rows
+    found = rows.find(read_run(recorded), rows.experiment("test"))
+    client = Store(tmp_path).client
+    client.set_terminated(found.info.run_id, "RUNNING", 1_000)
+    register(tmp_path, "test", recorded, "mine")
+    after = client.get_run(found.info.run_id).info
+    assert (after.status, after.end_time) == ("RUNNING", 1_000)
+    version = client.get_model_version("mine", "1")
+    assert version.run_id == found.info.run_id
+    requirements = next((tmp_path / "mlruns").rglob("requirements.txt"))
+    assert requirements.read_text().startswith("mlflow==")
+    assert "liquidgen" not in requirements.read_text()
+
+
 def test_registered_model_draws_as_the_pipeline(recorded: Path, tmp_path: Path):
     import mlflow
 
@@ -44,7 +60,7 @@ def test_registered_model_draws_as_the_pipeline(recorded: Path, tmp_path: Path):
     name = pipe.classes[1]
     pipe.scheduler = scheduler_of("heun")
     drawn = served.predict(
-        pd.DataFrame({"class": [name, "0"], "seed": [3, 4]}),
+        pd.DataFrame({"class_labels": [name, "0"], "seed": [3, 4]}),
         {"num_inference_steps": 2, "solver": "heun"},
     )
     for png, label, seed in zip(drawn["png"], (1, 0), (3, 4), strict=True):
@@ -53,9 +69,9 @@ def test_registered_model_draws_as_the_pipeline(recorded: Path, tmp_path: Path):
             assert image.format == "PNG"
             assert ImageChops.difference(image, expected).getbbox() is None
     with pytest.raises(MlflowException, match="class 'nothing': not known"):
-        served.predict(pd.DataFrame({"class": ["nothing"], "seed": [0]}))
+        served.predict(pd.DataFrame({"class_labels": ["nothing"], "seed": [0]}))
     with pytest.raises(MlflowException, match="seed"):
-        served.predict(pd.DataFrame({"class": [name]}))
+        served.predict(pd.DataFrame({"class_labels": [name]}))
     assert register(tmp_path, "test", recorded, "mine") == "2"
 
 

@@ -179,6 +179,14 @@ REFUSED = [
         {"stochastic_sampling": True},
         "adds noise at each step as stochastic_sampling is True",
     ),
+    *(
+        (name, changes | {"use_dynamic_shifting": True}, "use_dynamic_shifting: True, which needs")
+        for name, changes in (
+            ("FlowMatchEulerDiscreteScheduler", {}),
+            ("DPMSolverMultistepScheduler", FLOW),
+            ("UniPCMultistepScheduler", FLOW),
+        )
+    ),
 ]
 
 

@@ -28,7 +28,7 @@ def test_workspace_is_shown_beside_other_runs(workspace: Path):
     assert page.count("<b>train.seed</b> 5") == 1  # in the table alone
     assert "<b>evaluate.nearest_k</b> 3" in page
     assert "<b>train.learning_rate</b> 0.002" in page
-    assert html.escape(HOSTILE, quote=True).replace("&quot;", "&#34;") in page
+    assert html.escape(HOSTILE, quote=True).replace("&#x27;", "&#39;") in page
     assert HOSTILE not in page
 
 

@@ -4,6 +4,7 @@ torch.optim.Muon takes matrices only, needs a second optimizer beside it, and it
 which is many times slower than fp32 on CPUs and GPUs without native bf16.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ MOMENTUM_KEY = "momentum"  # in the state of a parameter
 RMS = 0.2  # of an update, about that of AdamW: both take the same learning rate (Liu et al. 2025)
 ORTHOGONALIZE = "orthogonalize"  # key of a parameter group
 SMALLEST = 32  # shorter side of a matrix, below which AdamW updates it
+LARGEST = 96  # rows of a block: larger matrices are split, which takes less time
 
 
 def create_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
@@ -50,14 +52,15 @@ def create_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.A
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Return whether Muon updates a weight: one of a linear layer or of a dense convolution."""
-    return parameter.ndim in (2, 4) and min(parameter.flatten(1).shape) >= SMALLEST
+    """Return whether Muon updates a weight: one of a linear layer or of a dense 1x1 convolution."""
+    sides = parameter.shape[2:]
+    return parameter.ndim in (2, 4) and sides.numel() == 1 and min(parameter.shape[:2]) >= SMALLEST
 
 
 class Muon(torch.optim.AdamW):
     """AdamW whose parameter groups with `orthogonalize: True` take Muon's steps instead.
 
-    They hold matrices and dense convolutions only; learning rate and weight decay mean the same.
+    They hold matrices and dense 1x1 convolutions. Learning rate and weight decay mean the same.
     """
 
     @torch.no_grad()
@@ -76,36 +79,43 @@ class Muon(torch.optim.AdamW):
             for weight in weights
         ]
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov
+        torch._foreach_lerp_(gradients, momenta, MOMENTUM)  # Nesterov
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
 
-        # matrices of one shape are orthogonalized together
+        # blocks of one shape are orthogonalized together
         by_shape = defaultdict(list)
-        for weight, direction in zip(weights, directions, strict=True):
-            by_shape[direction.flatten(1).shape].append((weight, direction.flatten(1)))
+        for weight, direction in zip(weights, gradients, strict=True):
+            for block, update in zip(_blocks(weight), _blocks(direction), strict=True):
+                by_shape[block.shape].append((block, update))
         for shape, pairs in by_shape.items():
-            updates = orthogonalize(torch.stack([direction for _, direction in pairs]))
-            scale = RMS * max(shape) ** 0.5
-            for (weight, _), update in zip(pairs, updates, strict=True):
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
-                weight.grad = None
+            updates = orthogonalize(torch.stack([update for _, update in pairs]))
+            rate = -group["lr"] * RMS * max(shape) ** 0.5
+            torch._foreach_add_([block for block, _ in pairs], list(updates), alpha=rate)
+        for weight in weights:
+            weight.grad = None
+
+
+def _blocks(weight: Tensor) -> tuple[Tensor, ...]:
+    """Return views of a weight as matrices (R, C), R <= C, with at most LARGEST rows."""
+    matrix = weight.view(weight.shape[:2])
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+    return wide.tensor_split(math.ceil(len(wide) / LARGEST))
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Approximate U V^T of matrices U S V^T, (N, R, C): singular values end near 1.
+    """Approximate U V^T of wide matrices U S V^T, (N, R, C): singular values end near 1.
 
-    The iteration runs on the Gram matrices of the shorter side, X_k = P_k X_0, instead of on X.
+    The iteration runs on Gram matrices, (N, R, R), and its product is applied once: P X.
     """
     a, b, c = QUINTIC
-    is_tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if is_tall else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    gram = x @ x.mT
-    identity = torch.eye(gram.shape[1], device=x.device)
-    product = identity.expand_as(gram)
-    for _ in range(STEPS):
-        factor = torch.baddbmm(a * identity + b * gram, gram, gram, alpha=c)
-        product = factor @ product
-        gram = factor @ gram @ factor
-    x = product @ x
-    return x.mT if is_tall else x
+    gram = matrices @ matrices.mT
+    norm2 = gram.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-14).view(-1, 1, 1)
+    gram = gram / norm2
+    product = norm2.rsqrt()
+    for step in range(STEPS):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor @ product if step else factor * product
+        if step + 1 < STEPS:
+            gram = factor @ gram @ factor
+    return product @ matrices

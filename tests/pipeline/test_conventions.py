@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from diffusers.callbacks import PipelineCallback
 from diffusers.utils.torch_utils import randn_tensor
+from helpers.pipelines import load
 from helpers.small_model import CLASSES, IMAGE_SIZE
 from helpers.standin import StandInHub
 from safetensors.torch import load_file
@@ -26,24 +27,6 @@ from liquidgen.utils.errors import UserError
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SHAPE = (len(CLASSES), 16, IMAGE_SIZE // 8, IMAGE_SIZE // 8)
 NOISE = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
-
-
-def load(folder: Path | str, **options: object) -> LiquidGenPipeline:
-    pipe = LiquidGenPipeline.from_pretrained(folder, **options)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def pipe(model: Path) -> LiquidGenPipeline:
-    return load(model)
-
-
-@pytest.fixture(scope="module")
-def saved(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved") / "pipeline"
-    load(model).save_pretrained(folder)
-    return folder
 
 
 def draw(pipe: LiquidGenPipeline, **options: object) -> object:

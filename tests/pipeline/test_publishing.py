@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkout import PROJECT
+from helpers.pipelines import load
 from helpers.small_model import CLASSES, IMAGE_SIZE, metadata, network
 from helpers.standin import StandInHub
 from huggingface_hub import ModelCard, constants, hf_api
@@ -36,24 +37,6 @@ from liquidgen.utils.errors import UserError
 NUM = 7
 # diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-def load(folder: Path | str) -> LiquidGenPipeline:
-    pipe = LiquidGenPipeline.from_pretrained(folder)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def pipe(model: Path) -> LiquidGenPipeline:
-    return load(model)
-
-
-@pytest.fixture(scope="module")
-def saved(pipe: LiquidGenPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved") / "pipeline"
-    pipe.save_pretrained(folder)
-    return folder
 
 
 def drawn(pipe: LiquidGenPipeline, *arguments: object, **options: object) -> np.ndarray:

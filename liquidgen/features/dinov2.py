@@ -27,27 +27,22 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Dinov2(nn.Module):
-    """The network up to its class token.
+    """The network up to its class token: a `FeatureNetwork`.
 
     Args:
         network: The network of transformers.
         digest: SHA-256 of its weights.
-
-    Attributes:
-        name: Name of the network, part of the protocol of every score.
-        digest: SHA-256 of its weights.
-        input_side: Images are resized to this side, px.
-        num_features: Length D of the feature vector.
     """
+
+    name = "dinov2"
+    input_side = INPUT_SIDE
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(self, network: Any, digest: str) -> None:
         super().__init__()
-        self.name = "dinov2"
         self.digest = digest
-        self.input_side = INPUT_SIDE
         self.num_features = int(network.config.hidden_size)
         self._network: nn.Module = network
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):

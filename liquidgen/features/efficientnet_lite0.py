@@ -78,21 +78,15 @@ class MBConv(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The network up to its pooled last maps.
+    """The network up to its pooled last maps: a `FeatureNetwork`."""
 
-    Attributes:
-        name: Name of the network, part of the protocol of every score.
-        digest: SHA-256 of its weights.
-        input_side: Images are resized to this side, px.
-        num_features: Length D of the feature vector.
-    """
+    name = "efficientnet_lite0"
+    input_side = INPUT_SIDE
+    num_features = NUM_FEATURES
 
     def __init__(self) -> None:
         super().__init__()
-        self.name = "efficientnet_lite0"
         self.digest = SHA256
-        self.input_side = INPUT_SIDE
-        self.num_features = NUM_FEATURES
         self._conv_stem = convolution(3, 32, 3, 2)
         self._bn0 = nn.BatchNorm2d(32, EPSILON)
         widths = [32, *(width for *_, width, blocks in STAGES for _ in range(blocks))]

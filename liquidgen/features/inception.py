@@ -160,21 +160,15 @@ class Mixed7(nn.Module):
 
 
 class Inception(nn.Module):
-    """The network up to its last pool.
+    """The network up to its last pool: a `FeatureNetwork`."""
 
-    Attributes:
-        name: Name of the network, part of the protocol of every score.
-        digest: SHA-256 of its weights.
-        input_side: Images are resized to this side, px.
-        num_features: Length D of the feature vector.
-    """
+    name = "inception"
+    input_side = INPUT_SIDE
+    num_features = NUM_FEATURES
 
     def __init__(self) -> None:
         super().__init__()
-        self.name = "inception"
         self.digest = SHA256
-        self.input_side = INPUT_SIDE
-        self.num_features = NUM_FEATURES
         self.Conv2d_1a_3x3 = Convolution(3, 32, 3, 2)
         self.Conv2d_2a_3x3 = Convolution(32, 32, 3)
         self.Conv2d_2b_3x3 = same(32, 64)

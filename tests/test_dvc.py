@@ -170,6 +170,7 @@ ROOMS = {
     "liquidgen/pipeline/card.py": [],
     "liquidgen/report/page.py": [],
     "liquidgen/runtime/runner.py": [],
+    "liquidgen/score_names.py": ["evaluate"],
     "liquidgen/stages/download/sources/hub.py": ["download"],
     "liquidgen/stages/encode/encoder.py": ["encode"],
     "liquidgen/stages/train/learner.py": ["train"],

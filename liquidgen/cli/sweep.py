@@ -13,8 +13,10 @@ from typer import Option
 
 from liquidgen.config.params import Params, load_params
 from liquidgen.config.settings import SampleSettings, validate
+from liquidgen.figures import GRID
 from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.fingerprint import fingerprint
+from liquidgen.score_names import real_name
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, new_folder, sha256
 
@@ -104,7 +106,7 @@ def score_points(
     from liquidgen.generator.model_folder import load_model
     from liquidgen.stages.evaluate.evaluate import evaluate
     from liquidgen.stages.evaluate.feature_cache import FOLDER
-    from liquidgen.stages.sample.sample import GRID, write_samples
+    from liquidgen.stages.sample.sample import write_samples
 
     if not params.model_folder.is_dir():
         raise UserError(f"{params.model_folder}: no trained model there; run `dvc repro`")
@@ -238,8 +240,9 @@ def _draw_lines(
             ]
             x = [x_of(point) for point in of_line]
             axes.errorbar(x, values, yerr=reach, marker="o", capsize=3, label=title)
-        real = "probe_accuracy" if name == "class_accuracy" else f"train_{name}"
-        axes.axhline(points[0].scores[real], color="gray", linestyle="--", label="real images")
+        axes.axhline(
+            points[0].scores[real_name(name)], color="gray", linestyle="--", label="real images"
+        )
         axes.set(xlabel=label, ylabel=name.replace("_", " "))
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False

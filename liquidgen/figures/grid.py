@@ -10,7 +10,6 @@ from torch import Tensor
 from liquidgen.figures.names import FONT_SIZE, default_font, display_names, pil_font
 
 GAP = 2  # px between images
-GRID = "grid.png"  # in the folder of the samples
 MAX_HEIGHT = 16_000  # px, of a grid; many programs open nothing higher than 16,384
 
 

@@ -11,9 +11,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REAL, NOISE, RECONSTRUCTION = "train_", "noise_", "reconstruction_"  # in the place of samples
-TELLS_NOISE, DEVIATION = "_tells_noise", "_std"  # after the name of a score
-REAL_ACCURACY = "probe_accuracy"  # class_accuracy of real images
+from liquidgen.score_names import DEVIATION, NOISE, RECONSTRUCTION, TELLS_NOISE, real_name
+
 VALIDATION_LOSS = "validation_loss"
 # settings that two runs must share for their numbers to compare; batch sizes change nothing
 SAME_IMAGES = ("dataset", "image_size", "download.", "encode.")
@@ -117,7 +116,7 @@ class RunFacts:
         """Return the scores that have floors, in the order of evaluate.json."""
         found = []
         for name, value in self.scores.items():
-            real = self.scores.get(REAL_ACCURACY if name == "class_accuracy" else REAL + name)
+            real = self.scores.get(real_name(name))
             noise = self.scores.get(NOISE + name)
             if real is None or noise is None or name.endswith(DEVIATION):
                 continue

@@ -12,17 +12,11 @@ from typing import Any
 
 from liquidgen.report.facts import VALIDATION_LOSS, RunFacts, Score, differences
 from liquidgen.report.pictures import chart, webp
+from liquidgen.score_names import CLASS_ACCURACY, LOWER_IS_BETTER
 from liquidgen.utils.files import atomic
 
 MAIN_PIXELS, OTHER_PIXELS = 2_500_000, 900_000  # of a picture; larger ones are scaled down
-# columns of the table of runs, and whether the lowest value is the best
-COLUMNS = {
-    "kid": True,
-    "fd_pca": True,
-    "fd": True,
-    "class_accuracy": False,
-    VALIDATION_LOSS: True,
-}
+COLUMNS = ("kid", "fd_pca", "fd", CLASS_ACCURACY, VALIDATION_LOSS)  # of the table of runs
 SELECTORS = "selected blocks"  # the section of settings without a section
 
 
@@ -161,10 +155,11 @@ def _rows(page: Page) -> list[dict[str, Any]]:
     main = page.main
     runs = [main, *page.others, *page.listed]
     best = {}
-    for name, lowest in COLUMNS.items():
+    for name in COLUMNS:
         values = [run.value(name) for run in runs if run.compares(main, name)]
         known = [value for value in values if value is not None and math.isfinite(value)]
         if len(set(known)) > 1:
+            lowest = name in (*LOWER_IS_BETTER, VALIDATION_LOSS)
             best[name] = min(known) if lowest else max(known)
     return [
         {

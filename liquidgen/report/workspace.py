@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from liquidgen.config.changes import changes_since_commit, experiment, git
 from liquidgen.config.params import PARAMS, Params
+from liquidgen.figures import GRID
 from liquidgen.generator.run_file import read_run
 from liquidgen.report.facts import (
     RunFacts,
@@ -21,7 +22,7 @@ from liquidgen.report.facts import (
     read_curves,
     read_evaluation,
 )
-from liquidgen.tracking.start import MAX_VALUE_LENGTH
+from liquidgen.tracking.start import as_text
 from liquidgen.utils.errors import UserError, reason_of
 
 PACKAGES = ("liquidgen", "torch", "diffusers", "numpy", "dvc", "mlflow")
@@ -53,7 +54,7 @@ def workspace_run(params: Params) -> RunFacts:
         evaluation=evaluation,
         curves=_read(params.metrics_folder / "train.csv", read_curves),
         classes=_read(classes, read_classes) if classes.exists() else (),  # none without classes
-        grid=_read(params.samples_folder / "grid.png", bytes),
+        grid=_read(params.samples_folder / GRID, bytes),
         neighbors=_read(params.evaluation_folder / "neighbors.png", bytes),
         lineage=_lineage(),
     )
@@ -61,7 +62,7 @@ def workspace_run(params: Params) -> RunFacts:
 
 def settings_of(params: Params) -> dict[str, str]:
     """Return the settings as MLflow has them."""
-    return {key: _as_text(value) for key, value in params.flat().items()}
+    return {key: as_text(value) for key, value in params.flat().items()}
 
 
 def committed_params(params: Params) -> dict[str, str] | None:
@@ -69,7 +70,7 @@ def committed_params(params: Params) -> dict[str, str] | None:
     changes = changes_since_commit(params)
     if not changes.commit:
         return None
-    before = {key: _as_text(old) for key, (old, _) in changes.changed.items()}
+    before = {key: as_text(old) for key, (old, _) in changes.changed.items()}
     return settings_of(params) | before
 
 
@@ -123,7 +124,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _as_text(value: object) -> str:
-    return str(value)[:MAX_VALUE_LENGTH]

@@ -72,7 +72,7 @@ def open_run(
     if not enabled:
         yield NullRun()
         return
-    recorded = {k: _as_text(v) for k, v in params.items() if parent or not is_later_setting(k)}
+    recorded = {k: as_text(v) for k, v in params.items() if parent or not is_later_setting(k)}
     header = Header(
         run_id=resume or uuid.uuid4().hex,  # at once: the store may not answer
         experiment=f"{experiment}-data" if stage in DATA_STAGES else experiment,
@@ -173,7 +173,8 @@ def _closing(journal: Journal, state: State, relay: Relay) -> Iterator[None]:
             logger.warning("tracking: the record is incomplete: %s", error)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a parameter as MLflow has it."""
     return str(value)[:MAX_VALUE_LENGTH]
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from liquidgen.score_names import CLASS_ACCURACY, NOISE, TELLS_NOISE, real_name
 from liquidgen.stages.evaluate.intervals import Interval, interval
-from liquidgen.stages.evaluate.scores import NOISE, REAL, TELLS_NOISE
 from liquidgen.utils.files import write_json
 
 MEMORIZED = "memorized_share"
@@ -49,17 +49,15 @@ class Scores:
         """Return the main scores beside those of real images and noise as one line."""
         # covariances of fewer images than features are singular: their distance is mostly bias
         few = self.protocol["num_compared"] <= self.protocol["num_features"]
-        names = {name: REAL + name for name in ("fd_pca" if few else "fd", "kid")}
-        names["class_accuracy"] = "probe_accuracy"
         parts = [
-            f"{self._with_interval(name)} (real images {self.values[real]:.4g}, noise "
+            f"{self._with_interval(name)} (real images {self.values[real_name(name)]:.4g}, noise "
             f"{self.values[NOISE + name]:.4g})"
-            for name, real in names.items()
+            for name in ("fd_pca" if few else "fd", "kid", CLASS_ACCURACY)
             if name in self.values
         ]
         parts.append(f"{self._images()}, features of {self.protocol['feature_network']}")
         if self.is_memorized:
-            real = self.values[REAL + MEMORIZED]
+            real = self.values[real_name(MEMORIZED)]
             parts.append(
                 f"{self._with_interval(MEMORIZED)} (real images {real:.4g}): samples are nearer to "
                 "training images than real images are, look at neighbors.png for copies"
@@ -74,7 +72,7 @@ class Scores:
         """Whether more samples are near training images than chance gives to real images."""
         low, _ = self.intervals[MEMORIZED]
         _, high = interval(
-            MEMORIZED, self.values[REAL + MEMORIZED], (), self.protocol["num_compared"]
+            MEMORIZED, self.values[real_name(MEMORIZED)], (), self.protocol["num_compared"]
         )
         return low > high
 

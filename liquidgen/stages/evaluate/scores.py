@@ -2,8 +2,8 @@
 
 A new score is a function in this file, added to `SCORES`: its values are written, logged and
 compared by DVC under the names that it returns, with the values of real images and of noise. The
-names of values that are better when they are lower also belong into `LOWER_IS_BETTER`, and those
-that grow with the number of samples into `GROWING`.
+names of values that are better when they are lower also belong into `LOWER_IS_BETTER` of
+`liquidgen.score_names`, and those that grow with the number of samples into `GROWING`.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,16 @@ import numpy as np
 from torch import Tensor
 
 from liquidgen.config.settings import EvaluateSettings
+from liquidgen.score_names import (
+    CLASS_ACCURACY,
+    DEVIATION,
+    LOWER_IS_BETTER,
+    NOISE,
+    REAL,
+    REAL_ACCURACY,
+    RECONSTRUCTION,
+    TELLS_NOISE,
+)
 from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.class_probe import ClassProbe
 from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
@@ -26,9 +36,6 @@ from liquidgen.stages.evaluate.intervals import (
 )
 
 NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
-REAL, NOISE, RECONSTRUCTION = "train_", "noise_", "reconstruction_"  # in the place of samples
-TELLS_NOISE = "_tells_noise"  # 1 or 0, after the name of a score
-LOWER_IS_BETTER = ("fd", "fd_pca", "kid")
 NUM_COMPONENTS = 64  # principal components of the training images, in which fd_pca is measured
 
 
@@ -162,7 +169,7 @@ def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings)
     intervals: dict[str, Interval] = {}
     for name in scored[""]:
         values |= {prefix + name: of_set[name] for prefix, of_set in scored.items()}
-        if name.endswith("_std"):
+        if name.endswith(DEVIATION):
             continue
         in_halves = {prefix: [half[name] for half in halves[prefix]] for prefix in sets}
         told = tells_noise(
@@ -260,10 +267,10 @@ def class_scores(results: dict[str, ProbeResult], seed: int) -> Computed:
         lower_is_better=False,
     )
     values = {
-        "class_accuracy": accuracy["samples"],
-        "probe_accuracy": accuracy["holdout"],
-        NOISE + "class_accuracy": accuracy["noise"],
-        "class_accuracy" + TELLS_NOISE: float(told),
+        CLASS_ACCURACY: accuracy["samples"],
+        REAL_ACCURACY: accuracy["holdout"],
+        NOISE + CLASS_ACCURACY: accuracy["noise"],
+        CLASS_ACCURACY + TELLS_NOISE: float(told),
         "probe_scrambled_accepted": accuracy["scrambled"],
     }
     count = len(correct["samples"])

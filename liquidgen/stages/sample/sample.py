@@ -11,7 +11,8 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
 from liquidgen.config.settings import SampleSettings
-from liquidgen.figures.grid import GRID, class_grid, max_rows, to_images
+from liquidgen.figures import GRID
+from liquidgen.figures.grid import class_grid, max_rows, to_images
 from liquidgen.flow.solvers import scheduler_of
 from liquidgen.generator.draw import cycled_labels, draw_latents, usable_guidance
 from liquidgen.generator.model_folder import SavedModel, load_model

@@ -5,7 +5,7 @@ from pathlib import Path
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.params import Params
-from liquidgen.figures.grid import GRID
+from liquidgen.figures import GRID
 from liquidgen.generator.run_file import read_run
 from liquidgen.stages.sample.sample import sample
 from liquidgen.tracking import open_run

@@ -195,6 +195,8 @@ def test_autoencoder_that_was_taken_is_said(
     ("config", "rule"),
     [
         ({"model_size": "smal"}, "model: no block 'smal' in models; did you mean small?"),
+        ({"dataset_preset": "proc"}, "no block 'proc' in datasets; did you mean procedural?"),
+        ({"model_size": "xl"}, "in models; there are base, large, nano, small, tiny"),
         ({"batch_size": 0}, "train.batch_size: "),
         ({"learning_rate": "fast"}, "train.learning_rate: "),
         ({"settings": {"train.lerning_rate": 1}}, "did you mean train.learning_rate?"),

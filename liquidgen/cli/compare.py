@@ -20,7 +20,8 @@ Runs = Annotated[
     ),
 ]
 List = Annotated[bool, Option("--list", help="List the runs that can be named.")]
-HEADER = ("id", "started", "kid", "class_accuracy", "validation_loss", "name")
+SCORES = ("kid", "class_accuracy", "validation_loss")
+HEADER = ("id", "started", "status", *SCORES, "name")
 
 
 def run(runs: Runs = None, list_runs: List = False) -> None:
@@ -48,10 +49,11 @@ def _print_runs(experiment: str) -> None:
 
     rows: list[tuple[str, ...]] = [HEADER]
     for one in recorded_runs(project_root(), experiment):
-        values = [one.value(name) for name in HEADER[2:5]]
+        values = [one.value(name) for name in SCORES]
         started = one.started.strftime("%Y-%m-%d %H:%M") if one.started else ""
         cells = ["" if value is None else f"{value:.4g}" for value in values]
-        rows.append((one.run_id[:SHORT_ID], started, *cells, one_line(one.name)))
+        identity = one.run_id[:SHORT_ID], started, one.status.lower()
+        rows.append((*identity, *cells, one_line(one.name)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from liquidgen.config import settings as s
 from liquidgen.config.paths import own_path, project_root
 from liquidgen.utils.errors import UserError, reason_of
-from liquidgen.utils.text import short_repr
+from liquidgen.utils.text import listed, nearest_matches, short_repr
 
 PARAMS = Path("params.yaml")
 MAX_BYTES = 1_000_000  # of the file; reading YAML takes about 10 s per MB
@@ -185,8 +184,9 @@ def _select(file: s.ParamsFile, selector: str, group: str) -> Any:
     name: str = getattr(file, selector)
     blocks: dict[str, Any] = getattr(file, group)
     if name not in blocks:
-        near = get_close_matches(name, blocks, n=1) or sorted(blocks)
-        hint = f"did you mean {near[0]}?" if near else "add one"
+        near = nearest_matches(name, blocks)
+        others = f"there are {listed(sorted(blocks), quotes=False)}" if blocks else "add one"
+        hint = f"did you mean {near[0]}?" if near else others
         raise UserError(f"{selector}: no block '{name}' in {group}; {hint}")
     return blocks[name]
 

@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ruamel.yaml import YAML
 from liquidgen.config.params import load_params
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import atomic
-from liquidgen.utils.text import shown
+from liquidgen.utils.text import nearest_matches, shown
 
 FILE = Path(__file__).with_name("recipes.yaml")
 SCALAR = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s,}\]#]+")
@@ -46,7 +45,7 @@ def recipe(name: str) -> Recipe:
     """
     known = recipes()
     if name not in known:
-        near = get_close_matches(name, known, n=1)
+        near = nearest_matches(name, known)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise UserError(f"recipe {shown(name)}: not known; {hint}")
     return known[name]

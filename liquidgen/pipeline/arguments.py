@@ -18,6 +18,7 @@ VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}  # names of files, as
 OTHER_WORDS = {
     "classes": "use class_labels",
     "num_steps": "use num_inference_steps",
+    "prompt": "use class_labels",
     "num_images_per_prompt": "use num_images",
     "solver": "set pipe.scheduler = scheduler_of('heun'), from liquidgen.flow.solvers",
 }

@@ -74,10 +74,15 @@ def listed(names: Collection[str], quotes: bool = True) -> str:
 
 def nearest_names(name: object, known: Collection[str]) -> str:
     """Return the known names that are nearest to an unknown one, or else the first ones."""
-    near = get_close_matches(str(name)[:LONGEST], known, n=3)
-    if near:
+    if near := nearest_matches(str(name), known):
         return f"did you mean {' or '.join(map(shown, near))}?"
     return f"there are {listed(known)}"
+
+
+def nearest_matches(name: str, known: Collection[str]) -> list[str]:
+    """Return up to 3 known names: those that begin with this one, or else the most similar ones."""
+    longer = [one for one in known if name and one.startswith(name)]
+    return longer[:3] or get_close_matches(name[:LONGEST], known, n=3)
 
 
 def _escape(found: re.Match) -> str:

@@ -314,6 +314,19 @@ def test_doctor_finds_truncated_dvc_lock(run: Run, hub: StandInHub):
     assert findings(run("doctor"))["dvc"] == ("wrong", "dvc.lock is damaged; `make repair`")
 
 
+def test_doctor_names_outputs_that_are_gone(run: Run, hub: StandInHub):
+    """As after an experiment of a model that does not exist: DVC has removed the old one."""
+    Path(".dvc").mkdir()
+    Path("data/raw").mkdir(parents=True)
+    lock = "stages:\n  train:\n    cmd: t\n    outs: [{path: data/models/m}, {path: data/raw}]\n"
+    Path("dvc.lock").write_text(lock)
+    level, text = findings(run("doctor"))["outputs"]
+    assert level == "note"
+    assert text.startswith("data/models/m: in dvc.lock, and not in this folder; `dvc checkout`")
+    Path("data/models/m").mkdir(parents=True)
+    assert "outputs" not in findings(run("doctor"))
+
+
 def test_doctor_running_dvc_is_note(run: Run, hub: StandInHub):
     Path(".dvc/tmp").mkdir(parents=True)
     code = "import sys; sys.stdin.read()"

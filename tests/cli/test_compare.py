@@ -43,14 +43,14 @@ def test_list_has_one_line_per_run(
 ):
     runs = [
         RunFacts("ab" * 16, "a\nname", None, "FINISHED", {}, {"kid": 0.25}, {}),
-        RunFacts("cd" * 16, "other", None, "FINISHED", {}, {}, {"validation_loss": 1.5}),
+        RunFacts("cd" * 16, "other", None, "FAILED", {}, {}, {"validation_loss": 1.5}),
     ]
     monkeypatch.setattr(reports, "recorded_runs", lambda root, experiment: runs)
     assert not outcome("--list")
     heading, first, second = capsys.readouterr().out.splitlines()
     assert heading.split() == list(compare.HEADER)
-    assert first.split() == ["abababab", "0.25", r"a\nname"]
-    assert second.split() == ["cdcdcdcd", "1.5", "other"]
+    assert first.split() == ["abababab", "finished", "0.25", r"a\nname"]
+    assert second.split() == ["cdcdcdcd", "failed", "1.5", "other"]
     assert "--list lists all runs" in str(outcome("--list", "ab"))
 
 

@@ -11,10 +11,18 @@ from importlib import metadata
 from pathlib import Path
 
 from liquidgen.cli.health.findings import Finding, Level
-from liquidgen.cli.health.repair import DVC_LOCK, RWLOCK, ProcessState, is_whole_lock, read_rwlock
+from liquidgen.cli.health.repair import (
+    DVC_LOCK,
+    RWLOCK,
+    ProcessState,
+    is_whole_lock,
+    read_rwlock,
+    recorded_outputs,
+)
 from liquidgen.runtime.extras import requirements
 from liquidgen.utils.deadline import within
 from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.utils.text import listed
 
 SHOWN_PACKAGES = ("torch", "diffusers", "huggingface_hub", "dvc", "mlflow")
 HUB_TIMEOUT = 5  # seconds
@@ -184,6 +192,15 @@ def outputs(root: Path) -> Iterator[Finding]:
             f"{count} files of {size / 1e6:.0f} MB are as recorded" if count else "no outputs yet"
         )
         yield Finding(Level.OK, "data", found)
+
+
+def missing_outputs(root: Path) -> Iterator[Finding]:
+    """Find outputs that dvc.lock records and that are gone, as after a run that DVC broke off."""
+    missing = [path for path in recorded_outputs(root) if not (root / path).exists()]
+    if missing:
+        found = f"{listed(missing, quotes=False)}: in {DVC_LOCK}, and not in this folder"
+        remedy = "`dvc checkout` brings back what is in the cache, `dvc repro` makes the rest"
+        yield Finding(Level.NOTE, "outputs", found, remedy)
 
 
 def _pids(states: dict[int, ProcessState], wanted: ProcessState) -> str:

@@ -30,6 +30,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield from checks.git(root)
     yield checks.dvc_files(root)
     yield from checks.outputs(root)
+    yield from checks.missing_outputs(root)
     yield checks.device()
     yield checks.tracking(root)
     yield checks.hub()

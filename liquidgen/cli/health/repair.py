@@ -47,13 +47,19 @@ class _RWLock(BaseModel):
     read: dict[str, list[_Entry]] = {}
 
 
+class _Output(BaseModel):
+    """An output in dvc.lock."""
+
+    path: str
+
+
 class _Stage(BaseModel):
     """A stage in dvc.lock, as far as a truncated file can lack a part of it."""
 
     cmd: str | list[str]
     deps: list[dict] = []
     params: dict[str, dict] = {}
-    outs: list[dict] = []
+    outs: list[_Output] = []
 
 
 class _DVCLock(BaseModel):
@@ -140,12 +146,25 @@ def is_whole_lock(path: Path) -> bool:
     """
     try:
         text = path.read_text("utf-8")
-        _DVCLock.model_validate(YAML(typ="safe").load(text))
+        _read_lock(text)
     except FileNotFoundError:
         return True
     except (UnicodeDecodeError, YAMLError, ValidationError):
         return False
     return text.endswith("\n")
+
+
+def recorded_outputs(root: Path) -> list[str]:
+    """Return the outputs in dvc.lock, relative to `root`; none where it is missing or damaged."""
+    path = root / DVC_LOCK
+    if not path.exists() or not is_whole_lock(path):
+        return []
+    stages = _read_lock(path.read_text("utf-8")).stages.values()
+    return [output.path for stage in stages for output in stage.outs]
+
+
+def _read_lock(text: str) -> _DVCLock:
+    return _DVCLock.model_validate(YAML(typ="safe").load(text))
 
 
 def read_rwlock(path: Path) -> dict[int, ProcessState]:

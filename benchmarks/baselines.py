@@ -32,10 +32,10 @@ class Baseline:
     heads: int  # of the DiT
     head_dim: int  # channels per head
     layers: int
-    unet: tuple[int, ...]  # channels per level of the U-Net
-    unet_layers: int  # residual blocks per level
-    dico: int  # channels of the first level of the DiCo
-    dico_blocks: tuple[int, int, int]  # per level; the first two again on the way up
+    unet: tuple[int, ...] = ()  # channels per level of the U-Net
+    unet_layers: int = 0  # residual blocks per level
+    dico: int = 0  # channels of the first level of the DiCo
+    dico_blocks: tuple[int, ...] = ()  # per level; the first two again on the way up
 
 
 BASELINES = {
@@ -43,6 +43,8 @@ BASELINES = {
     "tiny": Baseline(4, 64, 7, (96, 240), 1, dico=64, dico_blocks=(5, 5, 4)),
     "small": Baseline(9, 64, 9, (160, 304, 432), 2, dico=128, dico_blocks=(7, 7, 8)),
 }
+# sizes that are compared with a DiT alone, on a GPU
+DIT_SHAPES = BASELINES | {"base": Baseline(12, 64, 12), "large": Baseline(15, 64, 17)}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.preparation import make_latents, prepare
 from liquidgen.compute.device import resolve_device
-from liquidgen.compute.precision import training_dtype
+from liquidgen.compute.precision import autocast, network_dtype
 from liquidgen.config.params import load_params
 from liquidgen.flow.matching import interpolate
 from liquidgen.latents.shards import LatentDataset, batches
@@ -68,7 +68,7 @@ class Bare:
         self.velocity = torch.compile(self.model) if s.compile else self.model
         self.ema = EMAModel(self.model.parameters(), decay=s.ema_decay, foreach=True)
         self.optimizer = create_optimizer(self.model, s)
-        self.dtype = training_dtype(s.precision, device)
+        self.dtype = network_dtype(s.precision, device, "train")
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.device = device
         self.pool = [self._ready(training, i) for i in range(POOL)]
@@ -84,7 +84,7 @@ class Bare:
 
     def step(self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, target: torch.Tensor):
         """Run a training step."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with autocast(self.device, self.dtype):
             loss = (self.velocity(x_t, t, labels).float() - target).square().mean()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)

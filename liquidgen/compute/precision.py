@@ -1,4 +1,4 @@
-"""Dtypes of training and of the autoencoder on a device.
+"""Dtypes of the network and of the autoencoder on a device.
 
 One rule for both: bf16 only where a GPU computes in it natively. A T4 emulates it slowly, and
 torch counts the emulation as support unless told otherwise.
@@ -14,12 +14,13 @@ def has_native_bf16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def training_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of the forward pass in training.
+def network_dtype(precision: str, device: torch.device, section: str) -> torch.dtype:
+    """Return the dtype of the network's forward pass, under autocast.
 
     Args:
         precision: fp32, bf16, fp16 or auto: bf16 where the GPU has it, else fp16; fp32 on a CPU.
-        device: Device that trains.
+        device: Device of the network.
+        section: Section of params.yaml that has the setting, for the message.
 
     Raises:
         UserError: fp16 on a CPU, or bf16 on a GPU without it.
@@ -28,10 +29,15 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = ("bf16" if has_native_bf16(device) else "fp16") if cuda else "fp32"
     if precision == "fp16" and not cuda:
-        raise UserError("train.precision: fp16 needs a CUDA device; use fp32, bf16 or auto")
+        raise UserError(f"{section}.precision: fp16 needs a CUDA device; use fp32, bf16 or auto")
     if precision == "bf16" and cuda and not has_native_bf16(device):
-        raise UserError("train.precision: this card has no bf16; use fp16, fp32 or auto")
+        raise UserError(f"{section}.precision: this card has no bf16; use fp16, fp32 or auto")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a network computes in a dtype; fp32 leaves it as it is."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def autoencoder_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -91,6 +91,7 @@ Count = Annotated[int, Field(ge=1)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Positive = Annotated[float, Field(gt=0)]
 Optimizer = Literal["adamw", "muon"]
+NetworkPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch's generators ignore further bits
 Name = Annotated[str, BeforeValidator(_name)]
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
@@ -256,7 +257,7 @@ class TrainSection(Settings):
     ema_decay: Fraction | None
     label_dropout: Annotated[float, Field(ge=0, le=1)]
     time_sampling: Annotated[str, _in(TIME_SAMPLINGS)]
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    precision: NetworkPrecision
     channels_last: bool
     compile: bool
     gradient_checkpointing: bool
@@ -290,6 +291,7 @@ class SampleSettings(Settings):
     solver: Annotated[str, _in(SOLVERS)]
     num_inference_steps: Count
     guidance_scale: Annotated[float, Field(ge=1)]
+    precision: NetworkPrecision
     seed: Seed
     grid_columns: Count
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liquidgen.compute.precision import autocast
 from liquidgen.flow.matching import guided
 from liquidgen.flow.solvers import solve
 from liquidgen.generator.model_folder import ModelMetadata
@@ -58,6 +59,7 @@ def draw_latents(
     scheduler: object,
     num_inference_steps: int,
     guidance_scale: float,
+    dtype: torch.dtype = torch.float32,
     after_step: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Draw the latents of one image per label and seed, as one batch.
@@ -70,6 +72,7 @@ def draw_latents(
         scheduler: Flow-matching scheduler of diffusers.
         num_inference_steps: Steps of the solver.
         guidance_scale: Scale of classifier-free guidance; 1 is off.
+        dtype: In which the network computes; guidance and solver are in fp32.
         after_step: Called once per call of the model; may raise to stop.
 
     Returns:
@@ -78,8 +81,13 @@ def draw_latents(
     Raises:
         UserError: The latents are not finite.
     """
+
+    def velocity(x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        with autocast(model.device, dtype):
+            return model(x_t, t, labels).float()
+
     latents = solve(
-        guided(model, model.null_label, guidance_scale),
+        guided(velocity, model.null_label, guidance_scale),
         noise_of(seeds, metadata.contract.latent_shape).to(model.device),
         torch.tensor(labels).to(model.device),
         scheduler=scheduler,

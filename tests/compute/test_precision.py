@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from liquidgen.compute.precision import autoencoder_dtype, training_dtype
+from liquidgen.compute.precision import autoencoder_dtype, network_dtype
 from liquidgen.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -54,25 +54,23 @@ def test_autoencoder_half_precision_only_where_native(
         ("fp32", "cuda", True, torch.float32),
     ],
 )
-def test_training_auto_avoids_emulated_bf16(precision, device, native, expected, set_native_bf16):
+def test_network_auto_avoids_emulated_bf16(precision, device, native, expected, set_native_bf16):
     set_native_bf16(native)
-    assert training_dtype(precision, torch.device(device)) == expected
+    assert network_dtype(precision, torch.device(device), "train") == expected
 
 
-def test_training_auto_is_fp32_on_a_cpu():
-    assert training_dtype("auto", CPU) == torch.float32
+def test_network_auto_is_fp32_on_a_cpu():
+    assert network_dtype("auto", CPU, "sample") == torch.float32
 
 
 @pytest.mark.parametrize(
     ("precision", "device", "message"),
     [
-        ("fp16", CPU, r"^train\.precision: fp16 needs a CUDA device; use fp32, bf16 or auto$"),
-        ("bf16", CUDA, r"^train\.precision: this card has no bf16; use fp16, fp32 or auto$"),
+        ("fp16", CPU, r"^sample\.precision: fp16 needs a CUDA device; use fp32, bf16 or auto$"),
+        ("bf16", CUDA, r"^sample\.precision: this card has no bf16; use fp16, fp32 or auto$"),
     ],
 )
-def test_training_precision_the_device_lacks_is_refused(
-    precision, device, message, set_native_bf16
-):
+def test_network_precision_the_device_lacks_is_refused(precision, device, message, set_native_bf16):
     set_native_bf16(False)
     with pytest.raises(UserError, match=message):
-        training_dtype(precision, device)
+        network_dtype(precision, device, "sample")

@@ -82,10 +82,10 @@ def device() -> Finding:
     import torch
 
     from liquidgen.compute.device import resolve_device
-    from liquidgen.compute.precision import training_dtype
+    from liquidgen.compute.precision import network_dtype
 
     chosen = resolve_device("auto")
-    precision = str(training_dtype("auto", chosen)).removeprefix("torch.")
+    precision = str(network_dtype("auto", chosen, "train")).removeprefix("torch.")
     if chosen.type == "cuda":
         card = torch.cuda.get_device_properties(chosen)
         memory = f"{card.total_memory / 2**30:.0f} GiB"

@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
+from liquidgen.compute.precision import network_dtype
 from liquidgen.config.settings import SampleSettings
 from liquidgen.figures import GRID
 from liquidgen.figures.grid import class_grid, max_rows, to_images
@@ -73,16 +74,17 @@ def write_samples(
         The grid; None in all ranks but 0.
 
     Raises:
-        UserError: The solver is unknown, the autoencoder not the one of the model's latents,
-            guidance is asked of a model that was trained without null labels, or there is not
-            enough memory to draw one image.
+        UserError: The solver is unknown, the device lacks the precision, the autoencoder is not
+            the one of the model's latents, guidance is asked of a model that was trained without
+            null labels, or there is not enough memory to draw one image.
     """
+    dtype = network_dtype(settings.precision, device, "sample")
     model = model.to(device, memory_format=torch.channels_last)
     autoencoder = load_autoencoder(metadata.contract.autoencoder, device)
     metadata.contract.check_autoencoder(autoencoder.digest)
     guidance_scale = usable_guidance(metadata, settings.guidance_scale)
     settings = settings.model_copy(update={"guidance_scale": guidance_scale})
-    images = _draw_all(model, autoencoder, metadata, settings, world)
+    images = _draw_all(model, autoencoder, metadata, settings, dtype, world)
     if not world.is_main:
         return next(images, None)  # runs to the end: this rank's images go to rank 0
 
@@ -122,6 +124,7 @@ def _draw_all(
     autoencoder: Autoencoder,
     metadata: SavedModel,
     settings: SampleSettings,
+    dtype: torch.dtype,
     world: World,
 ) -> Iterator[Image.Image]:
     """Yield every image in order, in rank 0; nothing in other ranks."""
@@ -137,6 +140,7 @@ def _draw_all(
             scheduler=scheduler,
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
+            dtype=dtype,
         )
         return to_images(autoencoder.decode(latents))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
-from liquidgen.compute.precision import training_dtype
+from liquidgen.compute.precision import autocast, network_dtype
 from liquidgen.config.settings import TrainSettings
 from liquidgen.flow.matching import drop_labels, flow_loss
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
@@ -62,7 +62,7 @@ class Learner:
         self.settings = settings
         self.device = device
         self.world = world
-        self.dtype = training_dtype(settings.precision, device)
+        self.dtype = network_dtype(settings.precision, device, "train")
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)
         self.model.gradient_checkpointing = settings.gradient_checkpointing
@@ -129,7 +129,7 @@ class Learner:
         losses: list[Tensor] = []
         for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
             with self._gradient_exchange(is_last=len(losses) == count - 1):
-                with self._autocast():
+                with autocast(self.device, self.dtype):
                     loss = flow_loss(self.velocity, *part).sum() / len(batch[0])
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
@@ -151,7 +151,7 @@ class Learner:
     def losses(self, latents: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return the loss per sample (B,) of the weights in use, without training."""
         batch = self._to_device(latents, labels, noise, t)
-        with self._autocast():
+        with autocast(self.device, self.dtype):
             return flow_loss(self.velocity, *batch).cpu()
 
     @contextlib.contextmanager
@@ -223,10 +223,6 @@ class Learner:
 
     def _to_device(self, *tensors: Tensor) -> list[Tensor]:
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.dtype != torch.float32
-        return torch.autocast(self.device.type, self.dtype, enabled=enabled)
 
 
 def _moments(name: str, tensors: dict[str, Tensor]) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def preview_grid(
                 scheduler=scheduler_of(settings.solver),
                 num_inference_steps=settings.num_inference_steps,
                 guidance_scale=guidance_scale,
+                dtype=learner.dtype,
                 after_step=check,
             )
 

@@ -31,7 +31,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 def settings(**changes):
     few = {"num_images": 7, "batch_size": 3, "solver": "euler", "num_inference_steps": 2, "seed": 0}
-    return SampleSettings(**few | {"guidance_scale": 2.0, "grid_columns": 2} | changes)
+    return SampleSettings(
+        **few | {"guidance_scale": 2.0, "precision": "auto", "grid_columns": 2} | changes
+    )
 
 
 def drawn(model, folder, **changes):
@@ -40,6 +42,19 @@ def drawn(model, folder, **changes):
     records = list(RawDataset(folder).records("samples"))
     images = [np.asarray(Image.open(io.BytesIO(record.data))) for record in records]
     return np.stack(images).astype(int), [record.label for record in records]
+
+
+def test_bf16_draws_nearly_the_same(model, some, tmp_path):
+    _, images, _ = some
+    rounded, _ = drawn(model, tmp_path / "bf16", precision="bf16")
+    difference = np.abs(rounded - images)
+    assert 0 < difference.mean() < 1  # of 255 levels
+
+
+def test_precision_that_a_cpu_lacks_is_refused_before_drawing(model, tmp_path):
+    with pytest.raises(UserError, match=r"^sample\.precision: fp16 needs a CUDA device"):
+        drawn(model, tmp_path / "fp16", precision="fp16")
+    assert not (tmp_path / "fp16").exists()
 
 
 def content(folder):

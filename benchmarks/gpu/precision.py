@@ -103,4 +103,4 @@ def run_overflow(session: Session) -> None:
     if not all(map(math.isfinite, losses)):
         raise RuntimeError(f"losses after the overflow: {losses}")
     scale = learner.scaler.get_scale()
-    session.record("overflow", skipped=skipped, scale=scale, loss=losses[-1])
+    session.record("overflow", skipped_steps=skipped, scale=scale, loss=losses[-1])

@@ -58,7 +58,8 @@ def run(session: Session) -> None:
         model = model.to(session.device, memory_format=torch.channels_last)
         for precision in dict.fromkeys((precisions(session.device)[0], "fp32")):
             if session.seconds_left < 0:
-                return
+                session.record("sampling", size=size, precision=precision, skipped="no time left")
+                continue
             dtype = network_dtype(precision, session.device, "sample")
             drawing = Drawing(model, dtype, fewer, images)
             seconds = session.seconds_of(drawing.draw) * settings.num_inference_steps / steps

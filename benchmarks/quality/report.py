@@ -199,7 +199,7 @@ def _plot(
 ) -> None:
     """Draw the median over seeds as a line, and the lowest to the highest as a band."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -213,8 +213,9 @@ def _plot(
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_locator(MaxNLocator(8))
     axes.yaxis.set_major_formatter("{x:.2f}")
-    axes.yaxis.set_minor_formatter("{x:.2f}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(f"{field.folder.name}: median and range over seeds")
     axes.grid(which="both", alpha=0.3)
     axes.legend()

@@ -132,12 +132,13 @@ def main() -> None:
     """Print one line per round, the median of the ratios, and the reader's rate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=load_params().selectors.model)
+    parser.add_argument("--device", default=load_params().machine.device)
     parser.add_argument("--images", type=int, default=8192)
     parser.add_argument("--steps", type=int, default=240, help="per round, at least")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     params = load_params(changes={"model": options.model})
-    device = resolve_device(params.machine.device)
+    device = resolve_device(options.device)
     with tempfile.TemporaryDirectory() as name, tracked(Path(name)) as run:
         folder = Path(name)
         latents = make_latents(folder, params, options.images)

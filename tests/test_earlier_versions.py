@@ -94,7 +94,7 @@ def test_earlier_training_continues(tmp_path: Path):
     assert [row["epoch"] for row in trainer.progress.curve] == [1, 2]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_trainings_of_all_earlier_code_continue(tmp_path: Path, number: int):
     training = earlier_training(tmp_path)
     (kept,) = (EARLIER / "train").iterdir()

@@ -71,12 +71,19 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--minutes", type=float, default=8, help="begin no part after these")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8,
+        help="begin nothing after these; the last part may take two more",
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rehearse", action="store_true", help="run all small, on the CPU")
     options = parser.parse_args()
     if not options.rehearse and not torch.cuda.is_available():
         raise UserError("there is no GPU that torch can use; --rehearse tries the parts on a CPU")
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"{options.out}: is a file; name a folder")
     options.out.mkdir(parents=True, exist_ok=True)
     session = Session(
         options.out,

@@ -18,7 +18,8 @@ def run(session: Session) -> None:
     """
     small = ("--images", "128", "--steps", "40", "--rounds", "1")
     options = small if session.is_rehearsal else ("--steps", "1000", "--rounds", "2")
-    command = [sys.executable, "-m", "benchmarks.train", *options]
+    device = ("--device", session.device.type)
+    command = [sys.executable, "-m", "benchmarks.train", "--model", "nano", *device, *options]
     limit = max(LEAST, session.seconds_left)
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False

@@ -14,14 +14,18 @@ def run(session: Session) -> None:
     """Run the tests marked `gpu`, and record pytest's last line.
 
     Raises:
-        RuntimeError: Some fail.
+        RuntimeError: Some fail, or they take too long.
     """
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False
-    )
-    (session.folder / "tests.txt").write_text(done.stdout + done.stderr)
-    *_, last = done.stdout.splitlines() or [""]
+    path = session.folder / "tests.txt"
+    with open(path, "w") as file:
+        try:
+            code = subprocess.run(
+                command, cwd=ROOT, stdout=file, stderr=file, timeout=LIMIT, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"not done after {LIMIT} s; {path.name} has the output") from None
+    *_, last = path.read_text().splitlines() or [""]
     session.record("tests", result=last)
-    if done.returncode:
-        raise RuntimeError(f"pytest exited with {done.returncode}; tests.txt has its output")
+    if code:
+        raise RuntimeError(f"pytest exited with {code}; {path.name} has its output")

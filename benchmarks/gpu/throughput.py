@@ -20,6 +20,7 @@ from benchmarks.gpu.session import Session
 from liquidgen.compute.precision import network_dtype
 from liquidgen.config.params import load_params
 from liquidgen.stages.train.learner import Learner
+from liquidgen.utils.errors import reason_of
 
 SIZES = ("small", "base", "large")
 SIDE = 32  # latents of 256 px
@@ -52,7 +53,12 @@ def variants(names: list[str]) -> list[Variant]:
 
 
 def run(session: Session) -> None:
-    """Measure one variant of all sizes, then the next one."""
+    """Measure one variant of all sizes, then the next one; one that fails is recorded.
+
+    Raises:
+        RuntimeError: Some failed.
+    """
+    failed = 0
     names = precisions(session.device)
     if session.is_rehearsal:
         names = [name for name in names if name != "fp16"]  # which a CPU does not train in
@@ -65,8 +71,12 @@ def run(session: Session) -> None:
                 continue
             try:
                 measure(session, size, variant, peaks[variant.precision])
-            except torch.OutOfMemoryError:
-                session.record("throughput", size=size, **vars(variant), failed="out of memory")
+            except Exception as error:  # of a compiler, or no memory: the others go on
+                failed += 1
+                reason = reason_of(error, lines=1)
+                session.record("throughput", size=size, **vars(variant), failed=reason)
+    if failed:
+        raise RuntimeError(f"{failed} variants")
 
 
 def measure(session: Session, size: str, variant: Variant, peak: float) -> None:

@@ -96,7 +96,8 @@ class LiquidGenPipeline(PipelineFiles):
     ) -> ImagePipelineOutput | tuple[Images]:
         """Draw images; image i has class i modulo the number of classes.
 
-        With the same classes, seed and settings the images are those of the stage sample.
+        With the same classes, seed, settings and precision the images are those of the stage
+        sample.
 
         Args:
             class_labels: Names or ids of classes; None: all classes of the model. Where a class has

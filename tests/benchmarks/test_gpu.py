@@ -23,7 +23,16 @@ def results(folder: Path) -> list[dict]:
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of torch
 def test_rehearsal_runs_every_part(monkeypatch, tmp_path):
     parts = [name for name in gpu.PARTS if name != "tests"]  # pytest in pytest
-    run(monkeypatch, "--rehearse", "--out", str(tmp_path / "out"), "--parts", *parts)
+    run(
+        monkeypatch,
+        "--rehearse",
+        "--minutes",
+        "60",
+        "--out",
+        str(tmp_path / "out"),
+        "--parts",
+        *parts,
+    )
     found = results(tmp_path / "out")
     assert {result["part"] for result in found} == {*parts, "time"}
     assert not [result for result in found if "failed" in result or "skipped" in result]

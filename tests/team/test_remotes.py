@@ -87,8 +87,10 @@ def test_killed_push_is_completed_by_the_next_one(author, s3, tmp_path):
         while not s3.objects() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(pushing.pid, signal.SIGKILL)
-    assert s3.objects()
+        assert pushing.wait() == -signal.SIGKILL
+    begun = len(s3.objects())
     push(author)
+    assert 0 < begun < len(s3.objects())
     colleague = clone(author, tmp_path / "colleague", s3)
     assert colleague.run("dvc", "pull").returncode == 0
     assert colleague.repro() == []
@@ -112,7 +114,7 @@ def test_object_that_the_remote_lacks_is_named_and_copied_from_the_cache(author,
     assert colleague.repro() == []
 
 
-def test_silent_server_is_an_error_that_shows_no_secret(author, s3):
+def test_refusing_server_is_an_error_that_shows_no_secret(author, s3):
     author.run("dvc", "remote", "modify", "team", "endpointurl", "http://127.0.0.1:9", check=True)
     done = author.run("dvc", "push", timeout=60)
     assert done.returncode

@@ -199,7 +199,10 @@ def missing_outputs(root: Path) -> Iterator[Finding]:
     missing = [path for path in recorded_outputs(root) if not (root / path).exists()]
     if missing:
         found = f"{listed(missing, quotes=False)}: in {DVC_LOCK}, and not in this folder"
-        remedy = "`dvc checkout` brings back what is in the cache, `dvc repro` makes the rest"
+        remedy = (
+            "`dvc checkout` brings back what is in the cache, `dvc pull` what is in a remote, "
+            "`dvc repro` makes the rest"
+        )
         yield Finding(Level.NOTE, "outputs", found, remedy)
 
 

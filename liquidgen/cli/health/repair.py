@@ -144,27 +144,23 @@ def is_whole_lock(path: Path) -> bool:
     DVC ends the file with a newline, so that any other end is that of a truncated one. One that was
     truncated at the end of a line is no YAML, or lacks a value.
     """
-    try:
-        text = path.read_text("utf-8")
-        _read_lock(text)
-    except FileNotFoundError:
-        return True
-    except (UnicodeDecodeError, YAMLError, ValidationError):
-        return False
-    return text.endswith("\n")
+    return not path.exists() or _read_lock(path) is not None
 
 
 def recorded_outputs(root: Path) -> list[str]:
     """Return the outputs in dvc.lock, relative to `root`; none where it is missing or damaged."""
-    path = root / DVC_LOCK
-    if not path.exists() or not is_whole_lock(path):
-        return []
-    stages = _read_lock(path.read_text("utf-8")).stages.values()
-    return [output.path for stage in stages for output in stage.outs]
+    lock = _read_lock(root / DVC_LOCK)
+    return [output.path for stage in lock.stages.values() for output in stage.outs] if lock else []
 
 
-def _read_lock(text: str) -> _DVCLock:
-    return _DVCLock.model_validate(YAML(typ="safe").load(text))
+def _read_lock(path: Path) -> _DVCLock | None:
+    """Read a dvc.lock; None if it is missing or damaged."""
+    try:
+        text = path.read_text("utf-8")
+        lock = _DVCLock.model_validate(YAML(typ="safe").load(text))
+    except (FileNotFoundError, UnicodeDecodeError, YAMLError, ValidationError):
+        return None
+    return lock if text.endswith("\n") else None
 
 
 def read_rwlock(path: Path) -> dict[int, ProcessState]:

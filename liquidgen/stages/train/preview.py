@@ -29,7 +29,8 @@ def preview_grid(
     """Draw the first images of the stage sample from the averaged weights, one row per class.
 
     Image number i of the grid is image number i of the stage sample, with its noise, label, solver,
-    steps and guidance, so that previews differ from one another by their weights alone.
+    steps and guidance, in the precision of the training: previews of a training differ from one
+    another by their weights alone.
 
     Args:
         learner: Its averaged weights are drawn from.

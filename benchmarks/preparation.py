@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from liquidgen.compute.device import resolve_device
 from liquidgen.config.params import Params
 from liquidgen.config.settings import ProceduralSettings
@@ -42,6 +44,12 @@ def encode_raw(folder: Path, params: Params) -> Path:
         num_workers=2,
     )
     return folder / "latents"
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def prepare(folder: Path, latents: Path, params: Params, epochs: int) -> Training:

@@ -19,7 +19,7 @@ from statistics import median
 import torch
 
 import liquidgen.stages.sample.sample
-from benchmarks.preparation import make_latents, prepare
+from benchmarks.preparation import make_latents, prepare, wait_for
 from liquidgen.compute.device import resolve_device
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import SampleSettings
@@ -39,17 +39,12 @@ class TimedAutoencoder:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode, and add the time to `seconds`."""
-        _wait()
+        wait_for(latents.device)
         started = time.perf_counter()
         pixels = self._autoencoder.decode(latents)
-        _wait()
+        wait_for(latents.device)
         self.seconds += time.perf_counter() - started
         return pixels
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def make_model(folder: Path, params: object) -> Path:
@@ -91,12 +86,12 @@ def bare(model_folder: Path, settings: SampleSettings, device: torch.device) -> 
         for size in set(sizes)
     }
     model(*ready[sizes[0]])
-    _wait()
+    wait_for(device)
     started = time.perf_counter()
     for size in sizes:
         for _ in range(settings.num_inference_steps):
             model(*ready[size])
-    _wait()
+    wait_for(device)
     return time.perf_counter() - started
 
 

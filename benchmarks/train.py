@@ -22,7 +22,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch.nn.utils import clip_grad_norm_
 
-from benchmarks.preparation import make_latents, prepare
+from benchmarks.preparation import make_latents, prepare, wait_for
 from liquidgen.compute.device import resolve_device
 from liquidgen.compute.precision import autocast, network_dtype
 from liquidgen.config.params import load_params
@@ -98,16 +98,12 @@ class Bare:
         """Return images/s over this many steps."""
         for i in range(WARM_UP):
             self.step(*self.pool[i])
-        self._wait()
+        wait_for(self.device)
         started = time.perf_counter()
         for i in range(steps):
             self.step(*self.pool[i % POOL])
-        self._wait()
+        wait_for(self.device)
         return steps * self.settings.batch_size / (time.perf_counter() - started)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 def reader_rate(latents: Path, batch_size: int) -> float:

@@ -26,19 +26,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu import autoencoder, loader, marked_tests, precision, sampling, throughput
+from benchmarks.gpu import autoencoder, commands, precision, sampling, throughput
 from benchmarks.gpu.report import write_report
 from benchmarks.gpu.session import Session
 from liquidgen.utils.errors import UserError
 
 PARTS: dict[str, Callable[[Session], None]] = {
-    "tests": marked_tests.run,
+    "tests": commands.run_tests,
     "precision": precision.run_curves,
     "overflow": precision.run_overflow,
     "throughput": throughput.run,
     "autoencoder": autoencoder.run,
     "sampling": sampling.run,
-    "loader": loader.run,
+    "loader": commands.run_loader,
 }
 
 

@@ -15,6 +15,7 @@ from liquidgen.stages.train.learner import Learner
 STEPS = 100
 SIDE = 8  # latents of 64 px
 IMAGES = 32  # per step
+MOST_SKIPPED = 60  # steps; each halves the loss scale
 OVERFLOWING = 2.0**40  # a loss scale that fp16, which ends at 2**16, cannot hold
 
 
@@ -97,8 +98,8 @@ def run_overflow(session: Session) -> None:
         kept = zip(before, learner.model.parameters(), strict=True)
         if not all(torch.equal(*pair) for pair in kept):
             raise RuntimeError("a step that overflowed changed the weights")
-        if skipped > 60:
-            raise RuntimeError("60 steps in a row overflowed")
+        if skipped > MOST_SKIPPED:
+            raise RuntimeError(f"{skipped} steps in a row overflowed")
     losses = [learner.train_step(*batch(learner.step))[0] for _ in range(5)]
     if not all(map(math.isfinite, losses)):
         raise RuntimeError(f"losses after the overflow: {losses}")

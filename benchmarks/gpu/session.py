@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.preparation import wait_for
 from liquidgen.compute.device import empty_cache
 
 WARM_UP = 3  # calls that are not timed
@@ -54,22 +55,17 @@ class Session:
             return []
         return [json.loads(line) for line in self.results.read_text().splitlines()]
 
-    def wait(self) -> None:
-        """Wait until the device has done its work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
     def seconds_of(self, work: Callable[[], object], least: float = 2.0) -> float:
         """Return the seconds of one call, over calls that take at least `least` seconds."""
         least, warm_up = (0.0, 1) if self.is_rehearsal else (least, WARM_UP)
         for _ in range(warm_up):
             work()
-        self.wait()
+        wait_for(self.device)
         calls = 0
         started = time.perf_counter()
         while not calls or time.perf_counter() - started < least:
             work()
-            self.wait()
+            wait_for(self.device)
             calls += 1
         return (time.perf_counter() - started) / calls
 

@@ -11,7 +11,7 @@ from benchmarks.quality.field import LIQUIDNET, Field
 from benchmarks.quality.plan import Plan, Standing
 from benchmarks.quality.run import Run
 from benchmarks.quality.scores import read_scores
-from liquidgen.score_names import real_name
+from liquidgen.score_names import NOISE, real_name
 from liquidgen.utils.files import atomic
 
 BUDGETS = (60, 120, 240, 480, 960, 1920, 3840, 7680, 15360)  # CPU seconds
@@ -187,7 +187,7 @@ def _score(scores: dict | None, name: str) -> str:
     if scores is None or name not in scores:
         return "-"
     floor = scores[real_name(name)]
-    return f"{scores[name]:.4g} (real {floor:.4g}, noise {scores[f'noise_{name}']:.4g})"
+    return f"{scores[name]:.4g} (real {floor:.4g}, noise {scores[NOISE + name]:.4g})"
 
 
 def _plot(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from liquidgen.compute.precision import autocast
-from liquidgen.flow.matching import guided
+from liquidgen.flow.matching import Velocity, guided
 from liquidgen.flow.solvers import solve
 from liquidgen.generator.model_folder import ModelMetadata
 from liquidgen.models.liquidnet import LiquidNet
@@ -81,13 +81,8 @@ def draw_latents(
     Raises:
         UserError: The latents are not finite.
     """
-
-    def velocity(x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        with autocast(model.device, dtype):
-            return model(x_t, t, labels).float()
-
     latents = solve(
-        guided(velocity, model.null_label, guidance_scale),
+        guided(velocity_in(dtype, model), model.null_label, guidance_scale),
         noise_of(seeds, metadata.contract.latent_shape).to(model.device),
         torch.tensor(labels).to(model.device),
         scheduler=scheduler,
@@ -96,6 +91,16 @@ def draw_latents(
     )
     check_finite(latents, metadata)
     return metadata.contract.denormalize(latents)
+
+
+def velocity_in(dtype: torch.dtype, model: LiquidNet) -> Velocity:
+    """Return a network as a function that computes in a dtype, and returns the velocity in fp32."""
+
+    def velocity(x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        with autocast(model.device, dtype):
+            return model(x_t, t, labels).float()
+
+    return velocity
 
 
 def check_finite(latents: Tensor, metadata: ModelMetadata, remedy: str = ON_CPU) -> None:

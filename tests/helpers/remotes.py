@@ -6,9 +6,9 @@ import shutil
 import socket
 import subprocess
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,42 +20,31 @@ SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 START = 20  # seconds for a server to answer
 
 
-class Remote(ABC):
-    """A store that a checkout can use as DVC's remote."""
+@dataclass
+class Remote:
+    """A store that a checkout can use as DVC's remote.
+
+    Attributes:
+        url: Address of the store.
+        settings: Other settings that all share.
+        credentials: Settings of one person.
+    """
 
     url: str
+    settings: dict[str, str]
+    credentials: dict[str, str]
 
     def add_to(self, checkout: Checkout) -> None:
         """Add the remote to a checkout, its address for all, its credentials for this one."""
-        checkout.run("dvc", "remote", "add", "--default", "--force", NAME, self.url, check=True)
+        checkout.run("dvc", "remote", "add", "--default", NAME, self.url, check=True)
+        for key, value in self.settings.items():
+            checkout.run("dvc", "remote", "modify", NAME, key, value, check=True)
         self.authorize(checkout)
 
     def authorize(self, checkout: Checkout) -> None:
         """Give a checkout the credentials."""
-        for key, value in self.settings().items():
-            checkout.run("dvc", "remote", "modify", NAME, key, value, check=True)
-        for key, value in self.credentials().items():
+        for key, value in self.credentials.items():
             checkout.run("dvc", "remote", "modify", "--local", NAME, key, value, check=True)
-
-    @abstractmethod
-    def settings(self) -> dict[str, str]:
-        """Return settings that all share."""
-
-    @abstractmethod
-    def credentials(self) -> dict[str, str]:
-        """Return settings of one person."""
-
-    @abstractmethod
-    def objects(self) -> list[str]:
-        """Return the names of the stored objects of files, without the run cache."""
-
-    @abstractmethod
-    def delete(self, name: str) -> None:
-        """Delete an object."""
-
-    @abstractmethod
-    def put(self, name: str, path: Path) -> None:
-        """Store a file as an object."""
 
 
 class S3(Remote):
@@ -66,8 +55,11 @@ class S3(Remote):
 
         # of its own: moto keeps all buckets of a process, and DVC an index of what a URL has
         self._bucket = f"team-{uuid4().hex}"
-        self.url = f"s3://{self._bucket}/cache"
-        self.endpoint = endpoint
+        super().__init__(
+            f"s3://{self._bucket}/cache",
+            {"endpointurl": endpoint, "region": "us-east-1"},
+            {"access_key_id": KEY, "secret_access_key": SECRET},
+        )
         self._client = boto3.client(
             "s3",
             endpoint_url=endpoint,
@@ -77,13 +69,8 @@ class S3(Remote):
         )
         self._client.create_bucket(Bucket=self._bucket)
 
-    def settings(self) -> dict[str, str]:
-        return {"endpointurl": self.endpoint, "region": "us-east-1"}
-
-    def credentials(self) -> dict[str, str]:
-        return {"access_key_id": KEY, "secret_access_key": SECRET}
-
     def objects(self) -> list[str]:
+        """Return the names of the stored files, without the run cache."""
         pages = self._client.get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self._bucket, Prefix="cache/files/")
         return [
@@ -91,37 +78,12 @@ class S3(Remote):
         ]
 
     def delete(self, name: str) -> None:
+        """Delete a stored file."""
         self._client.delete_object(Bucket=self._bucket, Key=f"cache/{name}")
 
     def put(self, name: str, path: Path) -> None:
+        """Store a file."""
         self._client.upload_file(str(path), self._bucket, f"cache/{name}")
-
-
-class SSH(Remote):
-    """A folder behind a server for SSH."""
-
-    def __init__(self, folder: Path, port: int, key: Path) -> None:
-        self.folder = folder / "store"
-        self.folder.mkdir()
-        self._key = key
-        self.url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{self.folder}"
-
-    def settings(self) -> dict[str, str]:
-        return {}
-
-    def credentials(self) -> dict[str, str]:
-        return {"keyfile": str(self._key)}
-
-    def objects(self) -> list[str]:
-        files = (self.folder / "files").rglob("*")
-        return [str(path.relative_to(self.folder)) for path in files if path.is_file()]
-
-    def delete(self, name: str) -> None:
-        (self.folder / name).chmod(0o600)
-        (self.folder / name).unlink()
-
-    def put(self, name: str, path: Path) -> None:
-        shutil.copyfile(path, self.folder / name)
 
 
 @contextmanager
@@ -138,7 +100,7 @@ def s3_server() -> Iterator[S3]:
 
 
 @contextmanager
-def ssh_server(folder: Path) -> Iterator[SSH]:
+def ssh_server(folder: Path) -> Iterator[Remote]:
     """Start a server for SSH on a free port, which takes one key."""
     key = folder / "id"
     for path in (key, folder / "host"):
@@ -157,7 +119,8 @@ def ssh_server(folder: Path) -> Iterator[SSH]:
     with subprocess.Popen(command, stderr=subprocess.PIPE) as server:
         try:
             _wait_for(port, server)
-            yield SSH(folder, port, key)
+            address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{folder / 'store'}"
+            yield Remote(address, {}, {"keyfile": str(key)})
         finally:
             server.terminate()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import Checkout
-from helpers.remotes import SECRET, SSHD, Remote, s3_server, ssh_server
+from helpers.remotes import S3, SECRET, SSHD, Remote, s3_server, ssh_server
 
 NO_SSHD = pytest.mark.skipif(
     not SSHD or os.getuid() != 0, reason="needs sshd, and root to start it"
@@ -42,13 +42,13 @@ def clone(author: Checkout, root: Path, remote: Remote) -> Checkout:
 
 
 @pytest.fixture
-def s3() -> Iterator[Remote]:
+def s3() -> Iterator[S3]:
     with s3_server() as remote:
         yield remote
 
 
 @pytest.fixture
-def author(pipeline: Checkout, s3: Remote, tmp_path: Path) -> Checkout:
+def author(pipeline: Checkout, s3: S3, tmp_path: Path) -> Checkout:
     return author_in(tmp_path / "author", pipeline, s3)
 
 

@@ -10,7 +10,7 @@ loses only what was under way:
     overflow     loss scaling of fp16 through an overflow
     throughput   training steps per second, share of peak and memory of small, base and large at
                  256 px beside a DiT: precisions, memory layouts, torch.compile
-    autoencoder  encoding and decoding with the network of FLUX, by random weights
+    autoencoder  encoding and decoding with the network of FLUX, with random weights
     sampling     images per second of each size with guidance
     loader       the training of nano against a bare loop over ready tensors
 
@@ -51,7 +51,7 @@ def run_parts(session: Session, names: list[str]) -> list[str]:
             write_report(session)
             continue
         started = time.monotonic()
-        session.forget_memory()
+        session.reset_peak_memory()
         try:
             PARTS[name](session)
         except Exception as error:  # the other parts are worth having, too

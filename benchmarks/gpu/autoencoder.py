@@ -34,7 +34,7 @@ def run(session: Session) -> None:
     for side, images in ((64, 2),) if session.is_rehearsal else ((256, 64), (512, 16)):
         pixels = torch.rand(images, 3, side, side, device=session.device) * 2 - 1
         latents = autoencoder.encode(pixels)
-        session.forget_memory()
+        session.reset_peak_memory()
         rates = {
             "encoded_per_second": images / session.seconds_of(partial(autoencoder.encode, pixels)),
             "decoded_per_second": images / session.seconds_of(partial(autoencoder.decode, latents)),

@@ -15,8 +15,8 @@ from liquidgen.stages.train.learner import Learner
 STEPS = 100
 SIDE = 8  # latents of 64 px
 IMAGES = 32  # per step
-MOST_SKIPPED = 60  # steps; each halves the loss scale
-OVERFLOWING = 2.0**40  # a loss scale that fp16, which ends at 2**16, cannot hold
+MAX_SKIPPED_STEPS = 60  # steps; each halves the loss scale
+OVERFLOWING_SCALE = 2.0**40  # a loss scale that fp16, which ends at 2**16, cannot hold
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run_overflow(session: Session) -> None:
         RuntimeError: An overflow changed weights, or the training did not go on after it.
     """
     learner = Trial(session.device, "fp16").learner()
-    learner.scaler = torch.amp.GradScaler(session.device.type, init_scale=OVERFLOWING)
+    learner.scaler = torch.amp.GradScaler(session.device.type, init_scale=OVERFLOWING_SCALE)
     before = [weight.detach().clone() for weight in learner.model.parameters()]
     skipped = 0
     while not math.isfinite(learner.train_step(*batch(learner.step))[1]):
@@ -98,7 +98,7 @@ def run_overflow(session: Session) -> None:
         kept = zip(before, learner.model.parameters(), strict=True)
         if not all(torch.equal(*pair) for pair in kept):
             raise RuntimeError("a step that overflowed changed the weights")
-        if skipped > MOST_SKIPPED:
+        if skipped > MAX_SKIPPED_STEPS:
             raise RuntimeError(f"{skipped} steps in a row overflowed")
     losses = [learner.train_step(*batch(learner.step))[0] for _ in range(5)]
     if not all(map(math.isfinite, losses)):

@@ -69,14 +69,14 @@ class Session:
             calls += 1
         return (time.perf_counter() - started) / calls
 
-    def forget_memory(self) -> None:
-        """Release what earlier work has left, and begin to measure the peak of memory again."""
+    def reset_peak_memory(self) -> None:
+        """Release cached memory, and start measuring peak memory again."""
         empty_cache(self.device)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_memory(self) -> float | None:
-        """Return the largest memory of tensors since `forget_memory`, GiB; None on a CPU."""
+        """Return the largest memory of tensors since `reset_peak_memory`, GiB; None on a CPU."""
         if self.device.type != "cuda":
             return None
         return torch.cuda.max_memory_allocated(self.device) / 2**30

@@ -82,7 +82,7 @@ def run(session: Session) -> None:
 def measure(session: Session, size: str, variant: Variant, peak: float) -> None:
     """Record rate, share of peak and memory of the training step of the product."""
     side, images = (8, 4) if session.is_rehearsal else (SIDE, IMAGES)
-    session.forget_memory()
+    session.reset_peak_memory()
     torch.compiler.reset()
     params = load_params(changes={"model": size})
     changes = {"compile": variant.compile, "channels_last": variant.channels_last}

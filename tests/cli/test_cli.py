@@ -322,7 +322,7 @@ def test_doctor_names_outputs_that_are_gone(run: Run, hub: StandInHub):
     Path("dvc.lock").write_text(lock)
     level, text = findings(run("doctor"))["outputs"]
     assert level == "note"
-    assert text.startswith("data/models/m: in dvc.lock, and not in this folder; `dvc checkout`")
+    assert text.startswith("data/models/m: recorded in dvc.lock, but missing; `dvc checkout`")
     Path("data/models/m").mkdir(parents=True)
     assert "outputs" not in findings(run("doctor"))
 

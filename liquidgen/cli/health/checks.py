@@ -195,10 +195,10 @@ def outputs(root: Path) -> Iterator[Finding]:
 
 
 def missing_outputs(root: Path) -> Iterator[Finding]:
-    """Find outputs that dvc.lock records and that are gone, as after a run that DVC broke off."""
+    """Find outputs that dvc.lock records and that are missing, as after an aborted run."""
     missing = [path for path in recorded_outputs(root) if not (root / path).exists()]
     if missing:
-        found = f"{listed(missing, quotes=False)}: in {DVC_LOCK}, and not in this folder"
+        found = f"{listed(missing, quotes=False)}: recorded in {DVC_LOCK}, but missing"
         remedy = (
             "`dvc checkout` brings back what is in the cache, `dvc pull` what is in a remote, "
             "`dvc repro` makes the rest"

@@ -165,6 +165,12 @@ def test_only_distances_of_inception_are_quoted_as_fid(far, network, start, feat
     assert second.endswith(rest)
 
 
+def test_quote_names_half_precision(far):
+    sampling = PROTOCOL["sampling"] | {"precision": "bfloat16"}
+    for quote in Scores(far, INTERVALS, PROTOCOL | {"sampling": sampling}).quotes():
+        assert quote.endswith(", seed 0, bfloat16)")
+
+
 @pytest.mark.parametrize(("copies", "is_memorized"), [(0, False), (50, True)])
 def test_samples_that_are_copies_are_named(copies, is_memorized):
     train, holdout, fresh = drawn(400, 2), drawn(150, 1), drawn(100, 4)

@@ -49,6 +49,8 @@ def test_bf16_draws_nearly_the_same(model, some, tmp_path):
     rounded, _ = drawn(model, tmp_path / "bf16", precision="bf16")
     difference = np.abs(rounded - images)
     assert 0 < difference.mean() < 1  # of 255 levels
+    sampling = RawDataset(tmp_path / "bf16").info.sampling
+    assert sampling["precision"] == "bfloat16"
 
 
 def test_precision_that_a_cpu_lacks_is_refused_before_drawing(model, tmp_path):
@@ -79,6 +81,7 @@ def test_samples_are_a_raw_dataset(model, some):
         "num_inference_steps": 2,
         "guidance_scale": 2.0,
         "seed": 0,
+        "precision": "float32",
         "latents_digest": "0123456789abcdef",
         "weights_digest": load_model(model)[1].weights.sha256,
     }

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from liquidgen.cli import compare, presets, register, sample, sweep, ui, use
+from liquidgen.cli import compare, demo, presets, register, sample, sweep, ui, use
 from liquidgen.cli.health import doctor, repair
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
@@ -14,7 +14,7 @@ from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import one_line
 
 app = typer.Typer(
-    help="Sample from a model, score it, use recipes, compare runs, find and fix problems.",
+    help="Draw from a model, score it, use recipes, compare runs, find and fix problems.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,6 +39,7 @@ def _options(
 
 
 app.command("sample")(sample.run)
+app.command("demo")(demo.run)
 app.command("sweep")(sweep.run)
 app.command("presets")(presets.run)
 app.command("use")(use.run)

@@ -152,6 +152,11 @@ def _show(page: str, charts: str) -> None:
 
 def open_in_browser(page: str) -> None:
     """Open a page if there is a display."""
-    display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
-    if display or sys.platform in ("darwin", "win32"):  # otherwise a text browser might start
+    if has_display():
         webbrowser.open(page)
+
+
+def has_display() -> bool:
+    """Whether a browser has a window to open; without one, a text browser might start."""
+    display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    return bool(display) or sys.platform in ("darwin", "win32")

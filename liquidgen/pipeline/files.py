@@ -14,6 +14,7 @@ from diffusers import (
     SchedulerMixin,
 )
 from diffusers.configuration_utils import FrozenDict
+from huggingface_hub import ModelCard
 
 from liquidgen.flow.solvers import scheduler_of
 from liquidgen.generator.model_folder import MODEL, ModelMetadata, load_model
@@ -188,8 +189,11 @@ class PipelineFiles(DiffusionPipeline):
         self.register_to_config(weights=weights)
         self.save_config(save_directory)
         write_loader(folder)
-        card = model_card(self._metadata, self.liquidnet.config.block, self.config.scores)
-        card.save(folder / "README.md")
+        self.model_card().save(folder / "README.md")
+
+    def model_card(self) -> ModelCard:
+        """Return the model card: training, scores and license."""
+        return model_card(self._metadata, self.liquidnet.config.block, self.config.scores)
 
     def _check_rounding(self, variant: str | None) -> None:
         """Refuse to save rounded weights as if they were the trained ones."""

@@ -27,7 +27,7 @@ from liquidgen.flow.solvers import scheduler_of
 RAW = read_params(PROJECT / "params.yaml")
 # diffusers converts a tensor to NumPy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-COMMANDS = ("sample", "sweep", "presets", "use", "ui", "doctor", "repair")
+COMMANDS = ("sample", "demo", "sweep", "presets", "use", "ui", "doctor", "repair")
 LATER = ("device", "tracking", "hub")  # slower checks of doctor
 Run = Callable[..., str]
 

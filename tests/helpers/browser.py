@@ -1,62 +1,60 @@
-"""Headless Chromium, and a proxy that notes what it asks for."""
+"""Headless Chromium, driven by Playwright: Debian's, because Playwright's own is a download."""
 
 import shutil
-import subprocess
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Dialog, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=5000",
-    "--enable-logging=stderr",
+NEEDS_CHROMIUM = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here: install it (Debian: apt install chromium)"
 )
-# hosts that Chromium asks by itself, on an empty page, too
-OWN_HOSTS = ("google.com", "update.googleapis.com")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+MILLISECONDS = 120_000  # until a page shows what it has
 
 
-class _Noting(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        host = urlsplit(self.path if "://" in self.path else f"//{self.path}").hostname or ""
-        if not host.endswith(OWN_HOSTS):
-            self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        self.send_error(502)
+@dataclass
+class Seen:
+    """What a page asked the network for, and what its console and its dialogs said."""
 
-    do_CONNECT = do_POST = do_GET
-
-    def log_message(self, *arguments: object) -> None:
-        """Print nothing."""
+    requests: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def noting_proxy() -> Iterator[tuple[str, list[str]]]:
-    """A proxy that answers nothing; yields its address, and the addresses that it was asked for."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Noting) as server:
-        server.asked = []  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+def browser_page() -> Iterator[tuple[Page, Seen]]:
+    """Open an empty page, and note what it does; addresses outside this machine are not reached."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        page = browser.new_page(viewport={"width": 1600, "height": 2000})
+        page.set_default_timeout(MILLISECONDS)
+        seen = Seen()
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.on("console", lambda message: seen.console.append(message.text))
+        page.on("dialog", lambda dialog: _note_dialog(seen, dialog))
+        page.on("pageerror", lambda error: seen.console.append(str(error)))
         try:
-            yield f"127.0.0.1:{server.server_port}", server.asked  # type: ignore[attr-defined]
+            yield page, seen
         finally:
-            server.shutdown()
+            browser.close()
 
 
-def dom_of(address: str, *options: str) -> tuple[str, str]:
-    """Open a page; returns its elements after its script has run, and what Chromium logged."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={profile}", *options, "--dump-dom"]
-        done = subprocess.run(
-            [*command, address], capture_output=True, text=True, timeout=120, check=True
-        )
-    return done.stdout, done.stderr
+def _note_dialog(seen: Seen, dialog: Dialog) -> None:
+    seen.console.append(dialog.message)
+    dialog.dismiss()
+
+
+def wait_for_texts(page: Page, wanted: list[str]) -> str:
+    """Wait until a page shows all that is wanted; returns its text as one line."""
+    page.wait_for_function(
+        """wanted => {
+            const text = document.body.innerText.replace(/\\s+/g, " ");
+            return wanted.every(one => text.includes(one));
+        }""",
+        arg=wanted,
+    )
+    return " ".join(page.inner_text("body").split())

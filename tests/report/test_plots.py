@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dvc.cli import main
-from helpers.browser import CHROMIUM, dom_of, noting_proxy
+from helpers.browser import NEEDS_CHROMIUM, browser_page
 from helpers.checkout import PROJECT
 from helpers.runs import write_outputs
 from ruamel.yaml import YAML
@@ -45,11 +45,13 @@ def test_plots_are_curves_and_pictures(plots: Path):
     assert pictures == {"grid", "neighbors", "classes"}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install it")
+@NEEDS_CHROMIUM
 def test_page_without_network_says_where_the_curves_are(plots: Path):
-    with noting_proxy() as (address, asked):
-        dom, _ = dom_of(plots.as_uri(), f"--proxy-server=http://{address}")
-    assert asked  # for the scripts, which it did not get
-    assert dom.count('<p class="missing">') == 2
-    assert "reports/index.html" in dom
-    assert "<img" in dom
+    with browser_page() as (page, seen):
+        page.route("http*://**", lambda route: route.abort())
+        page.goto(plots.as_uri())
+        page.wait_for_selector("p.missing")
+        assert page.locator("p.missing").count() == 2
+        assert "reports/index.html" in page.inner_text("body")
+        assert page.locator("img").count()
+    assert any(one.startswith("http") for one in seen.requests)  # for the scripts

@@ -98,6 +98,11 @@ def test_installed_extra_is_accepted():
     assert list(missing_packages("pipeline")) == []
 
 
+def test_extra_that_the_installation_does_not_know_is_refused():
+    with pytest.raises(UserError, match=r"^this installation is older than its code"):
+        require_extra("of_tomorrow")
+
+
 def test_core_and_extras_share_no_package():
     core = names(DECLARED["dependencies"])
     assert not core & names(EXTRAS["pipeline"])
@@ -108,7 +113,8 @@ def test_pinned_versions_fit_the_declared_ranges():
     pins = (PROJECT / "requirements.txt").read_text().splitlines()
     pinned = [Requirement(line) for line in pins if not line.startswith("#")]
     versions = {canonicalize_name(one.name): str(one.specifier)[2:] for one in pinned}
-    declared = DECLARED["dependencies"] + EXTRAS["pipeline"] + EXTRAS["dev"]
+    tested = [EXTRAS[name] for name in ("demo", "dev", "pipeline", "team")]
+    declared = sum(tested, DECLARED["dependencies"])
     for requirement in map(Requirement, declared):
         if requirement.name != "liquidgen":
             version = versions[canonicalize_name(requirement.name)]

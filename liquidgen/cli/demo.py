@@ -1,37 +1,55 @@
 """`liquidgen demo`: a page to draw from a trained model, here or as a Hugging Face Space."""
 
 import json
+import os
+import shlex
 import shutil
-from importlib.metadata import version
+from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from liquidgen.cli.sample import Device, Model, default_model
-from liquidgen.cli.ui import has_display
-from liquidgen.runtime.extras import require_extra, requirements
+from liquidgen.cli.ui import free_port, has_display
+from liquidgen.runtime.extras import PACKAGE, require_extra, requirements
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
 
 if TYPE_CHECKING:
-    from liquidgen.pipeline.pipeline import LiquidGenPipeline
+    from packaging.requirements import Requirement
 
 EXTRA = "demo"
-PACKAGE = Path(__file__).parents[1]
-PAGE = PACKAGE / "pipeline/page.py"
-SPACE_CARD = """---
+HOST = "127.0.0.1"
+PORT = 7860  # Gradio's default, and that of Spaces
+CODE = Path(__file__).parents[1]
+APP = """from liquidgen.pipeline.page import load, page
+
+page(load("model")).launch()
+"""
+# not the SDK of Gradio: its builder asks for versions that others here exclude
+DOCKERFILE = """FROM python:3.11-slim
+RUN useradd --create-home --uid 1000 user
+USER user
+WORKDIR /home/user/app
+COPY --chown=user requirements.txt .
+RUN pip install --no-cache-dir --user --requirement requirements.txt
+COPY --chown=user . .
+ENV GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT={port}
+EXPOSE {port}
+CMD ["python", "app.py"]
+"""
+CARD = """---
 title: {title}
-sdk: gradio
-sdk_version: {gradio}
-python_version: "3.11"
-app_file: app.py
+sdk: docker
+app_port: {port}
 ---
 
-Draws images with a model of LiquidGen. Its card is in model/README.md, and on the page.
+Draws images with a model of LiquidGen. Its card is in model/README.md, and on the page. The license
+of the code is in LICENSE.
 """
 
-Port = Annotated[int | None, Option(help="Port on this machine; default: 7860 or one above it.")]
+Port = Annotated[int, Option(min=1, max=65535, help="Port on this machine; if in use: a free one.")]
 Space = Annotated[
     Path | None,
     Option(help="Write a Hugging Face Space into this new folder, instead of serving the page."),
@@ -39,46 +57,75 @@ Space = Annotated[
 
 
 def run(
-    model: Model = None, device: Device = "auto", port: Port = None, space: Space = None
+    model: Model = None, device: Device = "auto", port: Port = PORT, space: Space = None
 ) -> None:
     """Draw from a trained model on a page in the browser, until Ctrl-C."""
     require_extra(EXTRA)
+    source = str(model or default_model())
+    if space is not None:
+        write_space(space, source)
+        upload = f"hf upload you/name {shlex.quote(str(space))} . --repo-type space --private"
+        print(f"demo: a Space in {space}; upload: {upload}")
+        return
     # torch and Gradio take seconds to import, and `liquidgen --help` needs none of it
     from liquidgen.pipeline.page import load, page
 
-    pipe = load(model or default_model(), device)
-    if space is not None:
-        write_space(space, pipe)
-        print(f"demo: a Space in {space}; upload: hf upload you/name {space} . --repo-type space")
-        return
-    try:
-        page(pipe).launch(server_port=port, share=False, inbrowser=has_display())
-    except OSError as error:
-        raise UserError(f"--port: {error}") from None
+    serve(page(load(source, device)), port)
 
 
-def write_space(folder: Path, pipe: "LiquidGenPipeline") -> None:
+def serve(blocks: Any, port: int) -> None:
+    """Serve a page of Gradio on this machine alone, until interrupted."""
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    # pages of strangers in the same browser reach a local server by a host name of theirs
+    own_hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    # Gradio asks its own server whether it is up
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
+    _, address, _ = blocks.launch(
+        server_name=HOST,
+        server_port=free_port(port),
+        share=False,
+        inbrowser=has_display(),
+        quiet=True,
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": [own_hosts]},
+    )
+    print(f"demo: {address}; stop with Ctrl-C", flush=True)
+    blocks.block_thread()
+
+
+def write_space(folder: Path, source: str) -> None:
     """Write a Space that needs nothing but its own files and packages of PyPI.
 
     Args:
         folder: A folder that does not exist yet.
-        pipe: The pipeline, with its trained weights.
+        source: The model, as `LiquidGenPipeline.from_pretrained` takes it.
 
     Raises:
-        UserError: The folder exists.
+        UserError: The folder exists, or the model cannot be loaded.
     """
     if folder.exists():
         raise UserError(f"{folder}: already exists; name a new folder by --space")
+    from liquidgen.pipeline.pipeline import LiquidGenPipeline
+
+    pipe = LiquidGenPipeline.from_pretrained(source)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    needed = [one for one in requirements() + requirements(EXTRA) if one.name != "gradio"]
     with new_folder(folder) as temporary:
         pipe.save_pretrained(temporary / "model")
-        shutil.copytree(PACKAGE, temporary / PACKAGE.name, ignore=shutil.ignore_patterns("*.pyc"))
-        shutil.copy(PAGE, temporary / "app.py")
-        (temporary / "requirements.txt").write_text(
-            "".join(f"{one.name}{one.specifier}\n" for one in needed)
-        )
-        title = json.dumps(pipe.model_card().text.strip().splitlines()[0].removeprefix("# "))
-        (temporary / "README.md").write_text(
-            SPACE_CARD.format(title=title, gradio=version("gradio"))
-        )
+        shutil.copytree(CODE, temporary / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+        files = {
+            "app.py": APP,
+            "Dockerfile": DOCKERFILE.format(port=PORT),
+            "LICENSE": distribution(PACKAGE).read_text("licenses/LICENSE") or "",
+            "README.md": CARD.format(title=json.dumps(pipe.name, ensure_ascii=False), port=PORT),
+            "requirements.txt": "".join(map(_line, requirements() + requirements(EXTRA))),
+        }
+        for name, text in files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+
+
+def _line(requirement: "Requirement") -> str:
+    """Return a requirement of the package as pip reads it, without the extra that asks for it."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}{requirement.specifier}\n"

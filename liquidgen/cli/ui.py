@@ -15,7 +15,7 @@ from pathlib import Path
 from liquidgen.cli.mlflow_view import EXPERIMENT_VARIABLE, PATH, save_view, shared_page
 from liquidgen.config.params import load_params
 from liquidgen.config.paths import project_root
-from liquidgen.runtime.extras import require_extra
+from liquidgen.runtime.extras import OUTDATED, require_extra
 from liquidgen.tracking.address import reason, tracking_uri, without_secrets
 from liquidgen.tracking.sending import open_store, replay
 from liquidgen.tracking.store import Store
@@ -60,10 +60,7 @@ def serve() -> None:
     if store.uri.startswith("http"):
         _show_shared(without_secrets(store.uri).rstrip("/"), experiment_id)
         return
-    port = _free_port()
-    if port != PORT:
-        print(f"port {PORT} is in use, using {port} instead")
-    _run_server(store, root, port, experiment_id)
+    _run_server(store, root, free_port(PORT), experiment_id)
 
 
 def _open(root: Path, experiment: str) -> Store:
@@ -81,13 +78,16 @@ def _replay(store: Store, root: Path) -> None:
         print(f"not all runs could be sent: {reason(error)}", flush=True)
 
 
-def _free_port() -> int:
-    """Return MLflow's default port, or any free one if it is in use."""
-    for port in (PORT, 0):
+def free_port(preferred: int) -> int:
+    """Return a port of this machine, or any free one, and say so, if it is in use."""
+    for port in (preferred, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return probe.getsockname()[1]
+            found = probe.getsockname()[1]
+            if found != preferred:
+                print(f"port {preferred} is in use, using {found} instead")
+            return found
     raise UserError("no free port on 127.0.0.1")
 
 
@@ -114,7 +114,7 @@ def _run_server(store: Store, root: Path, port: int, experiment_id: str) -> None
                 page = f"http://127.0.0.1:{port}{PATH}"
                 _show(page, f"{page}?charts")
             else:
-                print("this installation is older than its code: `pip install -e .` updates it")
+                print(OUTDATED)
                 _show_shared(f"http://127.0.0.1:{port}", experiment_id)
             print("stop with Ctrl-C", flush=True)
             server.wait()

@@ -191,6 +191,11 @@ class PipelineFiles(DiffusionPipeline):
         write_loader(folder)
         self.model_card().save(folder / "README.md")
 
+    @property
+    def name(self) -> str:
+        """Name of the model, which is that of its run."""
+        return self._metadata.name
+
     def model_card(self) -> ModelCard:
         """Return the model card: training, scores and license."""
         return model_card(self._metadata, self.liquidnet.config.block, self.config.scores)

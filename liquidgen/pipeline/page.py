@@ -1,35 +1,32 @@
-"""A page that draws from a model: `liquidgen demo`, and the file app.py of a Hugging Face Space.
+"""A page that draws from a model: of `liquidgen demo`, and of the Space that it writes."""
 
-In a Space this file stands beside the folder of a saved pipeline and the package.
-"""
-
+import html
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import torch
+from PIL import Image
 
 from liquidgen.compute.device import resolve_device
 from liquidgen.pipeline.pipeline import (
+    BATCH_SIZE,
     GUIDANCE_SCALE,
     NUM_INFERENCE_STEPS,
-    Images,
     LiquidGenPipeline,
 )
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import markdown
 
-ALL = "all classes"
-MAX_IMAGES = 64  # one batch of the pipeline
-FEW = 8  # images to begin with, without classes
-LARGE = 128  # px, from which on a row has fewer images
+ALL_CLASSES = ("all classes in turn", "")  # label and value; no class has an empty name
+DEFAULT_NUM_IMAGES = 8  # without classes; with them, one of each
 MAX_STEPS = 200
-MAX_GUIDANCE = 10.0
-MODEL = Path(__file__).with_name("model")  # in a Space
+MAX_GUIDANCE_SCALE = 10.0
+FEW_COLUMNS_FROM = 128  # px: larger images have fewer in a row
+KEPT_SECONDS = 3600  # of drawn images on the server
 
 
-def load(source: str | Path, device: str = "auto") -> LiquidGenPipeline:
+def load(source: str, device: str = "auto") -> LiquidGenPipeline:
     """Load a pipeline for a page, on a device."""
     pipe = LiquidGenPipeline.from_pretrained(source)
     pipe.to(resolve_device(device))
@@ -38,51 +35,65 @@ def load(source: str | Path, device: str = "auto") -> LiquidGenPipeline:
 
 
 def page(pipe: LiquidGenPipeline) -> gr.Blocks:
-    """Create the page of a model; `gradio.Blocks.launch` serves it."""
+    """Create the page of a model; its method `launch` serves it."""
     metadata = pipe._metadata
-    size = metadata.contract.image_size
+    classes = pipe.classes or ()
     # without null labels there is nothing to guide away from
-    has_guidance = bool(pipe.classes) and metadata.label_dropout > 0
-    with gr.Blocks(title=f"LiquidGen: {metadata.name}", analytics_enabled=False) as blocks:
-        gr.Markdown(f"# {markdown(metadata.name)}")
+    has_guidance = bool(classes) and metadata.label_dropout > 0
+    with gr.Blocks(
+        title=f"LiquidGen: {pipe.name}",
+        analytics_enabled=False,
+        delete_cache=(KEPT_SECONDS, KEPT_SECONDS),
+    ) as blocks:
+        gr.Markdown(f"# {markdown(pipe.name)}")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
-                chosen = gr.Dropdown(
-                    [ALL, *(pipe.classes or ())],
-                    value=ALL,
+                class_labels = gr.Dropdown(
+                    [ALL_CLASSES, *((name, name) for name in classes)],
+                    value=ALL_CLASSES[1],
                     label="Class",
-                    visible=bool(pipe.classes),
+                    visible=bool(classes),
                 )
-                count = gr.Slider(
-                    1,
-                    MAX_IMAGES,
-                    min(len(pipe.classes or ()) or FEW, MAX_IMAGES),
+                num_images = gr.Slider(
+                    minimum=1,
+                    maximum=BATCH_SIZE,
+                    value=min(len(classes) or DEFAULT_NUM_IMAGES, BATCH_SIZE),
                     step=1,
+                    precision=0,
                     label="Images",
                 )
-                guidance = gr.Slider(
-                    1,
-                    MAX_GUIDANCE,
-                    GUIDANCE_SCALE if has_guidance else 1.0,
+                guidance_scale = gr.Slider(
+                    minimum=1,
+                    maximum=MAX_GUIDANCE_SCALE,
+                    value=GUIDANCE_SCALE if has_guidance else 1.0,
                     step=0.1,
                     label="Guidance scale (1 is off)",
                     visible=has_guidance,
                 )
-                steps = gr.Slider(1, MAX_STEPS, NUM_INFERENCE_STEPS, step=1, label="Steps")
+                steps = gr.Slider(
+                    minimum=1,
+                    maximum=MAX_STEPS,
+                    value=NUM_INFERENCE_STEPS,
+                    step=1,
+                    precision=0,
+                    label="Steps",
+                )
                 seed = gr.Number(0, precision=0, minimum=0, label="Seed")
                 button = gr.Button("Draw", variant="primary")
             with gr.Column(scale=3):
                 gallery = gr.Gallery(
-                    label="Images", columns=5 if size < LARGE else 3, format="png", height="auto"
+                    label="Images",
+                    columns=5 if metadata.contract.image_size < FEW_COLUMNS_FROM else 3,
+                    format="png",
+                    height="auto",
                 )
         with gr.Accordion("Model card", open=False):
             gr.Markdown(pipe.model_card().text)
-        # a pipeline draws one call at a time
         button.click(
             partial(_draw, pipe),
-            [chosen, count, guidance, steps, seed],
+            [class_labels, num_images, guidance_scale, steps, seed],
             gallery,
-            concurrency_limit=1,
+            concurrency_limit=1,  # a pipeline draws one call at a time
             api_name="draw",
         )
     return blocks
@@ -90,43 +101,38 @@ def page(pipe: LiquidGenPipeline) -> gr.Blocks:
 
 def _draw(
     pipe: LiquidGenPipeline,
-    chosen: str,
-    count: int,
-    guidance: float,
-    steps: int,
-    seed: int,
+    class_labels: str,
+    num_images: int,
+    guidance_scale: float,
+    num_inference_steps: int,
+    seed: int | None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
-) -> list[tuple[Any, str]]:
-    """Draw the images of the gallery; each has its class and seed as caption."""
-    calls = 0
+) -> list[tuple[Image.Image, str]]:
+    """Draw the images of the gallery, each with its number and class as caption."""
 
     def show(
         pipe: LiquidGenPipeline, step: int, timestep: torch.Tensor, tensors: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        nonlocal calls
-        calls += 1
-        progress((calls, pipe.num_timesteps), unit="steps")
+        progress((step + 1, pipe.num_timesteps), unit="steps")
         return tensors
 
-    labels = None if chosen == ALL else chosen
     try:
-        images: Images
-        [images] = pipe(
-            labels,
-            num_images=count,
-            guidance_scale=guidance,
-            num_inference_steps=steps,
-            seed=seed,
-            callback_on_step_end=show,
-            return_dict=False,
-        )
-        numbers = pipe.image_labels(labels, count)
+        if seed is None:  # an empty field
+            raise UserError("seed: is empty; give a whole number")
+        with memory_errors("draw fewer images at once"):
+            images, *_ = pipe(
+                class_labels or None,
+                num_images=num_images,
+                guidance_scale=guidance_scale,
+                num_inference_steps=num_inference_steps,
+                seed=seed,
+                callback_on_step_end=show,
+                return_dict=False,
+            )
+        labels = pipe.image_labels(class_labels or None, num_images)
     except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    names = [pipe.classes[number] if pipe.classes else "" for number in numbers]
-    captions = [f"{name} ({seed}, {i})".strip() for i, name in enumerate(names)]
+        # it may have the name of a stranger's model
+        raise gr.Error(html.escape(str(error)), print_exception=False) from None
+    names = [pipe.classes[label] if pipe.classes else "" for label in labels]
+    captions = [f"{number} {name}".strip() for number, name in enumerate(names)]
     return list(zip(images, captions, strict=True))
-
-
-if __name__ == "__main__":
-    page(load(MODEL)).launch()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PACKAGE = "liquidgen"
+OUTDATED = "this installation is older than its code: `pip install -e .` updates it"
 
 
 def require_extra(extra: str) -> None:
@@ -19,8 +20,10 @@ def require_extra(extra: str) -> None:
         extra: Name of an extra of LiquidGen, such as `pipeline`.
 
     Raises:
-        UserError: A package of it is missing.
+        UserError: A package of it is missing, or the installation is older than the extra.
     """
+    if extra not in (metadata.metadata(PACKAGE).get_all("Provides-Extra") or ()):
+        raise UserError(OUTDATED)
     missing = list(missing_packages(extra))
     if missing:
         raise UserError(

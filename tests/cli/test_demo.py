@@ -2,132 +2,153 @@
 
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from helpers.browser import NEEDS_CHROMIUM, browser_page
+from helpers.pipelines import load
 from helpers.small_model import CLASSES
+from packaging.requirements import Requirement
 from PIL import Image
 from playwright.sync_api import Page
 
-from liquidgen import LiquidGenPipeline
 from liquidgen.cli import main
 
-URL = "Running on local URL:"
+ADDRESS = re.compile(r"http://\S+")
+SECONDS = 120  # until a server is up
+HIDDEN = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "PYTHONUNBUFFERED")
+# an address that nothing answers: requests to this machine must not go there
+PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
 
 
 @contextmanager
-def served(*command: object, cwd: Path) -> Iterator[str]:
-    """Start a command that serves a page; yields its address."""
-    hidden = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+def served(cwd: Path, *command: object, **changes: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Start a command that serves a page; yields its address and the process."""
+    environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     with subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=cwd,
-        env=environment,
+        env=environment | {"GRADIO_TEMP_DIR": str(cwd / "drawn")} | changes,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as server:
+        killer = threading.Timer(SECONDS, server.kill)  # ends the reading, too
+        killer.start()
         try:
             assert server.stdout is not None
-            yield next(line for line in server.stdout if URL in line).split()[-1]
+            yield next(found[0] for found in map(ADDRESS.search, server.stdout) if found), server
         finally:
-            os.killpg(server.pid, signal.SIGINT)
+            killer.cancel()
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
 
 
 def draw(page: Page, count: int) -> list[np.ndarray]:
-    """Press the button; returns the images of the gallery as they are sent."""
+    """Press the button; returns the images of the gallery, of which there must be so many."""
     page.get_by_role("button", name="Draw").click()
     images = page.locator(".grid-wrap img")
     page.wait_for_function(
         "n => document.querySelectorAll('.grid-wrap img').length == n", arg=count
     )
-    addresses = [images.nth(i).get_attribute("src") for i in range(count)]
+    addresses = [image.get_attribute("src") for image in images.all()]
     files = [page.request.get(str(address)).body() for address in addresses]
     return [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
 
 
+def check_equal(images: list[Image.Image], drawn: list[np.ndarray]) -> None:
+    assert len(images) == len(drawn)
+    assert all(np.array_equal(np.asarray(a), b) for a, b in zip(images, drawn, strict=True))
+
+
 @NEEDS_CHROMIUM
 def test_page_draws_what_the_pipeline_draws(model: Path, tmp_path: Path):
-    expected = LiquidGenPipeline.from_pretrained(model)(
-        "marble", num_images=2, num_inference_steps=3, guidance_scale=2.5, seed=7
-    ).images
-    with (
-        served("-m", "liquidgen", "demo", "--model", model, cwd=tmp_path) as address,
-        browser_page() as (page, seen),
-    ):
-        assert urlsplit(address).hostname == "127.0.0.1"
+    pipe = load(model)
+    command = ("-m", "liquidgen", "demo", "--model", model)
+    with served(tmp_path, *command, **PROXY) as (address, server), browser_page() as (page, seen):
         page.goto(address)
         page.get_by_label("Steps").first.fill("3")
-        assert len(draw(page, len(CLASSES))) == len(CLASSES)  # one of each
+        check_equal(pipe(num_inference_steps=3).images, draw(page, len(CLASSES)))
 
         page.get_by_label("Class").click()
         page.get_by_role("option", name="marble").click()
         page.get_by_label("Images").first.fill("2")
         page.get_by_label("Guidance scale").first.fill("2.5")
         page.get_by_label("Seed").fill("7")
-        found = draw(page, 2)
-        assert "marble (7, 1)" in page.inner_text("body")
-        for image, pixels in zip(expected, found, strict=True):
-            assert np.array_equal(np.asarray(image), pixels)
+        options = {"num_images": 2, "num_inference_steps": 3, "guidance_scale": 2.5, "seed": 7}
+        check_equal(pipe("marble", **options).images, draw(page, 2))
+        assert "1 marble" in page.inner_text("body")
 
+        page.get_by_label("Seed").fill("")
+        page.get_by_role("button", name="Draw").click()
+        page.get_by_text("seed: is empty; give a whole number").wait_for()
         page.get_by_text("Model card").click()
         page.get_by_text("license of the images").wait_for()
         assert {urlsplit(one).hostname for one in seen.requests} <= {"127.0.0.1", None, ""}
 
+        port = urlsplit(address).port
+        assert page.request.get(address).status == 200
+        assert page.request.get(address, headers={"Host": f"attacker.example:{port}"}).status == 400
+        assert not listens(other_address(), port)
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait(timeout=60) == 0
+
+
+def other_address() -> str:
+    """An address of this machine that is not the loopback's, if it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        return probe.getsockname()[0]
+    return "127.0.0.2"
+
+
+def listens(host: str, port: int | None) -> bool:
+    with suppress(OSError), socket.create_connection((host, port or 0), timeout=5):
+        return True
+    return False
+
 
 @NEEDS_CHROMIUM
 def test_space_draws_with_its_own_files(unconditional: Path, tmp_path: Path, capsys):
-    space = tmp_path / "space"
+    space = tmp_path / "a space"
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--model", str(unconditional), "--space", str(space)])
     assert not ended.value.code
-    assert f"a Space in {space}" in capsys.readouterr().out
-    names = {
-        line.partition(">")[0].partition("<")[0] for line in _lines(space / "requirements.txt")
-    }
-    assert {"torch", "diffusers", "pillow"} <= names
+    assert f"hf upload you/name '{space}' ." in capsys.readouterr().out
+    requirements = map(Requirement, (space / "requirements.txt").read_text().splitlines())
+    names = {one.name for one in requirements}
+    assert {"torch", "diffusers", "pillow", "gradio"} <= names
     assert "liquidgen" not in names
-    with served("app.py", cwd=space) as address, browser_page() as (page, _):
+    assert "Copyright" in (space / "LICENSE").read_text()
+    found = {path.name for path in space.iterdir()}
+    assert found == {"app.py", "Dockerfile", "LICENSE", "README.md", "liquidgen", "model"} | {
+        "requirements.txt"
+    }
+    # the page says where the code is from
+    told = "import liquidgen, pathlib; pathlib.Path('from.txt').write_text(liquidgen.__file__)\n"
+    app = space / "app.py"
+    app.write_text(told + app.read_text())
+    unbuffered = {"PYTHONUNBUFFERED": "1"}  # Gradio's own line is not flushed
+    with served(space, "app.py", **unbuffered) as (address, _), browser_page() as (page, _):
         page.goto(address)
         page.get_by_label("Steps").first.fill("1")
-        page.get_by_label("Images").first.fill("1")
-        assert len(draw(page, 1)) == 1
+        page.get_by_label("Images").first.fill("2")
+        images = load(unconditional)(num_images=2, num_inference_steps=1).images
+        check_equal(images, draw(page, 2))
         assert not page.get_by_label("Class").is_visible()
-    loaded = subprocess.run(
-        [sys.executable, "-c", "import liquidgen; print(liquidgen.__file__)"],
-        cwd=space,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert Path(loaded.stdout.strip()) == space / "liquidgen/__init__.py"
+    assert (space / "from.txt").read_text() == str(space / "liquidgen/__init__.py")
 
 
 def test_space_replaces_no_folder(model: Path, tmp_path: Path):
     with pytest.raises(SystemExit, match=r"^error: .*: already exists; name a new folder"):
         main(["demo", "--model", str(model), "--space", str(tmp_path)])
-
-
-def test_port_in_use_is_one_line(model: Path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "liquidgen", "demo", "--model", model, "--port", port]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: --port: ")
-    assert str(port) in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()

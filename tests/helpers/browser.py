@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Dialog, Page, sync_playwright
+from playwright.sync_api import Dialog, Page, TimeoutError, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -14,6 +14,7 @@ NEEDS_CHROMIUM = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: install it (Debian: apt install chromium)"
 )
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+OPTIONS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
 MILLISECONDS = 120_000  # until a page shows what it has
 
 
@@ -50,11 +51,12 @@ def _note_dialog(seen: Seen, dialog: Dialog) -> None:
 
 def wait_for_texts(page: Page, wanted: list[str]) -> str:
     """Wait until a page shows all that is wanted; returns its text as one line."""
-    page.wait_for_function(
-        """wanted => {
-            const text = document.body.innerText.replace(/\\s+/g, " ");
-            return wanted.every(one => text.includes(one));
-        }""",
-        arg=wanted,
-    )
-    return " ".join(page.inner_text("body").split())
+    has_all = """wanted => {
+        const text = document.body.innerText.replace(/\\s+/g, " ");
+        return wanted.every(one => text.includes(one));
+    }"""
+    with suppress(TimeoutError):
+        page.wait_for_function(has_all, arg=wanted)
+    text = " ".join(page.inner_text("body").split())
+    assert [one for one in wanted if one not in text] == []
+    return text

@@ -17,6 +17,7 @@ def test_page_asks_the_network_for_nothing(workspace: Path, tmp_path: Path):
     with browser_page() as (page, seen):
         page.goto(report.as_uri())
         page.wait_for_selector('[role="button"]')  # the script has run
+        page.wait_for_load_state("networkidle")
         assert page.locator("script").count() == 1
         assert [one for one in seen.requests if one.startswith("http")] == []
         assert seen.console == []  # neither errors of the script nor of the page's own rule

@@ -87,13 +87,13 @@ class Scores:
     def quotes(self) -> list[str]:
         """Return the distances with all that another needs to compare them, a line for each."""
         network, sampling = self.protocol["feature_network"], self.protocol["sampling"]
-        precision = sampling.get("precision", "float32")  # earlier samples do not say it
+        dtype = sampling.get("dtype", "float32")  # earlier samples do not say it
         names = ("FID", "KID") if network == INCEPTION else ("FD", "Kernel distance")
         conditions = (
             f"{FEATURES.get(network, f'features of {network}')}, {self._images()} of "
             f"{self.protocol['image_size']} px, {sampling['num_inference_steps']} "
             f"{sampling['solver']} steps, guidance {sampling['guidance_scale']:g}, "
-            f"seed {sampling['seed']}" + ("" if precision == "float32" else f", {precision}")
+            f"seed {sampling['seed']}" + ("" if dtype == "float32" else f", {dtype}")
         )
         return [
             f"{self._with_interval(key, name)} ({conditions})"

@@ -110,7 +110,7 @@ def write_samples(
             refused={},
             sampling={
                 **settings.model_dump(include=PROTOCOL),
-                "precision": str(dtype).removeprefix("torch."),
+                "dtype": str(dtype).removeprefix("torch."),
                 "latents_digest": metadata.latents_digest,
                 "weights_digest": metadata.weights.sha256,
             },

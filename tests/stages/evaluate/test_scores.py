@@ -166,7 +166,7 @@ def test_only_distances_of_inception_are_quoted_as_fid(far, network, start, feat
 
 
 def test_quote_names_half_precision(far):
-    sampling = PROTOCOL["sampling"] | {"precision": "bfloat16"}
+    sampling = PROTOCOL["sampling"] | {"dtype": "bfloat16"}
     for quote in Scores(far, INTERVALS, PROTOCOL | {"sampling": sampling}).quotes():
         assert quote.endswith(", seed 0, bfloat16)")
 

@@ -50,7 +50,7 @@ def test_bf16_draws_nearly_the_same(model, some, tmp_path):
     difference = np.abs(rounded - images)
     assert 0 < difference.mean() < 1  # of 255 levels
     sampling = RawDataset(tmp_path / "bf16").info.sampling
-    assert sampling["precision"] == "bfloat16"
+    assert sampling["dtype"] == "bfloat16"
 
 
 def test_precision_that_a_cpu_lacks_is_refused_before_drawing(model, tmp_path):
@@ -81,7 +81,7 @@ def test_samples_are_a_raw_dataset(model, some):
         "num_inference_steps": 2,
         "guidance_scale": 2.0,
         "seed": 0,
-        "precision": "float32",
+        "dtype": "float32",
         "latents_digest": "0123456789abcdef",
         "weights_digest": load_model(model)[1].weights.sha256,
     }

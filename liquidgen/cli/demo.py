@@ -91,7 +91,7 @@ def serve(blocks: Any, port: int) -> None:
         prevent_thread_lock=True,
         app_kwargs={"middleware": [own_hosts]},
     )
-    print(f"demo: {address}; stop with Ctrl-C", flush=True)
+    print(f"page: {address}\nstop with Ctrl-C", flush=True)
     blocks.block_thread()
 
 

@@ -24,7 +24,7 @@ from playwright.sync_api import Page
 
 from liquidgen.cli import main
 
-ADDRESS = re.compile(r"http://\S+")
+ADDRESS = re.compile(r"http://[\w.:]+")
 SECONDS = 120  # until a server is up
 HIDDEN = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "PYTHONUNBUFFERED")
 # an address that nothing answers: requests to this machine must not go there

@@ -14,10 +14,12 @@ training are scored as the pipeline scores samples.
 The search takes only the beginning of a training, where a constant rate favors higher ones. Killed
 at any time, the command goes on where it was. Started several times with the same folder,
 one process per core, the processes share the work. The folder gets `points.jsonl` (every
-measurement), `report.md` (tables), `seconds.png` and `images.png`.
+measurement), `report.md` (tables), `seconds.png` and `images_seen.png`, and `options.json`: options
+that a later call leaves out are those of the one before.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +37,9 @@ from benchmarks.quality.scores import score, unscored
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.config.params import load_params
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import write_json
 
+OPTIONS = "options.json"
 WAIT = 5  # seconds between looks, where other processes hold all that is left
 
 
@@ -71,27 +75,40 @@ def share(left: Callable[[], Sequence[Run]], work: Callable[[Run], None]) -> Non
             time.sleep(WAIT)
 
 
+DEFAULTS = {
+    "set": [],
+    "contestants": list(CONTESTANTS),
+    "rates": [1e-3, 2e-3, 4e-3],
+    "seeds": [0, 1, 2],
+    "scan_seconds": 300.0,
+    "seconds": 4000.0,
+    "turn": 200,
+}
+
+
 def options() -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line; what it leaves out is as in the folder's last call, or the default."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("folder", type=Path, help="of data, trainings and results")
+    parser.add_argument("--set", nargs="+", metavar="KEY=VALUE", help="other values of params.yaml")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS)
+    parser.add_argument("--rates", nargs="+", type=float)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--scan-seconds", type=float, help="CPU seconds of each rate of the search")
+    parser.add_argument("--seconds", type=float, help="CPU seconds of each training")
+    parser.add_argument("--turn", type=int, help="steps between measurements")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="other values of params.yaml"
+        "--report", action="store_true", default=False, help="only write the results so far"
     )
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
-    parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 2e-3, 4e-3])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--scan-seconds", type=float, default=300, help="CPU seconds of each rate of the search"
-    )
-    parser.add_argument("--seconds", type=float, default=4000, help="CPU seconds of each training")
-    parser.add_argument("--turn", type=int, default=200, help="steps between measurements")
-    parser.add_argument("--report", action="store_true", help="only write the results so far")
-    return parser.parse_args()
+    given = parser.parse_args()
+    path = given.folder / OPTIONS
+    before = json.loads(path.read_bytes()) if path.exists() else {}
+    return argparse.Namespace(**DEFAULTS | before | vars(given))
 
 
 def changes(pairs: Sequence[str]) -> dict[str, object]:
@@ -127,6 +144,7 @@ def main() -> None:
         seconds=chosen.seconds,
     )
     if not chosen.report:
+        write_json(chosen.folder / OPTIONS, {name: getattr(chosen, name) for name in DEFAULTS})
         train(plan)
         share(lambda: unscored(Standing(plan)), lambda run: score(Standing(plan), run))
     write_report(plan)
@@ -138,3 +156,5 @@ if __name__ == "__main__":
         main()
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on") from None

@@ -76,8 +76,10 @@ class Field:
         path = self.folder / "settings.json"
         if not path.exists():
             write_json(path, settings)
-        elif json.loads(path.read_bytes()) != json.loads(json.dumps(settings)):
-            raise UserError(f"{path}: made with other settings or code; name another folder")
+            return
+        before, now = json.loads(path.read_bytes()), json.loads(json.dumps(settings))
+        if other := _differing(before, now):
+            raise UserError(f"{path}: made with other {', '.join(other)}; name another folder")
 
     @property
     def tokens(self) -> int:
@@ -100,3 +102,15 @@ class Field:
         layout = RIVALS[contestant].channels_last if contestant in RIVALS else True
         changes = {"learning_rate": learning_rate, "seed": seed, "channels_last": layout}
         return self.params.train.model_copy(update=changes)
+
+
+def _differing(before: dict, now: dict) -> list[str]:
+    """Return the names of settings that differ, such as `train.batch_size`."""
+    names: list[str] = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            names += [f"{name}.{inner}" for inner in _differing(old, new)]
+        elif old != new:
+            names.append(name)
+    return names

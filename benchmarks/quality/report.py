@@ -32,7 +32,7 @@ def write_report(plan: Plan) -> None:
         lines += [*_budget_table(results), *_end_table(standing, results)]
         _plot(plan.field, results, "seconds", "CPU seconds", lambda r: r.per_step)
         size = plan.field.params.train.batch_size
-        _plot(plan.field, results, "images", "images seen", lambda result: size)
+        _plot(plan.field, results, "images_seen", "images seen", lambda result: size)
     _write(plan.field, "report.md", "\n".join([*lines, ""]))
 
 
@@ -70,14 +70,18 @@ class Result:
         return np.median(self.losses, axis=0)
 
     def losses_at(self, seconds: float) -> list[float]:
-        """Return the loss of each seed after so many seconds, interpolated; [] beyond the curve."""
+        """Return the loss of each seed after so many seconds; [] beyond the curve.
+
+        Between points it is interpolated over the logarithm of the steps: a straight line would lie
+        above the curve, most of all for the contestant with the slowest steps.
+        """
         if not self.steps[0] * self.per_step <= seconds <= self.seconds:
             return []
-        step = seconds / self.per_step
-        return [float(np.interp(step, self.steps, losses)) for losses in self.losses]
+        at, points = np.log(seconds / self.per_step), np.log(self.steps)
+        return [float(np.interp(at, points, losses)) for losses in self.losses]
 
     def seconds_to(self, loss: float) -> float | None:
-        """Return the seconds after which the median is first at this loss, interpolated.
+        """Return the seconds after which the median is first at this loss, as in `losses_at`.
 
         None if it never is; the seconds of the first point if it was there before that.
         """
@@ -88,8 +92,8 @@ class Result:
         if i == 0:
             return float(self.steps[0] * self.per_step)
         share = (medians[i - 1] - loss) / (medians[i - 1] - medians[i])
-        step = self.steps[i - 1] + share * (self.steps[i] - self.steps[i - 1])
-        return float(step * self.per_step)
+        before, after = self.steps[i - 1], self.steps[i]
+        return float(before * (after / before) ** share * self.per_step)
 
 
 def _json_lines(standing: Standing, run: Run) -> str:
@@ -106,7 +110,10 @@ def _head(plan: Plan) -> list[str]:
         f"{s.dataset} at {s.image_size} px, autoencoder {s.autoencoder}: {field.tokens} tokens, "
         f"{len(field.dataset)} training latents; size {s.model}, batches of "
         f"{field.params.train.batch_size}, seeds {', '.join(map(str, plan.seeds))}. Of all "
-        "settings only the learning rate is searched per contestant; the others are LiquidNet's.",
+        "settings only the learning rate is searched per contestant; the others are LiquidNet's: "
+        f"{field.params.train.optimizer}, {field.params.train.warmup_steps} steps of warm-up. "
+        "Losses between two measurements are interpolated over the logarithm of the steps. "
+        "`t0.00-0.25` and the like are the loss by quarter of t, where 0 is data.",
     ]
 
 

@@ -21,6 +21,7 @@ SHORT = {
     "train.learning_rate": "lr",
     "train.num_epochs": "epochs",
     "train.batch_size": "batch",
+    "sample.num_images": "samples",  # num_images is that of the dataset
     "sample.guidance_scale": "guidance",
     "sample.num_inference_steps": "steps",
 }

@@ -1,6 +1,7 @@
 """Download and publish saved pipelines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from liquidgen.hub.errors import explained
+from liquidgen.hub.errors import Unreachable, explained
 from liquidgen.hub.repository import TOKENS, HubRepo
 from liquidgen.hub.session import bounded_requests
 from liquidgen.utils.errors import UserError
@@ -39,7 +40,7 @@ def downloaded(repo_id: str, weights: str, revision: str | None, token: str | No
     """
     repo = HubRepo("model", repo_id, revision or "main")
     patterns = ["*.json", f"*/{weights}"]
-    with bounded_requests(), explained(repo):
+    with _naming_folder(repo_id), bounded_requests(), explained(repo):
         try:
             return Path(
                 snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns)
@@ -49,9 +50,20 @@ def downloaded(repo_id: str, weights: str, revision: str | None, token: str | No
         except (RepositoryNotFoundError, HFValidationError):
             raise UserError(
                 f"{repo_id}: no such folder, and the hub has no such repository, or a private one; "
-                "correct the name, give the folder of a model, such as data/models/<run>, or set "
-                f"HF_TOKEN to a token that may read the repository ({TOKENS})"
+                "correct the name, give the folder of a model, such as data/models/<run> (`dvc exp "
+                "apply` brings back that of an experiment), or set HF_TOKEN to a token that may "
+                f"read the repository ({TOKENS})"
             ) from None
+
+
+@contextmanager
+def _naming_folder(name: str) -> Iterator[None]:
+    """Say of a name that the hub was asked for only because there is no such folder."""
+    try:
+        yield
+    except Unreachable as error:
+        rest = str(error).removeprefix(error.reason)
+        raise Unreachable(f"{name}: no such folder; {error.reason}", rest) from None
 
 
 def published(

@@ -1,6 +1,7 @@
 """The comparison of networks: the search of rates, equal conditions, kills, results."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -196,27 +197,27 @@ def test_seconds_to_a_loss_are_between_points(field):
     plan = _plan(field, PAIR)
     liquid, dit = (Result(Standing(plan), name) for name in PAIR)
     assert dit.seconds_to(2.0) == 40  # its best, not its end
-    assert liquid.seconds_to(2.0) == 30
+    assert liquid.seconds_to(2.0) == pytest.approx(20 * 2**0.5)
     assert liquid.seconds_to(0.4) is None
-    assert liquid.losses_at(50) == [0.75]
+    assert liquid.losses_at((40 * 60) ** 0.5) == [pytest.approx(0.75)]
     assert liquid.losses_at(61) == []
     write_report(plan)
     report = (field.folder / "report.md").read_text()
-    assert "| 2.0000, 40 s | 30 s: factor 1.33 |" in report
+    assert "| 2.0000, 40 s | 28 s: factor 1.41 |" in report
     assert "| 60 | 0.5000 (0.5000 to 0.5000) | 2.5000 (2.5000 to 2.5000) |" in report
 
 
-@pytest.mark.parametrize("change", [{"train.grad_clip": 1.0}, {"blocks.liquid.alpha_init": 0.7}])
-def test_other_settings_need_another_folder(field, change):
-    with pytest.raises(UserError, match="other settings"):
-        Field(field.folder, load_params(changes=SMALL | change), turn=2)
+@pytest.mark.parametrize("key", ["train.grad_clip", "blocks.liquid.alpha_init"])
+def test_other_settings_need_another_folder(field, key):
+    with pytest.raises(UserError, match=f"made with other {re.escape(key)}; name another folder"):
+        Field(field.folder, load_params(changes=SMALL | {key: 0.7}), turn=2)
 
 
 def test_other_code_needs_another_folder(field, monkeypatch, tmp_path):
     edited = tmp_path / "dico.py"
     edited.write_text("# another network")
     monkeypatch.setattr("benchmarks.quality.field.RIVALS_CODE", (edited,))
-    with pytest.raises(UserError, match="other settings or code"):
+    with pytest.raises(UserError, match=r"made with other code\.rivals;"):
         Field(field.folder, field.params, turn=2)
 
 
@@ -226,11 +227,11 @@ def test_budget_of_the_shortest_curve_has_all_contestants(field):
             _record(Run(field, name, rate, 0), {200: 3.0 + worse, 400: 2.0 + worse}, 20, per_step)
     write_report(_plan(field, PAIR))
     report = (field.folder / "report.md").read_text()
-    assert "| 23.08 | 2.0000 (2.0000 to 2.0000) | 2.8460 (2.8460 to 2.8460) |" in report
+    assert "| 23.08 | 2.0000 (2.0000 to 2.0000) | 2.7934 (2.7934 to 2.7934) |" in report
 
 
 def test_other_turn_needs_another_folder(field):
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="made with other turn;"):
         Field(field.folder, field.params, turn=3)
 
 
@@ -272,7 +273,11 @@ def test_command_writes_results(data, tmp_path):
         rows = [line for line in report.splitlines() if line.startswith(f"| {name} |")]
         assert "noise" in rows[-1]  # scores with their floor and ceiling
     assert all(
-        (tmp_path / "field" / f"{plot}.png").stat().st_size for plot in ("seconds", "images")
+        (tmp_path / "field" / f"{plot}.png").stat().st_size for plot in ("seconds", "images_seen")
     )
     images = tmp_path / "field/images"
     assert all((images / name / "samples/grid.png").is_file() for name in PAIR)
+
+    # a later call knows the options
+    subprocess.run([*command[:4], "--report"], cwd=PROJECT, check=True, capture_output=True)
+    assert (tmp_path / "field/report.md").read_text() == report

@@ -437,6 +437,7 @@ def test_load_from_hanging_hub_is_one_line(hub: StandInHub, saved, monkeypatch, 
     hub.model("people/liquid", saved)
     with hub.fault("/revision/", **effect), pytest.raises(UserError, match="timed out") as refused:
         load("people/liquid")
+    assert str(refused.value).startswith("people/liquid: no such folder; ")
     assert "the hub cannot be reached" in str(refused.value)
     assert "check the connection" in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
+from liquidgen.config.image_counts import too_few_images
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.images.raw import RawDataset
 from liquidgen.latents.manifest import SPLITS, read_manifest
@@ -94,7 +95,9 @@ def evaluate(
     manifest = read_manifest(latents_folder)
     # images of the holdout that encode skipped are no reference either
     train, holdout = (manifest.split(name).count for name in SPLITS)
-    _check_counts(samples.counts["samples"], train, holdout, settings)
+    count = samples.counts["samples"]
+    if refusal := too_few_images(settings, samples=count, train=train, holdout=holdout):
+        raise UserError(refusal)
     _check_latents(samples, manifest.digest, latents_folder)
 
     # extract features, in all processes
@@ -130,23 +133,6 @@ def evaluate(
             intervals |= of_classes.intervals
             write_accuracies(temporary, raw.classes, results)
     return Scores(values, intervals, _protocol(features, extractor, samples, settings))
-
-
-def _check_counts(samples: int, train: int, holdout: int, settings: EvaluateSettings) -> None:
-    """Check that there are enough images for the settings; report all that is wrong at once."""
-    least = min(samples, train, holdout)
-    limits = {"kid_subset_size": least, "nearest_k": least - 1}
-    beyond = [
-        f"evaluate.{key} is {value}, but may be at most {limit}"
-        for key, limit in limits.items()
-        if (value := getattr(settings, key)) > limit
-    ]
-    if beyond:
-        raise UserError(
-            f"evaluate: {samples} samples, {train} training and {holdout} holdout images are too "
-            f"few: {'; '.join(beyond)}; lower them, or raise sample.num_images or the dataset's "
-            "holdout_fraction"
-        )
 
 
 def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> None:

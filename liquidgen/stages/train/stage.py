@@ -1,5 +1,6 @@
 """Stage train: train a model on the latents, and record the training."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.changes import changes_since_commit
+from liquidgen.config.image_counts import too_few_images
 from liquidgen.config.params import Params
 from liquidgen.generator.pretrained import load_pretrained
 from liquidgen.latents.weights import weights_digest
@@ -16,9 +18,11 @@ from liquidgen.stages.train.callbacks import CallbackLogger, TrainingLogger
 from liquidgen.stages.train.export import export, model_metadata, train_scores
 from liquidgen.stages.train.length import LengthReport
 from liquidgen.stages.train.preview import preview_grid
-from liquidgen.stages.train.run_state import prepare_training
+from liquidgen.stages.train.run_state import Training, prepare_training
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.tracking import open_run
+
+logger = logging.getLogger(__name__)
 
 
 def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:
@@ -50,6 +54,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
             pretrained=pretrained,
             quiet=not world.is_main,
         )
+        if world.is_main:
+            _warn_of_evaluation(params, training)
         contract = training.dataset.contract  # another autoencoder could not decode its latents
         contract.check_autoencoder(weights_digest(contract.autoencoder))
         # rank 0 locks the state folder and chooses the run for all ranks
@@ -91,3 +97,15 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
                     run_id=run.run_id,
                 )
     return trainer.summary(params.model_folder)
+
+
+def _warn_of_evaluation(params: Params, training: Training) -> None:
+    """Warn before a long training if the stage evaluate will refuse what comes of it."""
+    refusal = too_few_images(
+        params.evaluate,
+        samples=params.sample.num_images,
+        train=len(training.dataset),
+        holdout=len(training.holdout),
+    )
+    if refusal:
+        logger.warning("after the training the stage evaluate will refuse it: %s", refusal)

@@ -18,3 +18,16 @@ def test_other_autoencoder_is_refused_before_training(tmp_path, latents, monkeyp
         main(params, tmp_path)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_evaluation_that_will_be_refused_is_named_before_training(
+    tmp_path, latents, monkeypatch, caplog
+):
+    params = load_params(PROJECT / "params.yaml", {"machine.device": "cpu"})
+    with_other_autoencoder(tmp_path / params.latents_folder, latents)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="latents were made with"):
+        main(params, tmp_path)
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "the stage evaluate will refuse it: evaluate: 500 samples, 143 training and" in warning
+    assert "evaluate.kid_subset_size is 100, but may be at most 17;" in warning

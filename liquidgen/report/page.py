@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from liquidgen.utils.files import atomic
 
 MAIN_PIXELS, OTHER_PIXELS = 2_500_000, 900_000  # of a picture; larger ones are scaled down
 COLUMNS = ("kid", "fd_pca", "fd", CLASS_ACCURACY, VALIDATION_LOSS)  # of the table of runs
+LEGEND_WIDTH = 44  # characters per line of a run's name beside a curve
 SELECTORS = "selected blocks"  # the section of settings without a section
 
 
@@ -127,7 +129,7 @@ def _charts(page: Page) -> list[tuple[str, str]]:
     }
     losses = {name: curves[name] for name in ("loss", VALIDATION_LOSS) if curves.get(name)}
     runs = {
-        f"{number or 'this'}: {run.name}"[:40]: run.curves[VALIDATION_LOSS]
+        textwrap.fill(f"{number or 'this'}: {run.name}", LEGEND_WIDTH): run.curves[VALIDATION_LOSS]
         for number, run in enumerate([page.main, *page.others])
         if run.curves.get(VALIDATION_LOSS)
     }

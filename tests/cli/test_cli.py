@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.checkout import PROJECT, read_params
+from helpers.checkout import PROJECT, Checkout, read_params
 from helpers.small_model import CLASSES, IMAGE_SIZE
 from helpers.standin import StandInHub
 from PIL import Image
@@ -240,6 +240,24 @@ def test_doctor_finds_wrong_settings_and_broken_store(run: Run, hub: StandInHub)
     assert found["tracking"][0] == "wrong"
     assert "cannot be opened" in found["tracking"][1]
     assert printed.endswith("doctor: 2 to fix\n")
+
+
+def test_doctor_names_own_images_that_are_not_there(run: Run, hub: StandInHub):
+    text = (PROJECT / "params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("dataset: procedural", "dataset: own_folder", 1))
+    printed = run("doctor")
+    assert findings(printed)["settings"][0] == "wrong"
+    assert "images: no such folder (looked for" in printed
+    assert printed.endswith("doctor: 1 to fix\n")
+
+
+def test_doctor_names_an_evaluation_that_will_be_refused(checkout: Checkout):
+    checkout.change(evaluate__kid_subset_size=1000)
+    done = checkout.run("liquidgen", "doctor")
+    assert done.returncode == 1
+    level, text = findings(done.stdout)["settings"]
+    assert level == "wrong"
+    assert "holdout images are too few: evaluate.kid_subset_size is 1000, but" in text
 
 
 def test_doctor_names_silent_store_without_password(

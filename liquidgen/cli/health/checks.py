@@ -9,6 +9,7 @@ from configparser import Error as ConfigParserError
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liquidgen.cli.health.findings import Finding, Level
 from liquidgen.cli.health.repair import (
@@ -23,6 +24,9 @@ from liquidgen.runtime.extras import requirements
 from liquidgen.utils.deadline import within
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.text import listed
+
+if TYPE_CHECKING:
+    from liquidgen.config.params import Params
 
 SHOWN_PACKAGES = ("torch", "diffusers", "huggingface_hub", "dvc", "mlflow")
 HUB_TIMEOUT = 5  # seconds
@@ -64,8 +68,8 @@ def _version(name: str) -> str:
         return ""
 
 
-def settings() -> Finding:
-    """Validate params.yaml."""
+def settings(root: Path) -> Iterator[Finding]:
+    """Validate params.yaml, and find what a stage will refuse."""
     from liquidgen.api import params_file
     from liquidgen.config.params import load_params
 
@@ -73,8 +77,36 @@ def settings() -> Finding:
     try:
         params = load_params(path)
     except UserError as error:
-        return Finding(Level.WRONG, "settings", str(error))
-    return Finding(Level.OK, "settings", f"{params.run_name} ({path.resolve()})")
+        yield Finding(Level.WRONG, "settings", str(error))
+        return
+    yield Finding(Level.OK, "settings", f"{params.run_name} ({path.resolve()})")
+    for check in (_check_own_images, partial(_check_image_counts, root)):
+        try:
+            check(params)
+        except UserError as error:
+            yield Finding(Level.WRONG, "settings", str(error))
+
+
+def _check_own_images(params: "Params") -> None:
+    from liquidgen.config.settings import FolderSettings, ParquetSettings
+    from liquidgen.stages.download.sources.own_files import existing
+
+    if isinstance(params.dataset, FolderSettings | ParquetSettings):
+        existing(params.dataset.path)
+
+
+def _check_image_counts(root: Path, params: "Params") -> None:
+    from liquidgen.config.image_counts import too_few_images
+    from liquidgen.latents.manifest import MANIFEST, SPLITS, read_manifest
+
+    folder = root / params.latents_folder
+    if not (folder / MANIFEST).exists():
+        return
+    manifest = read_manifest(folder)
+    train, holdout = (manifest.split(name).count for name in SPLITS)
+    samples = params.sample.num_images
+    if refusal := too_few_images(params.evaluate, samples=samples, train=train, holdout=holdout):
+        raise UserError(refusal)
 
 
 def device() -> Finding:

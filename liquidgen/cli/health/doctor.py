@@ -26,7 +26,7 @@ def examine(root: Path) -> Iterator[Finding]:
 
     yield checks.python()
     yield from checks.packages()
-    yield checks.settings()
+    yield from checks.settings(root)
     yield from checks.git(root)
     yield checks.dvc_files(root)
     yield from checks.outputs(root)

@@ -10,7 +10,6 @@ from PIL import Image
 from liquidgen.compute.device import resolve_device
 from liquidgen.pipeline.pipeline import (
     BATCH_SIZE,
-    GUIDANCE_SCALE,
     NUM_INFERENCE_STEPS,
     LiquidGenPipeline,
 )
@@ -38,8 +37,6 @@ def page(pipe: LiquidGenPipeline) -> gr.Blocks:
     """Create the page of a model; its method `launch` serves it."""
     metadata = pipe._metadata
     classes = pipe.classes or ()
-    # without null labels there is nothing to guide away from
-    has_guidance = bool(classes) and metadata.label_dropout > 0
     with gr.Blocks(
         title=f"LiquidGen: {pipe.name}",
         analytics_enabled=False,
@@ -65,10 +62,10 @@ def page(pipe: LiquidGenPipeline) -> gr.Blocks:
                 guidance_scale = gr.Slider(
                     minimum=1,
                     maximum=MAX_GUIDANCE_SCALE,
-                    value=GUIDANCE_SCALE if has_guidance else 1.0,
+                    value=pipe.default_guidance_scale,
                     step=0.1,
                     label="Guidance scale (1 is off)",
-                    visible=has_guidance,
+                    visible=pipe.default_guidance_scale > 1,
                 )
                 steps = gr.Slider(
                     minimum=1,

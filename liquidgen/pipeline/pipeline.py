@@ -67,6 +67,12 @@ class LiquidGenPipeline(PipelineFiles):
         return self._guidance_scale
 
     @property
+    def default_guidance_scale(self) -> float:
+        """Guidance scale of a call without one: 1.5, or 1 where nothing can be guided away from."""
+        has_null_labels = self.classes is not None and self._metadata.label_dropout > 0
+        return GUIDANCE_SCALE if has_null_labels else 1.0
+
+    @property
     def num_timesteps(self) -> int:
         """Calls of the network per image, of the call that runs."""
         return len(self.scheduler.timesteps)
@@ -127,7 +133,7 @@ class LiquidGenPipeline(PipelineFiles):
         refuse_others(others, list(signature(self.__call__).parameters)[:-1])
         labels = self.image_labels(class_labels, num_images)
         if guidance_scale is None:
-            guidance_scale = GUIDANCE_SCALE if self._metadata.label_dropout else 1.0
+            guidance_scale = self.default_guidance_scale
         guidance_scale = at_least_one("guidance_scale", guidance_scale)
         guidance_scale = usable_guidance(self._metadata, guidance_scale)
         num_inference_steps = whole("num_inference_steps", num_inference_steps)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import PROJECT
+from helpers.servers import listening, status
 
 from liquidgen.cli import ui
 from liquidgen.cli.mlflow_view import save_view, shared_page
@@ -178,17 +179,6 @@ def test_server_on_loopback_ends_with_ctrl_c(root: Path, taken_port: int):
             os.killpg(server.pid, 0)
 
 
-def status(address: str, **headers: str) -> int:
-    """Status of the answer to a request."""
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=30
-        ) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
 def run_names(address: str, experiment: str) -> list[str]:
     """Names of an experiment's runs on a server."""
     query = json.dumps({"experiment_ids": [experiment]}).encode()
@@ -196,18 +186,6 @@ def run_names(address: str, experiment: str) -> list[str]:
     search = urllib.request.Request(f"{address}/api/2.0/mlflow/runs/search", query, header)
     with urllib.request.urlopen(search, timeout=30) as answer:
         return [run["info"]["run_name"] for run in json.load(answer)["runs"]]
-
-
-def listening(port: int) -> set[str]:
-    """Local addresses at which something listens on a port, from Linux's table."""
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        address = line.split()[1]
-        state = line.split()[3]
-        host, listened = address.split(":")
-        if int(listened, 16) == port and state == "0A":
-            found.add(socket.inet_ntoa(bytes.fromhex(host)[::-1]))
-    return found
 
 
 def test_unreachable_store_is_one_line_without_password(root: Path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from liquidgen.cli.sample import Device, Model, default_model
-from liquidgen.cli.ui import free_port, has_display
+from liquidgen.cli.ui import free_port, open_in_browser
 from liquidgen.runtime.extras import PACKAGE, require_extra, requirements
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder
@@ -86,12 +86,12 @@ def serve(blocks: Any, port: int) -> None:
         server_name=HOST,
         server_port=free_port(port),
         share=False,
-        inbrowser=has_display(),
         quiet=True,
         prevent_thread_lock=True,
         app_kwargs={"middleware": [own_hosts]},
     )
     print(f"page: {address}\nstop with Ctrl-C", flush=True)
+    open_in_browser(address)
     blocks.block_thread()
 
 

@@ -152,11 +152,6 @@ def _show(page: str, charts: str) -> None:
 
 def open_in_browser(page: str) -> None:
     """Open a page if there is a display."""
-    if has_display():
-        webbrowser.open(page)
-
-
-def has_display() -> bool:
-    """Whether a browser has a window to open; without one, a text browser might start."""
     display = {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
-    return bool(display) or sys.platform in ("darwin", "win32")
+    if display or sys.platform in ("darwin", "win32"):  # otherwise a text browser might start
+        webbrowser.open(page)

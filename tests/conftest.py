@@ -45,6 +45,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--soak", type=float, default=0, help="minutes of random edits and faults")
 
 
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """Number of kills of one training."""
+    return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def thorough(kills: int) -> None:
+    """Skip a test that takes minutes, unless all tests are wanted."""
+    if kills < THOROUGH:
+        pytest.skip(f"takes minutes: pytest tests/faults --kills {THOROUGH}")
+
+
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """All five stages, run once; tests that change anything take `checkout`."""

@@ -63,33 +63,6 @@ def run_stage(checkout: Checkout, stage: str) -> None:
     assert done.stdout.count(f"{stage}: ") == 1
 
 
-def test_two_processes_match_one(checkout: Checkout):
-    pixels_before = pixels(checkout)
-    manifest_path = only(checkout.root / "data/latents") / "manifest.json"
-    manifest_before = json.loads(manifest_path.read_bytes())
-    scores_before = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
-    shutil.rmtree(checkout.root / "work/cache", ignore_errors=True)  # of features
-    checkout.change(machine__num_processes=NUM_PROCESSES)
-    for stage in ("sample", "evaluate", "encode"):  # last, as new latents would not fit the model
-        run_stage(checkout, stage)
-    manifest = json.loads(manifest_path.read_bytes())
-    assert manifest["splits"].keys() == manifest_before["splits"].keys()
-    counts = [
-        {
-            name: sum(shard["count"] for shard in split["shards"])
-            for name, split in content["splits"].items()
-        }
-        for content in (manifest_before, manifest)
-    ]
-    assert counts[0] == counts[1]
-    assert np.abs(pixels(checkout) - pixels_before).mean() < 1  # of 255
-    scores = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
-    assert scores["protocol"]["num_samples"] == scores_before["protocol"]["num_samples"]
-    assert scores["fd"] == pytest.approx(scores_before["fd"], rel=0.02)
-    samples = RawDataset(only(checkout.root / "data/samples"))
-    assert samples.counts["samples"] == checkout.params["sample"]["num_images"]
-
-
 def test_two_processes_with_accumulation_train_like_one(checkout: Checkout):
     # without warmup the weights move far, so that wrong gradients show
     checkout.change(train__warmup_steps=0, train__num_epochs=4, train__preview_every=0)
@@ -135,10 +108,16 @@ def duplicates(checkout: Checkout) -> list[tuple]:
         return database.execute(query).fetchall()
 
 
-def test_only_rank_zero_records(checkout: Checkout):
+def test_two_processes_match_one_and_only_rank_zero_records(checkout: Checkout):
     """Only rank 0 has a closing line, connects to MLflow and records, in one run per stage."""
-    checkout.change(train__seed=1)
+    pixels_before = pixels(checkout)
+    manifest_path = only(checkout.root / "data/latents") / "manifest.json"
+    manifest_before = json.loads(manifest_path.read_bytes())
+    scores_before = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
+    shutil.rmtree(checkout.root / "work/cache", ignore_errors=True)  # of features
+    checkout.change(train__seed=1)  # so that there is something to train
     torchrun = ("torchrun", f"--nproc-per-node={NUM_PROCESSES}", "--no-python", "python", "-c")
+    # new latents would not fit the model that samples
     for stage in ("sample", "evaluate", "encode", "train"):
         runs = runs_of(checkout, stage)
         done = checkout.run(*torchrun, MAIN, stage)
@@ -147,3 +126,20 @@ def test_only_rank_zero_records(checkout: Checkout):
         assert ranks == ["rank 0: True, True", "rank 1: False, False"], stage
         assert runs_of(checkout, stage) == runs + 1
     assert duplicates(checkout) == []
+
+    manifest = json.loads(manifest_path.read_bytes())
+    assert manifest["splits"].keys() == manifest_before["splits"].keys()
+    counts = [
+        {
+            name: sum(shard["count"] for shard in split["shards"])
+            for name, split in content["splits"].items()
+        }
+        for content in (manifest_before, manifest)
+    ]
+    assert counts[0] == counts[1]
+    assert np.abs(pixels(checkout) - pixels_before).mean() < 1  # of 255
+    scores = json.loads((checkout.root / "metrics/evaluate.json").read_bytes())
+    assert scores["protocol"]["num_samples"] == scores_before["protocol"]["num_samples"]
+    assert scores["fd"] == pytest.approx(scores_before["fd"], rel=0.02)
+    samples = RawDataset(only(checkout.root / "data/samples"))
+    assert samples.counts["samples"] == checkout.params["sample"]["num_images"]

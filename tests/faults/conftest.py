@@ -5,29 +5,15 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import Checkout
-from helpers.faults import THOROUGH
 from helpers.faults.training import LAST_STEP, state_folder, train
 
 from liquidgen.stages.train.checkpoint import checkpoints
 
 
 @pytest.fixture
-def kills(request: pytest.FixtureRequest) -> int:
-    """Number of kills of one training."""
-    return request.config.getoption("--kills")
-
-
-@pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """Random seed of the kills."""
     return request.config.getoption("--seed")
-
-
-@pytest.fixture
-def thorough(kills: int) -> None:
-    """Skip a test that takes minutes, unless all tests are wanted."""
-    if kills < THOROUGH:
-        pytest.skip(f"takes minutes: pytest tests/faults --kills {THOROUGH}")
 
 
 @pytest.fixture(scope="session")

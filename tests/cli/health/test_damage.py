@@ -47,6 +47,7 @@ def error_of(checkout: Checkout, stage: str) -> str:
     return done.stderr.splitlines()[-1]
 
 
+@pytest.mark.usefixtures("thorough")
 def test_flipped_bits_are_refused_named_and_mended(checkout: Checkout):
     """The remedy of the messages, as they say it; the same bytes are made again."""
     checkout.run("dvc", "checkout", "--relink", check=True)  # a copied checkout has no links

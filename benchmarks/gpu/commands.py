@@ -27,7 +27,7 @@ def run_loader(session: Session) -> None:
     Raises:
         RuntimeError: The benchmark fails, or takes too long.
     """
-    small = ("--images", "128", "--steps", "40", "--rounds", "1")
+    small = ("--images", "128", "--steps", "20", "--rounds", "1")
     options = small if session.is_rehearsal else ("--steps", "1000", "--rounds", "2")
     command = ("benchmarks.train", "--model", "nano", "--device", session.device.type, *options)
     for line in _lines(session, "loader", max(LOADER_LIMIT, session.seconds_left), *command):

@@ -11,12 +11,14 @@ from importlib.metadata import entry_points
 import pytest
 from helpers.browser import NEEDS_CHROMIUM, browser_page, wait_for_texts
 from helpers.checkout import PROJECT
+from PIL import Image
 
 from liquidgen.cli.ui import APP
 from liquidgen.config.params import load_params
 from liquidgen.tracking import open_run
 
 NAMES = ["nano procedural", "nano epochs=24", "nano epochs=24 guidance=2.5"]
+SIZE = (40, 24)  # of the samples, px
 pytestmark = [
     NEEDS_CHROMIUM,
     pytest.mark.skipif(
@@ -37,8 +39,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             environment.delenv(name, raising=False)
         params = load_params(PROJECT / "params.yaml").flat()
         for number, name in enumerate(NAMES[:2]):
+            params |= {"train.num_epochs": 12 * (number + 1)}
             with open_run(root, "liquidgen", "train", name=name, params=params) as run:
-                run.log_metrics({"validation_loss": 0.7 - 0.1 * number, "num_steps": 30}, 30)
+                for step in (10, 20, 30):
+                    run.log_metrics({"validation_loss": 1 - 0.1 * number - step / 100}, step)
             scales = (1.5, 2.5) if number else (1.5,)
             for scale in scales:
                 chosen = params | {"sample.guidance_scale": scale}
@@ -47,6 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 ) as child:
                     scores = {"kid": 0.0123456789 + number * scale, "class_accuracy": 0.5}
                     child.log_to_parent(scores)
+                    child.log_image(Image.new("RGB", SIZE, "teal"), "samples", 0, on_parent=True)
         with subprocess.Popen(
             [sys.executable, "-m", "liquidgen", "ui"],
             cwd=root,
@@ -80,3 +85,29 @@ def test_charts_show_losses_scores_and_settings(page: str):
     with browser_page() as (shown, _):
         shown.goto(f"{page}?charts")
         wait_for_texts(shown, wanted)
+
+
+def test_three_selected_runs_are_compared(page: str):
+    with browser_page() as (shown, _):
+        shown.goto(page)
+        wait_for_texts(shown, NAMES)
+        for box in shown.get_by_role("checkbox", name="toggle row selection").all():
+            box.click()
+        shown.get_by_role("button", name="Compare").click()
+        text = wait_for_texts(shown, ["Comparing 3 Runs", *NAMES])
+        # the axes of its first plot are what differs, and the loss
+        assert "Parameters: sample.guidance_scale train.num_epochs" in text
+        assert "Metrics: train/validation_loss" in text
+
+
+def test_run_shows_its_samples_and_its_curve(page: str):
+    with browser_page() as (shown, _):
+        shown.goto(page)
+        shown.get_by_role("link", name=NAMES[1], exact=True).click()
+        shown.wait_for_function(
+            "size => [...document.images].some("
+            "one => one.naturalWidth === size[0] && one.naturalHeight === size[1])",
+            arg=SIZE,
+        )
+        shown.get_by_role("tab", name="Model metrics").click()
+        wait_for_texts(shown, ["train (1)", "validation_loss"])

@@ -8,6 +8,7 @@ import typer
 
 from liquidgen.cli import compare, demo, presets, register, sample, sweep, ui, use
 from liquidgen.cli.health import doctor, repair
+from liquidgen.cli.team import server
 from liquidgen.runtime.streams import make_output_lossy
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import memory_errors
@@ -45,6 +46,7 @@ app.command("presets")(presets.run)
 app.command("use")(use.run)
 app.command("compare")(compare.run)
 app.command("ui")(ui.run)
+app.command("server")(server.run)
 app.command("register")(register.run)
 app.command("doctor")(doctor.run)
 app.command("repair")(repair.run)

@@ -109,7 +109,7 @@ def _run_server(store: Store, root: Path, port: int, experiment_id: str) -> None
         ) as server,
     ):
         try:
-            _wait_until_up(server, port, Path(log.name))
+            wait_until_up(server, "127.0.0.1", port, Path(log.name))
             if has_app:
                 page = f"http://127.0.0.1:{port}{PATH}"
                 _show(page, f"{page}?charts")
@@ -126,11 +126,16 @@ def _run_server(store: Store, root: Path, port: int, experiment_id: str) -> None
             server.wait()
 
 
-def _wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
+def wait_until_up(server: subprocess.Popen, host: str, port: int, log: Path) -> None:
+    """Wait until a server listens.
+
+    Raises:
+        UserError: It ends instead, or takes too long.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+            socket.create_connection((host, port), timeout=2).close()
             return
         time.sleep(0.3)
     raise UserError(f"MLflow's server did not start; the reason is in {log}")

@@ -81,14 +81,18 @@ def prepare(root: Path) -> None:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     bound_answers()
-    # their errors become one warning of `Relay`
-    for name in ("alembic", "mlflow.exceptions", "mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    silence_mlflow()  # its errors become one warning of `Relay`
     path = file_in(root, tracking_uri(root))
     if path and not path.exists():
         with store_lock(root, CREATION_TIMEOUT_SECONDS):
             if not path.exists():
                 own_database.create(path, root)
+
+
+def silence_mlflow() -> None:
+    """Keep MLflow and what it calls from printing what their callers say in one line."""
+    for name in ("alembic", "mlflow.exceptions", "mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Store:

@@ -1,0 +1,1 @@
+"""`liquidgen server`: MLflow for several people, with passwords and a PostgreSQL database."""

@@ -37,6 +37,7 @@ from liquidgen.utils.errors import UserError
 STRENGTHS = (1, 2, 3, 4)
 SCORES = ("fd", "fd_pca", "kid")
 BATCH = 64
+MIN_CLASSES = 5  # so that each strength loses another one
 
 
 class Images:
@@ -50,7 +51,7 @@ class Images:
 
 
 def read(content: bytes, side: int) -> np.ndarray:
-    """Decode an image, and cut its middle square."""
+    """Decode an image, cut its middle square and resize it."""
     image = Image.open(io.BytesIO(content)).convert("RGB")
     return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS))
 
@@ -64,7 +65,7 @@ def blurred(pixels: np.ndarray, labels: np.ndarray, strength: int) -> np.ndarray
 def noisy(pixels: np.ndarray, labels: np.ndarray, strength: int) -> np.ndarray:
     """Add normally distributed noise of 8 of 255 per strength."""
     noise = np.random.default_rng(0).normal(scale=8 * strength, size=pixels.shape)
-    return (pixels + noise).clip(0, 255).astype(np.uint8)
+    return (pixels + noise).round().clip(0, 255).astype(np.uint8)
 
 
 def blended(pixels: np.ndarray, labels: np.ndarray, strength: int) -> np.ndarray:
@@ -93,7 +94,7 @@ DAMAGES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
 
 
 class Judge:
-    """A feature network as evaluate uses it."""
+    """A feature network, and the scores that evaluate computes of its features."""
 
     def __init__(self, network: FeatureNetwork, settings: EvaluateSettings) -> None:
         self.network = network
@@ -111,7 +112,7 @@ class Judge:
         return features
 
     def scores(self, features: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
-        """Compare features with those of real images, whose components stand for all of them."""
+        """Compare features with those of real images, whose principal components are taken."""
         project = principal_components(reference, NUM_COMPONENTS).project
         settings = self.settings
         kid = kernel_distance(
@@ -174,6 +175,9 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = load_params().evaluate
     images = Images(options.raw, "train", options.side, options.images)
+    least = 2 * settings.kid_subset_size
+    if len(images.pixels) < least or len(set(images.labels) - {None}) < MIN_CLASSES:
+        raise UserError(f"{options.raw}: need {least} images of {MIN_CLASSES} classes or more")
     trained = [Images(one, "samples", options.side, options.images) for one in options.samples]
     print("| network | seconds per image | test | " + " | ".join(SCORES) + " |")
     print("|---|---|---|" + "---|" * len(SCORES))

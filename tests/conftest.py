@@ -55,7 +55,7 @@ def kills(request: pytest.FixtureRequest) -> int:
 def thorough(kills: int) -> None:
     """Skip a test that takes minutes, unless all tests are wanted."""
     if kills < THOROUGH:
-        pytest.skip(f"takes minutes: pytest tests/faults --kills {THOROUGH}")
+        pytest.skip(f"takes minutes: `make faults`, or --kills {THOROUGH}")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from liquidgen.cli.sample import Device, Model, default_model
-from liquidgen.cli.ui import free_port, open_in_browser
+from liquidgen.cli.servers import free_port
+from liquidgen.cli.ui import open_in_browser
 from liquidgen.runtime.extras import PACKAGE, require_extra, requirements
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder

@@ -1,18 +1,14 @@
 """`liquidgen ui`: browse the runs in MLflow, which opens with a table of scores and settings."""
 
-import contextlib
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 import webbrowser
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from liquidgen.cli.mlflow_view import EXPERIMENT_VARIABLE, PATH, save_view, shared_page
+from liquidgen.cli.servers import free_port, started, wait_until_up
 from liquidgen.config.params import load_params
 from liquidgen.config.paths import project_root
 from liquidgen.runtime.extras import OUTDATED, require_extra
@@ -24,7 +20,6 @@ from liquidgen.utils.errors import UserError
 
 APP = "liquidgen"  # entry point of `mlflow_app`
 PORT = 5000  # MLflow's default
-START_TIMEOUT = 120.0  # seconds; the server takes 10 to 30
 STORE_TIMEOUT = 60.0  # seconds until the store has answered; a new database takes 10
 REPLAY_TIMEOUT = 300.0  # seconds for runs that were recorded while MLflow was down
 
@@ -78,21 +73,7 @@ def _replay(store: Store, root: Path) -> None:
         print(f"not all runs could be sent: {reason(error)}", flush=True)
 
 
-def free_port(preferred: int) -> int:
-    """Return a port of this machine, or any free one, and say so, if it is in use."""
-    for port in (preferred, 0):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            found = probe.getsockname()[1]
-            if found != preferred:
-                print(f"port {preferred} is in use, using {found} instead")
-            return found
-    raise UserError("no free port on 127.0.0.1")
-
-
 def _run_server(store: Store, root: Path, port: int, experiment_id: str) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also ends the server
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     has_app = bool(entry_points(group="mlflow.app", name=APP))
@@ -104,41 +85,18 @@ def _run_server(store: Store, root: Path, port: int, experiment_id: str) -> None
     }
     with (
         open(root / "work/tracking/server.log", "wb") as log,
-        subprocess.Popen(
-            command, cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT
-        ) as server,
+        started(command, folder=root, environment=environment, log=log) as server,
     ):
-        try:
-            wait_until_up(server, "127.0.0.1", port, Path(log.name))
-            if has_app:
-                page = f"http://127.0.0.1:{port}{PATH}"
-                _show(page, f"{page}?charts")
-            else:
-                print(OUTDATED)
-                _show_shared(f"http://127.0.0.1:{port}", experiment_id)
-            print("stop with Ctrl-C", flush=True)
-            server.wait()
-            raise UserError(f"MLflow's server stopped; the reason is in {log.name}")
-        finally:
-            # a second Ctrl-C must not leave the server running
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            server.terminate()
-            server.wait()
-
-
-def wait_until_up(server: subprocess.Popen, host: str, port: int, log: Path) -> None:
-    """Wait until a server listens.
-
-    Raises:
-        UserError: It ends instead, or takes too long.
-    """
-    deadline = time.monotonic() + START_TIMEOUT
-    while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection((host, port), timeout=2).close()
-            return
-        time.sleep(0.3)
-    raise UserError(f"MLflow's server did not start; the reason is in {log}")
+        wait_until_up(server, "127.0.0.1", port, Path(log.name))
+        if has_app:
+            page = f"http://127.0.0.1:{port}{PATH}"
+            _show(page, f"{page}?charts")
+        else:
+            print(OUTDATED)
+            _show_shared(f"http://127.0.0.1:{port}", experiment_id)
+        print("stop with Ctrl-C", flush=True)
+        server.wait()
+        raise UserError(f"MLflow's server stopped; the reason is in {log.name}")
 
 
 def _show_shared(address: str, experiment_id: str) -> None:

@@ -73,15 +73,13 @@ def prepare(root: Path) -> None:
     Raises:
         Exception: The database cannot be made.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare_mlflow()
     from mlflow import MlflowClient  # noqa: F401
 
     if is_database(tracking_uri(root)):
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     bound_answers()
-    silence_mlflow()  # its errors become one warning of `Relay`
     path = file_in(root, tracking_uri(root))
     if path and not path.exists():
         with store_lock(root, CREATION_TIMEOUT_SECONDS):
@@ -89,8 +87,10 @@ def prepare(root: Path) -> None:
                 own_database.create(path, root)
 
 
-def silence_mlflow() -> None:
-    """Keep MLflow and what it calls from printing what their callers say in one line."""
+def prepare_mlflow() -> None:
+    """Set what MLflow reads when it is imported, and keep it from printing what callers say."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.exceptions", "mlflow.store.db.utils", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

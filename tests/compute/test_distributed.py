@@ -109,7 +109,7 @@ def duplicates(checkout: Checkout) -> list[tuple]:
 
 
 def test_two_processes_match_one_and_only_rank_zero_records(checkout: Checkout):
-    """Only rank 0 has a closing line, connects to MLflow and records, in one run per stage."""
+    """Equal results, and only rank 0 has a closing line, connects to MLflow and records."""
     pixels_before = pixels(checkout)
     manifest_path = only(checkout.root / "data/latents") / "manifest.json"
     manifest_before = json.loads(manifest_path.read_bytes())

@@ -6,12 +6,11 @@ import urllib.request
 from pathlib import Path
 
 
-def status(address: str, **headers: str) -> int:
-    """Status of the answer to a request."""
+def status(address: str, data: bytes | None = None, **headers: str) -> int:
+    """Status of the answer to a request, which posts the data if there are some."""
+    request = urllib.request.Request(address, data, headers)
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=30
-        ) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

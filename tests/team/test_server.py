@@ -9,15 +9,17 @@ import stat
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psutil
 import pytest
 from helpers.checkout import PROJECT
-from helpers.postgres import NEEDS_POSTGRES, PASSWORD, postgres
+from helpers.postgres import NEEDS_POSTGRES, postgres
 from helpers.servers import listening, status
 from mlflow import MlflowClient
 from PIL import Image
@@ -33,10 +35,10 @@ import sys, time
 from pathlib import Path
 from liquidgen.tracking import open_run
 
-root, seconds = Path(sys.argv[1]), float(sys.argv[2])
-slowest, step, began = 0.0, 0, time.monotonic()
+root = Path(sys.argv[1])
+slowest, step = 0.0, 0
 with open_run(root, "liquidgen", "train", name=root.name, params={"seed": 1}) as run:
-    while time.monotonic() - began < seconds:
+    while not (root / "enough").exists():
         before = time.monotonic()
         run.log_metrics({"loss": 1 / (1 + step)}, step)
         slowest = max(slowest, time.monotonic() - before)
@@ -75,10 +77,10 @@ def command(folder: Path, port: int, *options: str) -> list[str]:
 
 @contextmanager
 def server(
-    folder: Path, database: str, port: int, *options: str
+    folder: Path, database: str, port: int, *options: str, word: str = WORD
 ) -> Iterator[tuple[subprocess.Popen, str]]:
     """The server, once it listens, and what it has said so far."""
-    variables = {"MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_AUTH_ADMIN_PASSWORD": WORD}
+    variables = {"MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_AUTH_ADMIN_PASSWORD": word}
     with subprocess.Popen(
         command(folder, port, *options),
         env=os.environ | variables,
@@ -98,6 +100,11 @@ def server(
             process.wait()
 
 
+def secrets_in(database: str) -> list[str]:
+    quoted = database.partition("://")[2].partition(":")[2].partition("@")[0]
+    return [quoted, unquote(quoted)] if quoted else []
+
+
 def refusal(folder: Path, database: str, port: int, *options: str) -> str:
     """The only line that a server prints which does not start."""
     done = subprocess.run(
@@ -109,7 +116,8 @@ def refusal(folder: Path, database: str, port: int, *options: str) -> str:
         check=False,
     )
     assert done.returncode == 1
-    assert PASSWORD not in done.stdout + done.stderr
+    for secret in secrets_in(database):
+        assert secret not in done.stdout + done.stderr
     [line] = done.stderr.splitlines()
     return line
 
@@ -136,6 +144,12 @@ def runs(client: MlflowClient) -> dict[str, Any]:
     return {run.info.run_name: run for run in found}
 
 
+def history(client: MlflowClient, run: Any) -> list[tuple[int, float]]:
+    """Steps and values of a run's loss."""
+    found = client.get_metric_history(run.info.run_id, "train/loss")
+    return [(point.step, point.value) for point in found]
+
+
 def checkout(root: Path) -> Path:
     root.mkdir()
     shutil.copy(PROJECT / "params.yaml", root)
@@ -153,10 +167,32 @@ def test_server_wants_a_password_and_keeps_secrets(tmp_path, database, port):
         family = [process, *psutil.Process(process.pid).children(recursive=True)]
         shown = "".join(" ".join(psutil.Process(one.pid).cmdline()) for one in family)
         log = (folder / "server.log").read_text()
-    for secret in (PASSWORD, database, WORD):
+    for secret in (*secrets_in(database), WORD):
         assert secret not in said + shown + log
-    for path in folder.iterdir():
-        assert path.is_dir() or not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for name in ("auth.ini", "secret_key"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+
+
+def test_first_start_makes_a_password_and_others_may_browse(tmp_path, database, port):
+    address = "https://mlflow.example.org"
+    page = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search"
+    folder = tmp_path / "team"
+
+    def search(word: str, **headers: str) -> int:
+        login = b64encode(f"admin:{word}".encode()).decode()
+        content = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        return status(page, b'{"max_results": 1}', **content, **headers)
+
+    with server(folder, database, port, f"--address={address}", word="") as (_, said):
+        assert f"in {folder}/admin_password" in said
+        word = (folder / "admin_password").read_text()
+        assert search(word, Host="mlflow.example.org", Origin=address) == 200
+        assert search(word, Host="mlflow.example.org", Origin="https://evil.example") == 403
+    with server(folder, database, port) as (_, said):  # another password in the variable
+        assert "as at the first start" in said
+        assert search(WORD) == 401
+        assert search(word) == 200
 
 
 @pytest.mark.fault("server: a team's MLflow restarts amid two trainings")
@@ -166,23 +202,24 @@ def test_restart_amid_two_trainings_loses_and_doubles_nothing(tmp_path, database
     with server(tmp_path / "team", database, port):
         logging = [
             subprocess.Popen(
-                [sys.executable, "-c", LOGGER, str(root), "25"], stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", LOGGER, str(root)], stdout=subprocess.PIPE, text=True
             )
             for root in roots
         ]
         deadline = time.monotonic() + 60
         while len(runs(client)) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
-    assert all(process.poll() is None for process in logging)
+        assert len(runs(client)) == 2
     with server(tmp_path / "team", database, port):
+        for root in roots:
+            (root / "enough").touch()
         printed = [process.communicate(timeout=180)[0].split() for process in logging]
         for root in roots:  # what a closed run had not sent, as the next run or `ui` does
             replay(open_store(root), root)
         found = runs(client)
         for root, (steps, slowest) in zip(roots, printed, strict=True):
             run = found[root.name]
-            history = client.get_metric_history(run.info.run_id, "train/loss")
-            assert sorted(point.step for point in history) == list(range(int(steps)))
+            assert sorted(step for step, _ in history(client, run)) == list(range(int(steps)))
             assert float(slowest) < 5
 
 
@@ -194,18 +231,22 @@ def test_runs_of_a_checkout_arrive(tmp_path, database, port, client, monkeypatch
             for step in range(3):
                 run.log_metrics({"loss": 1 / (1 + step)}, step)
             run.log_image(Image.new("RGB", (40, 24), "teal"), "preview", 2)
-    before = runs(MlflowClient(f"sqlite:///{root}/mlflow.db"))
-    with server(tmp_path / "team", database, port, f"--copy-from={root}/mlflow.db") as (_, said):
+    copied = root / "mlflow.db"
+    alone = MlflowClient(f"sqlite:///{copied}")
+    alone.create_registered_model("painter")
+    before = runs(alone)
+    histories = {name: history(alone, run) for name, run in before.items()}
+    assert all(len(points) == 3 for points in histories.values())
+    with server(tmp_path / "team", database, port, f"--copy-from={copied}") as (_, said):
         assert "copied 2 runs" in said
-        shutil.move(root / "mlflow.db", tmp_path)
-        shutil.rmtree(root)
+        shutil.rmtree(root / "mlruns")
         after = runs(client)
         assert after.keys() == before.keys()
         for name, run in after.items():
             assert run.info.run_id == before[name].info.run_id
             assert run.info.start_time == before[name].info.start_time
             assert run.data.params == {"epochs": "24"}
-            assert [one.value for one in client.get_metric_history(run.info.run_id, "train/loss")]
+            assert history(client, run) == histories[name]
             [image] = [
                 file.path
                 for file in client.list_artifacts(run.info.run_id, "images")
@@ -214,14 +255,18 @@ def test_runs_of_a_checkout_arrive(tmp_path, database, port, client, monkeypatch
             local = client.download_artifacts(run.info.run_id, image, str(tmp_path))
             with Image.open(local) as shown:
                 assert shown.size == (40, 24)
+        assert client.get_registered_model("painter").name == "painter"
+        client.create_experiment("later")  # with a number of PostgreSQL's own
         # and others join them
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         root = checkout(tmp_path / "other")
         with open_run(root, "liquidgen", "train", name="third", params={}) as run:
             run.log_metrics({"loss": 1.0}, 1)
         assert len(runs(client)) == 3
-    again = refusal(tmp_path / "team", database, port, f"--copy-from={tmp_path}/mlflow.db")
-    assert again.endswith("has runs already; only an empty database takes others")
+    again = refusal(tmp_path / "team", database, port, f"--copy-from={copied}")
+    assert again.endswith("has artifacts already; give another folder")
+    again = refusal(tmp_path / "new", database, port, f"--copy-from={copied}")
+    assert again.endswith("has runs already; only a new database takes others")
 
 
 def test_database_that_refuses_or_is_none_is_one_line(tmp_path, database, port):
@@ -233,6 +278,8 @@ def test_database_that_refuses_or_is_none_is_one_line(tmp_path, database, port):
     assert "Connection refused" in refusal(tmp_path, nobody, port)
     missing = refusal(tmp_path, database, port, f"--copy-from={tmp_path}/none.db")
     assert missing.endswith("no such file; give the mlflow.db of a checkout")
-    assert "must be postgresql://" in refusal(tmp_path, "sqlite:///mlflow.db", port)
+    assert "must be set to postgresql://" in refusal(tmp_path, "sqlite:///mlflow.db", port)
+    everywhere = refusal(tmp_path, database, port, "--host=0.0.0.0")
+    assert everywhere.endswith("also give --address, by which others reach the server")
     with socket.create_server(("127.0.0.1", port)):
-        assert refusal(tmp_path, database, port).endswith("give another --port")
+        assert refusal(tmp_path, database, port).endswith("give another --host or --port")

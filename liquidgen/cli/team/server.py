@@ -4,36 +4,40 @@ import configparser
 import contextlib
 import os
 import secrets
-import signal
 import socket
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from typer import Argument, Option
 
+from liquidgen.cli.servers import started, wait_until_up
 from liquidgen.cli.team.copy_runs import copy_runs
-from liquidgen.cli.ui import wait_until_up
 from liquidgen.runtime.extras import require_extra
 from liquidgen.tracking.address import reason, without_secrets
+from liquidgen.tracking.store import prepare_mlflow
 from liquidgen.utils.errors import UserError
 
-LOOPBACK = "127.0.0.1"
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+LOOPBACK = ("127.0.0.1", "localhost")
+EVERY_ADDRESS = "0.0.0.0"
 CONNECT_TIMEOUT = 10  # seconds
 ADMIN = "admin"
+DATABASE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 PASSWORD_VARIABLE = "MLFLOW_AUTH_ADMIN_PASSWORD"
+SCHEMES = ("postgresql", "postgres")
 
 Folder = Annotated[Path, Argument(help="Of artifacts, keys and the server's log; made if missing.")]
-Database = Annotated[
-    str,
-    Option(
-        envvar="MLFLOW_BACKEND_STORE_URI",
-        help="postgresql://user@host/name. Pass it in the variable if it has a password.",
-    ),
-]
 Host = Annotated[str, Option(help="Address to listen at; anything else than loopback is public.")]
-Port = Annotated[int, Option(min=1, max=65535)]
+Port = Annotated[int, Option(min=1, max=65535, help="Port to listen at.")]
+Address = Annotated[
+    str | None,
+    Option(help="How others reach it, such as https://mlflow.example.org; default: host and port."),
+]
 CopyFrom = Annotated[
     Path | None, Option(help="mlflow.db of a checkout, whose runs an empty database gets first.")
 ]
@@ -41,96 +45,111 @@ CopyFrom = Annotated[
 
 def run(
     folder: Folder,
-    database: Database,
-    host: Host = LOOPBACK,
+    host: Host = LOOPBACK[0],
     port: Port = 5000,
+    address: Address = None,
     copy_from: CopyFrom = None,
 ) -> None:
     """Start MLflow for a team: users with passwords, runs in PostgreSQL; until Ctrl-C."""
     require_extra("team")
     with contextlib.suppress(KeyboardInterrupt):
-        serve(folder.resolve(), database, host, port, copy_from)
+        serve(folder.resolve(), host, port, address, copy_from)
     print("\nstopped")
 
 
-def serve(folder: Path, database: str, host: str, port: int, copy_from: Path | None) -> None:
+def serve(folder: Path, host: str, port: int, address: str | None, copy_from: Path | None) -> None:
     """Start the server, and wait for its end.
 
     Args:
         folder: Folder of artifacts, keys and the log.
-        database: Address of the PostgreSQL database.
         host: Address to listen at.
         port: Port to listen at.
+        address: Address by which others reach the server, if not by host and port.
         copy_from: Database of SQLite whose runs are copied first.
 
     Raises:
         UserError: The database cannot be reached, has runs already and cannot take others, the
             port is in use, or the server does not start.
     """
-    database = _with_driver(database)
-    _check_database(database)
+    from sqlalchemy import create_engine
+
+    origins = _origins(host, port, address)
+    database = _database()
     _check_port(host, port)
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_mlflow()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)  # runs have passwords, so artifacts are not for all users of the machine
     artifacts = folder / "artifacts"
+    engine = create_engine(database, connect_args={"connect_timeout": CONNECT_TIMEOUT})
+    has_admin = _has_admin(engine)
     if copy_from is not None:
-        count = copy_runs(copy_from, database, artifacts)
+        count = copy_runs(copy_from, engine, artifacts)
         print(f"copied {count} runs of {copy_from}", flush=True)
+    engine.dispose()
+
     environment = os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": database,  # all users can read a command line
+        DATABASE_VARIABLE: database,
         "MLFLOW_AUTH_CONFIG_PATH": str(_write_config(folder, database)),
+        "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": _kept_secret(folder / "secret_key"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    if PASSWORD_VARIABLE not in environment:
+    password = "as at the first start"
+    if not has_admin and os.environ.get(PASSWORD_VARIABLE):
+        password = f"that of {PASSWORD_VARIABLE}"
+    elif not has_admin:
         environment[PASSWORD_VARIABLE] = _kept_secret(folder / "admin_password")
+        password = f"in {folder / 'admin_password'}"
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"]
     command += ["--host", host, "--port", str(port), "--workers", "2"]
     command += ["--artifacts-destination", artifacts.as_uri()]
-    names = {"localhost", LOOPBACK, host, socket.gethostname(), socket.getfqdn()}
-    command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in sorted(names))]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also ends the server
+    command += ["--allowed-hosts", ",".join(sorted({urlsplit(one).netloc for one in origins}))]
+    command += ["--cors-allowed-origins", ",".join(origins)]
     print("starting MLflow ...", flush=True)
     with (
-        open(folder / "server.log", "ab", opener=_private) as log,
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-        ) as server,
+        open(folder / "server.log", "ab") as log,
+        started(command, folder=folder, environment=environment, log=log) as server,
     ):
-        try:
-            wait_until_up(server, host, port, Path(log.name))
-            _introduce(folder, host, port)
-            server.wait()
-            raise UserError(f"MLflow's server stopped; the reason is in {log.name}")
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave it
-            server.terminate()
-            server.wait()
+        wait_until_up(server, host, port, Path(log.name))
+        _introduce(origins[0], password)
+        server.wait()
+        raise UserError(f"MLflow's server stopped; the reason is in {log.name}")
 
 
-def _with_driver(database: str) -> str:
-    """Name the driver that the extra brings, because SQLAlchemy's default depends on its version.
+def _origins(host: str, port: int, address: str | None) -> list[str]:
+    """Return the addresses by which browsers may use the server, that for others first.
 
     Raises:
-        UserError: The address is not of PostgreSQL.
+        UserError: The address is none, or one is needed.
     """
-    scheme, separator, rest = database.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise UserError("--database: must be postgresql://user@host/name; SQLite is for one user")
+    names = [host, *LOOPBACK, socket.gethostname(), socket.getfqdn()]
+    origins = [f"http://{name}:{port}" for name in names if name != EVERY_ADDRESS]
+    if address is None and host == EVERY_ADDRESS:
+        raise UserError(f"--host {host}: also give --address, by which others reach the server")
+    if address is not None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise UserError(f"--address {address}: must be such as https://mlflow.example.org")
+        origins.insert(0, f"{parts.scheme}://{parts.netloc}")
+    return list(dict.fromkeys(origins))
+
+
+def _database() -> str:
+    """Return the address of the database, with the driver that the extra brings.
+
+    It is no option, because all users of a machine can read command lines. SQLAlchemy's default
+    driver depends on its version.
+
+    Raises:
+        UserError: It is missing, or not of PostgreSQL.
+    """
+    scheme, separator, rest = os.environ.get(DATABASE_VARIABLE, "").partition("://")
+    if not separator or scheme.partition("+")[0] not in SCHEMES:
+        raise UserError(
+            f"{DATABASE_VARIABLE}: must be set to postgresql://user:password@host/name; a database "
+            "of SQLite is for one user, by `liquidgen ui`"
+        )
     return f"postgresql+psycopg://{rest}"
-
-
-def _check_database(database: str) -> None:
-    from sqlalchemy import create_engine
-
-    engine = create_engine(database, connect_args={"connect_timeout": CONNECT_TIMEOUT})
-    try:
-        engine.connect().close()
-    except Exception as error:
-        password = engine.url.password or ""
-        said = reason(str(error.__cause__ or error).replace(password or "\0", "***"))
-        raise UserError(f"{without_secrets(database)}: cannot be opened: {said}") from None
-    finally:
-        engine.dispose()
 
 
 def _check_port(host: str, port: int) -> None:
@@ -138,7 +157,29 @@ def _check_port(host: str, port: int) -> None:
         with socket.create_server((host, port)):
             return
     except OSError as error:
-        raise UserError(f"{host}:{port}: {error.strerror or error}; give another --port") from None
+        said = error.strerror or str(error)
+        raise UserError(f"{host}:{port}: {said}; give another --host or --port") from None
+
+
+def _has_admin(engine: "Engine") -> bool:
+    """Return whether the database has the user that the first start makes.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    from sqlalchemy import inspect, text
+
+    password = str(engine.url.password or "\0")
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("users"):
+                return False
+            query = text("select count(*) from users where username = :name")
+            return bool(connection.execute(query, {"name": ADMIN}).scalar())
+    except Exception as error:
+        where = without_secrets(engine.url.render_as_string())
+        said = reason(str(error.__cause__ or error).replace(password, "***"))
+        raise UserError(f"{where}: cannot be opened: {said}") from None
 
 
 def _write_config(folder: Path, database: str) -> Path:
@@ -151,34 +192,30 @@ def _write_config(folder: Path, database: str) -> Path:
         "admin_username": ADMIN,
     }
     path = folder / "auth.ini"
-    with open(path, "w", opener=_private) as file:
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:  # for its owner alone
         config.write(file)
+    os.replace(file.name, path)
     return path
 
 
 def _kept_secret(path: Path) -> str:
     """Return the secret of a file that only its owner can read; a new one if there is no file."""
-    if not path.exists():
-        with open(path, "w", opener=_private) as file:
-            file.write(secrets.token_urlsafe(24))
-    return path.read_text()
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+        file.write(secrets.token_urlsafe(24))
+        file.flush()
+        with contextlib.suppress(FileExistsError):  # whole or not at all, and never another one
+            os.link(file.name, path)
+    return path.read_text().strip()
 
 
-def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner can read."""
-    return os.open(path, flags, 0o600)
-
-
-def _introduce(folder: Path, host: str, port: int) -> None:
+def _introduce(address: str, password: str) -> None:
     """Print how to reach the server."""
-    address = f"http://{host}:{port}"
-    known = PASSWORD_VARIABLE in os.environ
-    where = f"as {PASSWORD_VARIABLE} was at the first start" if known else folder / "admin_password"
     print(f"runs:           {address}")
-    print(f"user, password: {ADMIN}, {where}")
+    print(f"user, password: {ADMIN}, {password}")
     print(f"more users:     {address}/signup, as {ADMIN}")
     print(f"for a training: export MLFLOW_TRACKING_URI={address}")
     print("                export MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...")
-    if host not in (LOOPBACK, "localhost", "::1"):
-        print("passwords are sent as they are: put a proxy with TLS in front of it")
+    parts = urlsplit(address)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        print("passwords travel as they are: put a proxy with TLS in front of it, see --address")
     print("stop with Ctrl-C", flush=True)

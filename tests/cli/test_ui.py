@@ -214,7 +214,7 @@ def test_address_of_store_is_not_on_command_line(
         def __exit__(self, *error: object) -> None:
             """Nothing was started."""
 
-        def poll(self) -> int:
+        def poll(self, timeout: float | None = None) -> int:
             return 1
 
         terminate = wait = poll

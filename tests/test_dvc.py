@@ -148,6 +148,7 @@ ROOMS = {
     "liquidgen/api.py": [],
     "liquidgen/cli/health/doctor.py": [],
     "liquidgen/cli/sample.py": [],
+    "liquidgen/cli/team/server.py": [],
     "liquidgen/compute/device.py": ["encode", "train", "sample", "evaluate"],
     "liquidgen/config/settings.py": [],
     "liquidgen/features/builtin.py": ["evaluate"],

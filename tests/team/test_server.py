@@ -174,6 +174,8 @@ def test_server_wants_a_password_and_keeps_secrets(tmp_path, database, port):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
+@pytest.mark.fault("server: a team's MLflow starts with another password")
+@pytest.mark.usefixtures("thorough")
 def test_first_start_makes_a_password_and_others_may_browse(tmp_path, database, port):
     address = "https://mlflow.example.org"
     page = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search"

@@ -24,6 +24,8 @@ ERROR_TAG = "error"  # why a run failed
 PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAMS = 100  # per request: a limit of MLflow
 LOCK_TIMEOUT_SECONDS = 10.0  # to wait for another process, which may wait for MLflow itself
+# what MLflow says of an id that no run has; with passwords, to all but an admin, it is the last
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 
 
 class RunDeleted(Exception):
@@ -130,7 +132,7 @@ class Rows:
         try:
             found.append(self._client.get_run(run_id))
         except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code not in UNKNOWN:
                 raise
         if not found or _is_deleted(found[0]):
             found += self._search(experiment, f"tags.`{EXTERNAL_ID_TAG}` = '{run_id}'")

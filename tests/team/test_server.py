@@ -1,5 +1,6 @@
 """A team's MLflow server: passwords, PostgreSQL, a restart amid trainings, runs that move there."""
 
+import json
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ from liquidgen.tracking.sending import open_store, replay
 
 pytestmark = NEEDS_POSTGRES
 WORD = "a-password-of-the-admin"
+ANN = "a-password-of-ann"
 LOGGER = """
 import sys, time
 from pathlib import Path
@@ -150,6 +152,12 @@ def history(client: MlflowClient, run: Any) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in found]
 
 
+def login(word: str) -> dict[str, str]:
+    """Headers of a request of the admin, in JSON."""
+    known = b64encode(f"admin:{word}".encode()).decode()
+    return {"Authorization": f"Basic {known}", "Content-Type": "application/json"}
+
+
 def checkout(root: Path) -> Path:
     root.mkdir()
     shutil.copy(PROJECT / "params.yaml", root)
@@ -182,9 +190,7 @@ def test_first_start_makes_a_password_and_others_may_browse(tmp_path, database, 
     folder = tmp_path / "team"
 
     def search(word: str, **headers: str) -> int:
-        login = b64encode(f"admin:{word}".encode()).decode()
-        content = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
-        return status(page, b'{"max_results": 1}', **content, **headers)
+        return status(page, b'{"max_results": 1}', **login(word), **headers)
 
     with server(folder, database, port, f"--address={address}", word="") as (_, said):
         assert f"in {folder}/admin_password" in said
@@ -259,7 +265,12 @@ def test_runs_of_a_checkout_arrive(tmp_path, database, port, client, monkeypatch
                 assert shown.size == (40, 24)
         assert client.get_registered_model("painter").name == "painter"
         client.create_experiment("later")  # with a number of PostgreSQL's own
-        # and others join them
+        # and others join them, in the same experiment
+        users = f"http://127.0.0.1:{port}/api/2.0/mlflow/users/create"
+        asked = json.dumps({"username": "ann", "password": ANN}).encode()
+        assert status(users, asked, **login(WORD)) == 200
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ANN)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         root = checkout(tmp_path / "other")
         with open_run(root, "liquidgen", "train", name="third", params={}) as run:

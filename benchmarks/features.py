@@ -12,26 +12,23 @@ The seconds are of one core, per image.
 """
 
 import argparse
-import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from liquidgen.config.params import load_params
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.features import FEATURE_NETWORKS, FeatureNetwork, load_feature_network
+from liquidgen.images.decode import decode
 from liquidgen.images.raw import RawDataset
-from liquidgen.stages.evaluate.metrics import (
-    frechet_distance,
-    kernel_distance,
-    principal_components,
-)
-from liquidgen.stages.evaluate.scores import NUM_COMPONENTS
+from liquidgen.images.transform import ImageTransform
+from liquidgen.stages.evaluate.metrics import principal_components
+from liquidgen.stages.evaluate.scores import NUM_COMPONENTS, feature_distances
 from liquidgen.utils.errors import UserError
 
 STRENGTHS = (1, 2, 3, 4)
@@ -41,19 +38,13 @@ MIN_CLASSES = 5  # so that each strength loses another one
 
 
 class Images:
-    """Images (N, side, side, 3), and their labels."""
+    """Images (N, S, S, 3) as encode would see them, and their labels."""
 
-    def __init__(self, folder: Path, split: str, side: int, most: int) -> None:
+    def __init__(self, folder: Path, split: str, transform: ImageTransform, most: int) -> None:
         records = list(RawDataset(folder).records(split))
         chosen = np.random.default_rng(0).permutation(len(records))[:most]
-        self.pixels = np.stack([read(records[i].data, side) for i in chosen])
+        self.pixels = np.stack([decode(records[i].data, transform, (i,)).pixels for i in chosen])
         self.labels = np.array([records[i].label for i in chosen])
-
-
-def read(content: bytes, side: int) -> np.ndarray:
-    """Decode an image, cut its middle square and resize it."""
-    image = Image.open(io.BytesIO(content)).convert("RGB")
-    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS))
 
 
 def blurred(pixels: np.ndarray, labels: np.ndarray, strength: int) -> np.ndarray:
@@ -111,22 +102,12 @@ class Judge:
         self.seen += len(pixels)
         return features
 
-    def scores(self, features: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
+    def scores(
+        self, sets: Sequence[torch.Tensor], reference: torch.Tensor
+    ) -> list[dict[str, float]]:
         """Compare features with those of real images, whose principal components are taken."""
-        project = principal_components(reference, NUM_COMPONENTS).project
-        settings = self.settings
-        kid = kernel_distance(
-            features,
-            reference,
-            subset_size=settings.kid_subset_size,
-            subsets=settings.kid_subsets,
-            seed=settings.seed,
-        )
-        return {
-            "fd": frechet_distance(features, reference),
-            "fd_pca": frechet_distance(project(features), project(reference)),
-            "kid": kid.mean,
-        }
+        components = principal_components(reference, NUM_COMPONENTS)
+        return [feature_distances(one, reference, components, self.settings) for one in sets]
 
 
 def ordered(scores: list[dict[str, float]]) -> dict[str, list[bool]]:
@@ -149,7 +130,7 @@ def of_damages(judge: Judge, images: Images, draws: int) -> Iterator[tuple[str, 
         for rows, others in halves(len(intact), draws):
             pixels, labels = images.pixels[rows], images.labels[rows]
             damaged = [judge.features(damage(pixels, labels, s)) for s in STRENGTHS]
-            values = [judge.scores(one, intact[others]) for one in (intact[rows], *damaged)]
+            values = judge.scores([intact[rows], *damaged], intact[others])
             for score, in_order in ordered(values).items():
                 found[score] += in_order
         yield name, found
@@ -173,12 +154,14 @@ def main() -> None:
     if unknown := set(options.networks) - set(FEATURE_NETWORKS):
         raise UserError(f"--networks: {min(unknown)}: choose of {', '.join(FEATURE_NETWORKS)}")
     torch.set_num_threads(1)
-    settings = load_params().evaluate
-    images = Images(options.raw, "train", options.side, options.images)
+    params = load_params()
+    settings = params.evaluate
+    transform = ImageTransform.of(params.encode, options.side)
+    images = Images(options.raw, "train", transform, options.images)
     least = 2 * settings.kid_subset_size
     if len(images.pixels) < least or len(set(images.labels) - {None}) < MIN_CLASSES:
         raise UserError(f"{options.raw}: need {least} images of {MIN_CLASSES} classes or more")
-    trained = [Images(one, "samples", options.side, options.images) for one in options.samples]
+    trained = [Images(one, "samples", transform, options.images) for one in options.samples]
     print("| network | seconds per image | test | " + " | ".join(SCORES) + " |")
     print("|---|---|---|" + "---|" * len(SCORES))
     for name in options.networks:
@@ -186,7 +169,7 @@ def main() -> None:
         rows = list(of_damages(judge, images, options.draws))
         if len(trained) > 1:
             reference = judge.features(images.pixels)
-            values = [judge.scores(judge.features(one.pixels), reference) for one in trained]
+            values = judge.scores([judge.features(one.pixels) for one in trained], reference)
             rows.append(("shorter training", ordered(values[::-1])))
         for test, found in rows:
             shares = [f"{sum(found[score])}/{len(found[score])}" for score in SCORES]

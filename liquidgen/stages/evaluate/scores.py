@@ -117,7 +117,14 @@ class EvaluationFeatures:
 def distances(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
     """Compute the distances to the holdout."""
     features, reference = compared.samples.features, compared.holdout.features
-    project = compared.components.project
+    return feature_distances(features, reference, compared.components, settings)
+
+
+def feature_distances(
+    features: Tensor, reference: Tensor, components: metrics.Components, settings: EvaluateSettings
+) -> dict[str, float]:
+    """Compute the distances between features (N, D) and those of reference images (M, D)."""
+    project = components.project
     kid = metrics.kernel_distance(
         features,
         reference,

@@ -77,11 +77,11 @@ def serve(folder: Path, host: str, port: int, address: str | None, copy_from: Pa
     database = _database()
     _check_port(host, port)
     prepare_mlflow()
+    engine = create_engine(database, connect_args={"connect_timeout": CONNECT_TIMEOUT})
+    has_admin = _has_admin(engine)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)  # runs have passwords, so artifacts are not for all users of the machine
     artifacts = folder / "artifacts"
-    engine = create_engine(database, connect_args={"connect_timeout": CONNECT_TIMEOUT})
-    has_admin = _has_admin(engine)
     if copy_from is not None:
         count = copy_runs(copy_from, engine, artifacts)
         print(f"copied {count} runs of {copy_from}", flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import PROJECT
-from helpers.servers import listening, status
+from helpers.servers import listening, status, unused_port
 
 from liquidgen.cli import ui
 from liquidgen.cli.mlflow_view import save_view, shared_page
@@ -189,9 +189,7 @@ def run_names(address: str, experiment: str) -> list[str]:
 
 
 def test_unreachable_store_is_one_line_without_password(root: Path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{unused_port()}"
     with started(root, MLFLOW_TRACKING_URI=f"http://bob:s3cr3t@{address}") as process:
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
+from helpers.servers import unused_port
 
 FOLDERS = ("", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)))
 INITDB = next(filter(None, (shutil.which("initdb", path=one or None) for one in FOLDERS)), None)
@@ -38,7 +39,7 @@ def _serve(folder: Path) -> Iterator[str]:
         account = {"user": "postgres"}
         shutil.chown(folder, "postgres")
         shutil.chown(word, "postgres")
-    port = _free_port()
+    port = unused_port()
     auth = ("--auth", "scram-sha-256", "--username", USER, "--pwfile", word)
     settings = f"-p {port} -k {folder} -h 127.0.0.1 -c fsync=off"
     control = (bin_folder / "pg_ctl", "--pgdata", data, "--wait")
@@ -50,8 +51,3 @@ def _serve(folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*control, "--mode", "immediate", "stop"], **options)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from helpers.checkout import Checkout
+from helpers.servers import unused_port
 
 NAME = "team"
 KEY, SECRET = "AKIATEAM", "s3cr3t-of-the-team"
@@ -106,8 +107,7 @@ def ssh_server(folder: Path) -> Iterator[Remote]:
     for path in (key, folder / "host"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
         subprocess.run(command, check=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = unused_port()
     (folder / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\n"
         f"AuthorizedKeysFile {key}.pub\nStrictModes no\nPasswordAuthentication no\n"

@@ -1,4 +1,4 @@
-"""What a server on this machine answers, and where it listens."""
+"""What a server on this machine answers, where it listens, and where none does."""
 
 import socket
 import urllib.error
@@ -14,6 +14,12 @@ def status(address: str, data: bytes | None = None, **headers: str) -> int:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def unused_port() -> int:
+    """Return a port of this machine at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
 
 
 def listening(port: int) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.checkout import PROJECT
 from helpers.runs import EXPERIMENT, HOSTILE, settings, write_outputs
+from helpers.servers import unused_port
 
 from liquidgen.report import reports
 from liquidgen.report.reports import report_chosen, report_workspace
@@ -46,9 +47,7 @@ def names(root: Path) -> list[str]:
 
 
 def test_page_is_written_while_the_server_is_dead(workspace: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{unused_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://bob:s3cr3t@{address}")
     page = report_workspace(settings(), workspace).read_text()
     assert f"Other runs are missing here: MLflow cannot read http://{address}" in page

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from helpers.checkout import PROJECT
 from helpers.postgres import NEEDS_POSTGRES, postgres
-from helpers.servers import listening, status
+from helpers.servers import listening, status, unused_port
 from mlflow import MlflowClient
 from PIL import Image
 from sqlalchemy import create_engine, text
@@ -69,8 +69,7 @@ def database(database_server: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    return unused_port()
 
 
 def command(folder: Path, port: int, *options: str) -> list[str]:
@@ -285,9 +284,7 @@ def test_runs_of_a_checkout_arrive(tmp_path, database, port, client, monkeypatch
 def test_database_that_refuses_or_is_none_is_one_line(tmp_path, database, port):
     wrong = database.replace("pa%25ss", "other")
     assert "password authentication failed" in refusal(tmp_path, wrong, port)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        unused = closed.getsockname()[1]
-    nobody = re.sub(r"@127.0.0.1:\d+", f"@127.0.0.1:{unused}", database)
+    nobody = re.sub(r"@127.0.0.1:\d+", f"@127.0.0.1:{unused_port()}", database)
     assert "Connection refused" in refusal(tmp_path, nobody, port)
     missing = refusal(tmp_path, database, port, f"--copy-from={tmp_path}/none.db")
     assert missing.endswith("no such file; give the mlflow.db of a checkout")

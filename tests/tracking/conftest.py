@@ -1,10 +1,10 @@
 """Fixtures: checkouts with an empty store."""
 
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
+from helpers.servers import unused_port
 
 from liquidgen.tracking.store import Store
 
@@ -28,8 +28,6 @@ def root(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture
 def dead_server(monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of a store that refuses connections, set as MLFLOW_TRACKING_URI."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    uri = f"http://127.0.0.1:{unused_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri

@@ -80,6 +80,7 @@ $(STAMP): requirements.txt pyproject.toml
 	fi; \
 	echo "setting up .venv with $$("$$python" --version)"; \
 	"$$python" -m venv .venv
+	@echo "installing the packages, 2.5 GB, more with CUDA: takes minutes"
 	@$(BIN)/pip install --quiet --requirement requirements.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -56,9 +56,10 @@ def length_line(training: Training, step: int, seconds_per_step: float) -> str:
     """Return a line with the number of steps, and the time that those after `step` take."""
     settings = training.settings
     left = tqdm.format_interval((training.last_step - step) * seconds_per_step)
+    epochs = "1 epoch" if settings.num_epochs == 1 else f"{settings.num_epochs} epochs"
     return (
         f"train: {training.last_step:,} steps of {settings.batch_size} images"
-        f" ({settings.num_epochs} epochs of {len(training.dataset):,}); about {left}"
+        f" ({epochs} of {len(training.dataset):,}); about {left}"
         f" left at {settings.batch_size / seconds_per_step:,.0f} images per second"
     )
 

@@ -81,6 +81,8 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
                     training.save_run_id(run.run_id)
                     if pretrained and trainer.learner.step == 0:
                         tqdm.write(pretrained.summary(training.dataset.classes))
+                    if 0 < trainer.learner.step < training.last_step:
+                        tqdm.write(f"train: continues after step {trainer.learner.step:,}")
                 manifest = training.dataset.manifest
                 latents = params.latents_folder
                 run.log_dataset(latents.name, manifest.digest[:16], str(latents))

@@ -53,5 +53,7 @@ def run_failing(checkout: Checkout, *command: str, **options: Any) -> str:
 
 
 def first_step(output: str) -> int:
-    """Return the step at which a training started, from its progress bar."""
-    return int(re.search(r"train: .*?\| (\d+)/\d+ \[", output)[1]) // BATCH_SIZE
+    """Return the step at which a training started: its bar shows it, and a line if it continues."""
+    step = int(re.search(r"train: .*?\| (\d+)/\d+ \[", output)[1]) // BATCH_SIZE
+    assert (f"train: continues after step {step}\n" in output) == (step > 0)
+    return step

@@ -5,7 +5,7 @@ import logging
 from helpers.training import MemoryLog, prepare, train
 
 from liquidgen.stages.train.callbacks import CallbackLogger
-from liquidgen.stages.train.length import LengthReport, length_advice
+from liquidgen.stages.train.length import LengthReport, length_advice, length_line
 
 STEPS = 16  # 2 epochs of 143 latents in batches of 16
 
@@ -25,6 +25,11 @@ def test_steps_time_and_rate_are_printed_once(tmp_path, latents, caplog, capsys)
     assert line.endswith(" images per second")
     assert end == ""
     assert warned == ""
+
+
+def test_one_epoch_is_singular(tmp_path, latents):
+    training = prepare(tmp_path, latents, num_epochs=1)
+    assert "(1 epoch of 143)" in length_line(training, 0, 1.0)
 
 
 def test_short_training_on_real_images_warns(tmp_path, latents, caplog, capsys):

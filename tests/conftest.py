@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from helpers.checkout import Checkout, copy_project
 from helpers.faults import THOROUGH
 from helpers.faults.table import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
@@ -60,10 +61,19 @@ def thorough(kills: int) -> None:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """All five stages, run once; tests that change anything take `checkout`."""
-    checkout = copy_project(tmp_path_factory.mktemp("pipeline") / "project")
-    assert checkout.repro() == ["download", "encode", "train", "sample", "evaluate"]
-    return checkout
+    """A worker's copy of all five stages, run once; tests that change it take `checkout`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    root, done = folder / "pipeline", folder / "pipeline.done"
+    with FileLock(folder / "pipeline.lock"):
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)  # of a worker that failed
+            stages = copy_project(root).repro()
+            assert stages == ["download", "encode", "train", "sample", "evaluate"]
+            done.touch()
+    own = tmp_path_factory.mktemp("pipeline") / "project"
+    return Checkout(shutil.copytree(root, own, symlinks=True))
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def test_runs_of_a_checkout_arrive(tmp_path, database, port, client, monkeypatch
     again = refusal(tmp_path / "team", database, port, f"--copy-from={copied}")
     assert again.endswith("has artifacts already; give another folder")
     again = refusal(tmp_path / "new", database, port, f"--copy-from={copied}")
-    assert again.endswith("an earlier --copy-from, start without it")
+    assert again.endswith("of an earlier --copy-from, start without it")
 
 
 def test_database_that_refuses_or_is_none_is_one_line(tmp_path, database, port):

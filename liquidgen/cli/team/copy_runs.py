@@ -108,8 +108,10 @@ def _check_versions(source: Path, old: "Connection", new: "Connection") -> None:
 
 def _check_empty(shown: str, new: "Connection", tables: "list[Table]") -> None:
     if any(_count(new, table) > (table.name in DEFAULTS) for table in tables):
-        raise UserError(f"{shown}: has runs already, and only a new database takes others; if they are those of "
-            "an earlier --copy-from, start without it")
+        raise UserError(
+            f"{shown}: has runs already, and only a new database takes others; if they are those "
+            "of an earlier --copy-from, start without it"
+        )
 
 
 def _count(connection: "Connection", table: "Table") -> int:

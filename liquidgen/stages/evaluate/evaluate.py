@@ -174,6 +174,7 @@ def _extract_features(
         reconstructed=from_latents("reconstructed holdout", holdout, np.arange(len(holdout))),
         train=from_latents("training images", extractor.train, order),
         noise=cache.get("noise", num_compared, lambda: extractor.from_noise(num_compared, seed)),
+        mirrored=extractor.contract.flip,
     )
 
 

@@ -75,6 +75,7 @@ class EvaluationFeatures:
         reconstructed: The same images, encoded and decoded.
         train: Training images, encoded and decoded, in random order.
         noise: Decoded noise, as many as are compared, of the classes in turn, as samples are.
+        mirrored: Whether each training image is there a second time, mirrored.
     """
 
     samples: LabeledFeatures
@@ -82,6 +83,7 @@ class EvaluationFeatures:
     reconstructed: LabeledFeatures
     train: LabeledFeatures
     noise: LabeledFeatures
+    mirrored: bool = False
 
     @property
     def num_compared(self) -> int:
@@ -108,7 +110,8 @@ class EvaluationFeatures:
 
         return {
             "": compared(first(self.samples)),
-            REAL: compared(first(self.train), itself=1),
+            # the nearest image to a mirrored one is the one that it was made from
+            REAL: compared(first(self.train), itself=1 + self.mirrored),
             NOISE: compared(self.noise),
             RECONSTRUCTION: compared(self.reconstructed),
         }

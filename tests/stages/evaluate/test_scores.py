@@ -171,6 +171,17 @@ def test_quote_names_half_precision(far):
         assert quote.endswith(", seed 0, bfloat16)")
 
 
+def test_mirrored_images_are_no_neighbors_of_their_own():
+    """Else real images would seem memorized, and no samples more memorized than they are."""
+    once = drawn(200, 2)
+    twice = LabeledFeatures(*(torch.cat([column, column]) for column in once))
+    twice.features[200:] += 0.01 * drawn(200, 5).features
+    holdout = drawn(300, 1)
+    features = EvaluationFeatures(drawn(300, 0), holdout, holdout, twice, drawn(300, 4), True)
+    values = compute_scores(features.comparisons(), SETTINGS).values
+    assert values["train_memorized_share"] == pytest.approx(0.5, abs=0.15)
+
+
 @pytest.mark.parametrize(("copies", "is_memorized"), [(0, False), (50, True)])
 def test_samples_that_are_copies_are_named(copies, is_memorized):
     train, holdout, fresh = drawn(400, 2), drawn(150, 1), drawn(100, 4)

@@ -5,7 +5,7 @@ import logging
 from helpers.training import MemoryLog, prepare, train
 
 from liquidgen.stages.train.callbacks import CallbackLogger
-from liquidgen.stages.train.length import LengthReport, length_advice, length_line
+from liquidgen.stages.train.length import ENOUGH_IMAGES, LengthReport, length_advice, length_line
 
 STEPS = 16  # 2 epochs of 143 latents in batches of 16
 
@@ -44,4 +44,4 @@ def test_advice_is_enough(tmp_path, latents):
     epochs = int(advice.partition("train.num_epochs: ")[2].partition(",")[0])
     enough = prepare(tmp_path, latents, num_epochs=epochs)
     assert length_advice(enough, drawn=False) is None
-    assert enough.last_step * 16 < 1.05 * 128_000
+    assert enough.last_step * 16 < 1.05 * ENOUGH_IMAGES

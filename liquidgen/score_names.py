@@ -5,6 +5,7 @@ TELLS_NOISE = "_tells_noise"  # 1 or 0, after the name of a score
 DEVIATION = "_std"  # between subsets, after the name of a score
 CLASS_ACCURACY = "class_accuracy"
 REAL_ACCURACY = "probe_accuracy"  # class_accuracy of real images
+MEMORIZED = "memorized_share"
 LOWER_IS_BETTER = ("fd", "fd_pca", "kid")
 
 

@@ -6,7 +6,7 @@
 | reconstruction_fd, reconstruction_fd_pca, reconstruction_kid | reconstructed holdout | holdout |
 | class_accuracy | samples, as the class that was asked for | |
 | probe_accuracy, probe_scrambled_accepted | reconstructed holdout, intact and scrambled | |
-| memorized_share | samples | nearest training images |
+| memorized_share | samples, by their copy ratio | nearest training images |
 
 "Reconstructed" means encoded and decoded by the autoencoder, as samples are decoded; the holdout is
 compared as it is. `train_<score>` is what as many real images get in the samples' place: training
@@ -205,9 +205,8 @@ def _draw_neighbors(
     samples: RawDataset,
     order: np.ndarray,
 ) -> None:
-    """Draw the samples that are nearest to training images, beside these."""
-    nearest = compared.neighbors.distances[:, 0]
-    ratios = (nearest / compared.holdout_distances.median()).numpy()
+    """Draw the samples that are most likely copies of training images, beside these."""
+    ratios = compared.copy_ratios.numpy()
     indices = compared.neighbors.indices.numpy()
     rows = ratios.argsort()[:NEIGHBOR_ROWS]
     draw_neighbors(

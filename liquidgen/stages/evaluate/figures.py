@@ -27,8 +27,7 @@ def draw_neighbors(
         path: File of the figure.
         samples: Samples.
         neighbors: Training images of each sample.
-        ratios: Distance of each sample to its first neighbor, over the median distance of holdout
-            images to theirs; below 1 is nearer than usual.
+        ratios: Copy ratio of each sample: its distance to the first neighbor over that to the next.
     """
     blank = Image.new("RGB", samples[0].size, "white")
     rows = [[sample, blank, *row] for sample, row in zip(samples, neighbors, strict=True)]

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liquidgen.score_names import CLASS_ACCURACY, NOISE, TELLS_NOISE, real_name
+from liquidgen.score_names import CLASS_ACCURACY, MEMORIZED, NOISE, TELLS_NOISE, real_name
 from liquidgen.stages.evaluate.intervals import Interval, interval
 from liquidgen.utils.files import write_json
 
-MEMORIZED = "memorized_share"
 INCEPTION = "inception"  # only its distances are called FID and KID
 FEATURES = {  # in quotes; another network is quoted by its name
     "builtin": "LiquidGen's builtin features",
@@ -59,8 +58,8 @@ class Scores:
         if self.is_memorized:
             real = self.values[real_name(MEMORIZED)]
             parts.append(
-                f"{self._with_interval(MEMORIZED)} (real images {real:.4g}): samples are nearer to "
-                "training images than real images are, look at neighbors.png for copies"
+                f"{self._with_interval(MEMORIZED)} (real images {real:.4g}): more samples are near "
+                "one training image alone than real images are, look at neighbors.png for copies"
             )
         if blind := self.blind:
             count = self.protocol["num_compared"]
@@ -69,7 +68,7 @@ class Scores:
 
     @property
     def is_memorized(self) -> bool:
-        """Whether more samples are near training images than chance gives to real images."""
+        """Whether more samples are like one training image alone than real images are."""
         low, _ = self.intervals[MEMORIZED]
         _, high = interval(
             MEMORIZED, self.values[real_name(MEMORIZED)], (), self.protocol["num_compared"]

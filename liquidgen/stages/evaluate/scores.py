@@ -18,6 +18,7 @@ from liquidgen.score_names import (
     CLASS_ACCURACY,
     DEVIATION,
     LOWER_IS_BETTER,
+    MEMORIZED,
     NOISE,
     REAL,
     REAL_ACCURACY,
@@ -47,16 +48,20 @@ class Compared:
         samples: Samples of the model, or other images in their place.
         neighbors: The nearest training images of each sample, without the sample itself.
         holdout: Holdout images as they are.
-        holdout_distances: Distances (M,) of reconstructed holdout images to their nearest training
-            images.
+        mirrored: Whether each training image is among the neighbors a second time, mirrored.
         components: Principal components of the training images.
     """
 
     samples: LabeledFeatures
     neighbors: metrics.Neighbors
     holdout: LabeledFeatures
-    holdout_distances: Tensor
+    mirrored: bool
     components: metrics.Components
+
+    @property
+    def copy_ratios(self) -> Tensor:
+        """How much nearer each sample is to one training image than to the next, (N,)."""
+        return metrics.copy_ratios(self.neighbors.distances, mirrored=self.mirrored)
 
     def part(self, rows: np.ndarray) -> "Compared":
         """Return the comparison of some of the samples."""
@@ -96,14 +101,13 @@ class EvaluationFeatures:
         All sets but the reconstructions are equally large: the Frechet distance depends on it.
         """
         train = self.train.features
-        usual = metrics.nearest_neighbors(self.reconstructed.features, train, count=1).distances
         components = metrics.principal_components(train, NUM_COMPONENTS)
         count = NEIGHBORS_PER_SAMPLE
 
         def compared(images: LabeledFeatures, itself: int = 0) -> Compared:
             near = metrics.nearest_neighbors(images.features, train, count=count + itself)
             neighbors = metrics.Neighbors(*(column[:, itself:] for column in near))
-            return Compared(images, neighbors, self.holdout, usual[:, 0], components)
+            return Compared(images, neighbors, self.holdout, self.mirrored, components)
 
         def first(images: LabeledFeatures) -> LabeledFeatures:
             return LabeledFeatures(*(column[: self.num_compared] for column in images))
@@ -150,14 +154,8 @@ def manifold_overlap(compared: Compared, settings: EvaluateSettings) -> dict[str
     )._asdict()
 
 
-def memorization(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
-    """Compute the share of samples that are nearer to a training image than usual."""
-    nearest = compared.neighbors.distances[:, 0]
-    return {"memorized_share": metrics.memorized_share(nearest, compared.holdout_distances)}
-
-
 Score = Callable[[Compared, EvaluateSettings], dict[str, float]]
-SCORES: tuple[Score, ...] = (distances, manifold_overlap, memorization)
+SCORES: tuple[Score, ...] = (distances, manifold_overlap)
 
 
 class Computed(NamedTuple):
@@ -168,7 +166,7 @@ class Computed(NamedTuple):
 
 
 def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings) -> Computed:
-    """Compute all `SCORES`: of samples, real images and noise.
+    """Compute all `SCORES` of samples, real images and noise, and the share of copies.
 
     Reconstructions have no other scores than distances.
     """
@@ -193,6 +191,10 @@ def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings)
         if name not in GROWING:
             count = len(comparisons[""].samples.labels)
             intervals[name] = interval(name, scored[""][name], in_halves[""], count)
+    for prefix in ("", REAL):  # noise is no copy, as new images are none: it has no place here
+        values[prefix + MEMORIZED] = metrics.memorized_share(comparisons[prefix].copy_ratios)
+    count = len(comparisons[""].samples.labels)
+    intervals[MEMORIZED] = interval(MEMORIZED, values[MEMORIZED], (), count)
     reconstruction = distances(comparisons[RECONSTRUCTION], settings)
     values |= {RECONSTRUCTION + name: value for name, value in reconstruction.items()}
     return Computed(values, intervals)

@@ -6,6 +6,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from liquidgen.stages.evaluate import metrics
 from liquidgen.stages.evaluate.metrics import (
+    copy_ratios,
     frechet_distance,
     kernel_distance,
     memorized_share,
@@ -160,10 +161,18 @@ def test_nearest_neighbors_are_those_of_exact_distances():
     assert torch.allclose(found.distances, exact.values)
 
 
-def test_memorized_share_of_copies_and_new_images():
-    training, holdout = gaussian(300, 0), gaussian(300, 1)
-    holdout_distances = nearest_neighbors(holdout, training, count=1).distances[:, 0]
-    fresh = nearest_neighbors(gaussian(300, 2), training, count=1).distances[:, 0]
-    copies = nearest_neighbors(training[:50] + 1e-3, training, count=1).distances[:, 0]
-    assert memorized_share(copies, holdout_distances) == 1
-    assert memorized_share(fresh, holdout_distances) == pytest.approx(0.5, abs=0.12)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_copies_are_near_one_training_image_alone(mirrored):
+    training = gaussian(300, 0)
+    stored = torch.cat([training, training + 1e-3]) if mirrored else training
+
+    def share(features):
+        distances = nearest_neighbors(features, stored, count=5).distances
+        return memorized_share(copy_ratios(distances, mirrored=mirrored))
+
+    assert share(training[:50] + 1e-3) == 1
+    assert share(gaussian(300, 2)) == 0
+
+
+def test_only_training_image_has_no_copies():
+    assert copy_ratios(torch.zeros(3, 1), mirrored=False).tolist() == [1, 1, 1]

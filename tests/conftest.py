@@ -60,13 +60,13 @@ def thorough(kills: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A worker's copy of all five stages, run once; tests that change it take `checkout`."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if hasattr(request.config, "workerinput"):  # in a worker of pytest-xdist
         folder = folder.parent  # of all workers
     root, done = folder / "pipeline", folder / "pipeline.done"
-    with FileLock(folder / "pipeline.lock"):
+    with FileLock(folder / "pipeline.lock", timeout=600):
         if not done.exists():
             shutil.rmtree(root, ignore_errors=True)  # of a worker that failed
             stages = copy_project(root).repro()

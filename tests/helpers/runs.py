@@ -36,6 +36,8 @@ SCORES = {
     "probe_accuracy": 1.0,
     "noise_class_accuracy": 0.0,
     "class_accuracy_tells_noise": 1.0,
+    "copied_share": 0.25,
+    "reconstruction_copied_share": 0.125,
 }
 PROTOCOL = {
     "num_compared": 40,

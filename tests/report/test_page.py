@@ -71,6 +71,11 @@ def test_nothing_is_outside_the_page(html: str):
     assert "@import" not in html
 
 
+def test_share_of_copies_is_shown_beside_the_neighbors(html: str):
+    assert "Of the samples 0.25 have, of held-out images 0.125." in html
+    assert ">copied_share<" not in html  # it has no ceiling to be drawn against
+
+
 def test_page_lets_run_its_own_script_alone(html: str):
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

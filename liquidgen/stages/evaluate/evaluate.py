@@ -6,7 +6,7 @@
 | reconstruction_fd, reconstruction_fd_pca, reconstruction_kid | reconstructed holdout | holdout |
 | class_accuracy | samples, as the class that was asked for | |
 | probe_accuracy, probe_scrambled_accepted | reconstructed holdout, intact and scrambled | |
-| memorized_share | samples, by their copy ratio | nearest training images |
+| copied_share, reconstruction_copied_share | samples, reconstructed holdout | training images |
 
 "Reconstructed" means encoded and decoded by the autoencoder, as samples are decoded; the holdout is
 compared as it is. `train_<score>` is what as many real images get in the samples' place: training
@@ -33,12 +33,13 @@ from liquidgen.stages.evaluate.class_probe import scramble
 from liquidgen.stages.evaluate.feature_cache import FeatureCache
 from liquidgen.stages.evaluate.feature_extraction import FeatureExtractor, LabeledFeatures
 from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
+from liquidgen.stages.evaluate.metrics import Neighbors, copy_ratios
 from liquidgen.stages.evaluate.result import Scores
 from liquidgen.stages.evaluate.scores import (
-    Compared,
     EvaluationFeatures,
     class_scores,
     compute_scores,
+    copied_shares,
     probe_results,
 )
 from liquidgen.utils.errors import UserError
@@ -120,8 +121,12 @@ def evaluate(
     # compute the scores, and write figures and tables
     comparisons = features.comparisons()
     values, intervals = compute_scores(comparisons, settings)
+    neighbors = features.neighbors()
+    copied = copied_shares(neighbors)
+    values |= copied.values
+    intervals |= copied.intervals
     with new_folder(folder) as temporary:
-        _draw_neighbors(temporary / "neighbors.png", extractor, comparisons[""], samples, order)
+        _draw_neighbors(temporary / "neighbors.png", extractor, neighbors[""], samples, order)
         if raw.classes is not None:
             probe_train = LabeledFeatures(
                 features.train.features[:PROBE_IMAGES], features.train.labels[:PROBE_IMAGES]
@@ -174,7 +179,6 @@ def _extract_features(
         reconstructed=from_latents("reconstructed holdout", holdout, np.arange(len(holdout))),
         train=from_latents("training images", extractor.train, order),
         noise=cache.get("noise", num_compared, lambda: extractor.from_noise(num_compared, seed)),
-        mirrored=extractor.contract.flip,
     )
 
 
@@ -201,13 +205,13 @@ def _extract_scrambled(
 def _draw_neighbors(
     path: Path,
     extractor: FeatureExtractor,
-    compared: Compared,
+    neighbors: Neighbors,
     samples: RawDataset,
     order: np.ndarray,
 ) -> None:
     """Draw the samples that are most likely copies of training images, beside these."""
-    ratios = compared.copy_ratios.numpy()
-    indices = compared.neighbors.indices.numpy()
+    ratios = copy_ratios(neighbors.distances).numpy()
+    indices = neighbors.indices.numpy()
     rows = ratios.argsort()[:NEIGHBOR_ROWS]
     draw_neighbors(
         path,

@@ -27,7 +27,7 @@ def draw_neighbors(
         path: File of the figure.
         samples: Samples.
         neighbors: Training images of each sample.
-        ratios: Copy ratio of each sample: its distance to the first neighbor over that to the next.
+        ratios: Copy ratio of each sample: its distance to the first neighbor over that to the last.
     """
     blank = Image.new("RGB", samples[0].size, "white")
     rows = [[sample, blank, *row] for sample, row in zip(samples, neighbors, strict=True)]

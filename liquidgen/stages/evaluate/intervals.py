@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from liquidgen.score_names import CLASS_ACCURACY, MEMORIZED
+from liquidgen.score_names import CLASS_ACCURACY, COPIED
 
 HALVES = 16  # random halves of a set of images, to see how much a score varies
 MAX_HALF = 500  # images
 MARGIN = 5  # deviations between real images and noise that a score must have
 CONFIDENCE = 0.95
-SHARES = ("precision", MEMORIZED, CLASS_ACCURACY)  # of the evaluated images
+SHARES = ("precision", COPIED, CLASS_ACCURACY)  # of the evaluated images
 # grow with the number of images, so that halves say nothing about the whole: no interval
 GROWING = ("recall", "coverage")
 

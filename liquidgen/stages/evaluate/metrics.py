@@ -10,10 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# A copy is nearer than this share of the distance to the next training image. Of photographs that a
-# model never saw, less than 1 in 100 is; of training images whose latents have a tenth of noise, 9
-# in 10 are.
-COPY_RATIO = 0.5
+COPY_RATIO = 0.5  # below it a sample counts as a copy: docs/scores.md shows what that finds
 MAX_DISTANCES = 2**23  # in memory at a time
 MAX_ROWS = 1024  # images whose distances are in memory at a time
 SPARE = 8  # candidates beyond the nearest neighbors, for distances that are equal but for rounding
@@ -188,26 +185,25 @@ def _nearest(features: Tensor, training: Tensor, count: int) -> Neighbors:
     return Neighbors(nearest[:, :count], candidates.gather(1, order)[:, :count])
 
 
-def copy_ratios(distances: Tensor, *, mirrored: bool) -> Tensor:
-    """Compute how much nearer samples are to one training image than to the next.
+def copy_ratios(distances: Tensor) -> Tensor:
+    """Compute how much nearer samples are to one training image than to others.
 
-    Images that lack detail are near many training images, and a copy is near one alone (Yoon et al.
-    2023, "Diffusion probabilistic models generalize when they fail to memorize").
+    Images that lack detail are near many training images, and a copy is near few (Yoon et al. 2023,
+    "Diffusion probabilistic models generalize when they fail to memorize", compare the nearest with
+    the second). The last distance takes the place of the second here, so that training images which
+    exist several times, or mirrored, do not hide their copies.
 
     Args:
-        distances: Distances (N, K) of samples to their nearest training images, in rising order.
-        mirrored: Whether each training image is there a second time, mirrored: a copy is near both.
+        distances: Distances (N, K) of samples to their K nearest training images, in rising order.
 
     Returns:
-        Ratios (N,) of the distances to the nearest and to the next training image; 1 without one.
+        Ratios (N,) of the first to the last distance; 1 where both are 0.
     """
-    if distances.shape[1] < 2 + mirrored:
-        return torch.ones(len(distances))
-    following = distances[:, 1 + mirrored]
-    return distances[:, 0] / following.clamp(min=torch.finfo(following.dtype).tiny)
+    first, last = distances[:, 0], distances[:, -1]
+    return torch.where(last > 0, first / last, 1.0)
 
 
-def memorized_share(ratios: Tensor) -> float:
+def copied_share(ratios: Tensor) -> float:
     """Compute the share of samples whose copy ratio (N,) is below COPY_RATIO."""
     return (ratios < COPY_RATIO).float().mean().item()
 

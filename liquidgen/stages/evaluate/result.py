@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liquidgen.score_names import CLASS_ACCURACY, MEMORIZED, NOISE, TELLS_NOISE, real_name
+from liquidgen.score_names import CLASS_ACCURACY, COPIED, NOISE, TELLS_NOISE, real_name
 from liquidgen.stages.evaluate.intervals import Interval, interval
 from liquidgen.utils.files import write_json
 
@@ -55,11 +55,11 @@ class Scores:
             if name in self.values
         ]
         parts.append(f"{self._images()}, features of {self.protocol['feature_network']}")
-        if self.is_memorized:
-            real = self.values[real_name(MEMORIZED)]
+        if self.has_copies:
+            real = self.values[real_name(COPIED)]
             parts.append(
-                f"{self._with_interval(MEMORIZED)} (real images {real:.4g}): more samples are near "
-                "one training image alone than real images are, look at neighbors.png for copies"
+                f"{self._with_interval(COPIED)} (new images {real:.4g}): some samples copy "
+                "training images, look at neighbors.png"
             )
         if blind := self.blind:
             count = self.protocol["num_compared"]
@@ -67,11 +67,11 @@ class Scores:
         return ", ".join(parts)
 
     @property
-    def is_memorized(self) -> bool:
-        """Whether more samples are like one training image alone than real images are."""
-        low, _ = self.intervals[MEMORIZED]
+    def has_copies(self) -> bool:
+        """Whether more samples seem to be copies than chance gives to held-out images."""
+        low, _ = self.intervals[COPIED]
         _, high = interval(
-            MEMORIZED, self.values[real_name(MEMORIZED)], (), self.protocol["num_compared"]
+            COPIED, self.values[real_name(COPIED)], (), self.protocol["num_reference"]
         )
         return low > high
 

@@ -1,5 +1,7 @@
 """Computes the scores of an evaluation from features, each beside its floor and its ceiling.
 
+Only the share of copies has no ceiling: noise has none, as new images have.
+
 A new score is a function in this file, added to `SCORES`: its values are written, logged and
 compared by DVC under the names that it returns, with the values of real images and of noise. The
 names of values that are better when they are lower also belong into `LOWER_IS_BETTER` of
@@ -16,9 +18,9 @@ from torch import Tensor
 from liquidgen.config.settings import EvaluateSettings
 from liquidgen.score_names import (
     CLASS_ACCURACY,
+    COPIED,
     DEVIATION,
     LOWER_IS_BETTER,
-    MEMORIZED,
     NOISE,
     REAL,
     REAL_ACCURACY,
@@ -36,7 +38,7 @@ from liquidgen.stages.evaluate.intervals import (
     tells_noise,
 )
 
-NEIGHBORS_PER_SAMPLE = 5  # training images beside each sample in neighbors.png
+NUM_NEIGHBORS = 5  # nearest training images of each sample
 NUM_COMPONENTS = 64  # principal components of the training images, in which fd_pca is measured
 
 
@@ -46,28 +48,17 @@ class Compared:
 
     Attributes:
         samples: Samples of the model, or other images in their place.
-        neighbors: The nearest training images of each sample, without the sample itself.
         holdout: Holdout images as they are.
-        mirrored: Whether each training image is among the neighbors a second time, mirrored.
         components: Principal components of the training images.
     """
 
     samples: LabeledFeatures
-    neighbors: metrics.Neighbors
     holdout: LabeledFeatures
-    mirrored: bool
     components: metrics.Components
-
-    @property
-    def copy_ratios(self) -> Tensor:
-        """How much nearer each sample is to one training image than to the next, (N,)."""
-        return metrics.copy_ratios(self.neighbors.distances, mirrored=self.mirrored)
 
     def part(self, rows: np.ndarray) -> "Compared":
         """Return the comparison of some of the samples."""
-        samples = LabeledFeatures(*(column[rows] for column in self.samples))
-        neighbors = metrics.Neighbors(*(column[rows] for column in self.neighbors))
-        return replace(self, samples=samples, neighbors=neighbors)
+        return replace(self, samples=LabeledFeatures(*(column[rows] for column in self.samples)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,6 @@ class EvaluationFeatures:
         reconstructed: The same images, encoded and decoded.
         train: Training images, encoded and decoded, in random order.
         noise: Decoded noise, as many as are compared, of the classes in turn, as samples are.
-        mirrored: Whether each training image is there a second time, mirrored.
     """
 
     samples: LabeledFeatures
@@ -88,7 +78,6 @@ class EvaluationFeatures:
     reconstructed: LabeledFeatures
     train: LabeledFeatures
     noise: LabeledFeatures
-    mirrored: bool = False
 
     @property
     def num_compared(self) -> int:
@@ -100,25 +89,29 @@ class EvaluationFeatures:
 
         All sets but the reconstructions are equally large: the Frechet distance depends on it.
         """
-        train = self.train.features
-        components = metrics.principal_components(train, NUM_COMPONENTS)
-        count = NEIGHBORS_PER_SAMPLE
-
-        def compared(images: LabeledFeatures, itself: int = 0) -> Compared:
-            near = metrics.nearest_neighbors(images.features, train, count=count + itself)
-            neighbors = metrics.Neighbors(*(column[:, itself:] for column in near))
-            return Compared(images, neighbors, self.holdout, self.mirrored, components)
-
-        def first(images: LabeledFeatures) -> LabeledFeatures:
-            return LabeledFeatures(*(column[: self.num_compared] for column in images))
-
-        return {
-            "": compared(first(self.samples)),
-            # the nearest image to a mirrored one is the one that it was made from
-            REAL: compared(first(self.train), itself=1 + self.mirrored),
-            NOISE: compared(self.noise),
-            RECONSTRUCTION: compared(self.reconstructed),
+        components = metrics.principal_components(self.train.features, NUM_COMPONENTS)
+        sets = {
+            "": self._first(self.samples),
+            REAL: self._first(self.train),
+            NOISE: self.noise,
+            RECONSTRUCTION: self.reconstructed,
         }
+        return {
+            prefix: Compared(images, self.holdout, components) for prefix, images in sets.items()
+        }
+
+    def neighbors(self) -> dict[str, metrics.Neighbors]:
+        """Return the nearest training images of the samples, and of the holdout reconstructed."""
+        sets = {"": self._first(self.samples), RECONSTRUCTION: self.reconstructed}
+        return {
+            prefix: metrics.nearest_neighbors(
+                images.features, self.train.features, count=NUM_NEIGHBORS
+            )
+            for prefix, images in sets.items()
+        }
+
+    def _first(self, images: LabeledFeatures) -> LabeledFeatures:
+        return LabeledFeatures(*(column[: self.num_compared] for column in images))
 
 
 def distances(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:
@@ -166,7 +159,7 @@ class Computed(NamedTuple):
 
 
 def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings) -> Computed:
-    """Compute all `SCORES` of samples, real images and noise, and the share of copies.
+    """Compute all `SCORES`: of samples, real images and noise.
 
     Reconstructions have no other scores than distances.
     """
@@ -191,13 +184,19 @@ def compute_scores(comparisons: dict[str, Compared], settings: EvaluateSettings)
         if name not in GROWING:
             count = len(comparisons[""].samples.labels)
             intervals[name] = interval(name, scored[""][name], in_halves[""], count)
-    for prefix in ("", REAL):  # noise is no copy, as new images are none: it has no place here
-        values[prefix + MEMORIZED] = metrics.memorized_share(comparisons[prefix].copy_ratios)
-    count = len(comparisons[""].samples.labels)
-    intervals[MEMORIZED] = interval(MEMORIZED, values[MEMORIZED], (), count)
     reconstruction = distances(comparisons[RECONSTRUCTION], settings)
     values |= {RECONSTRUCTION + name: value for name, value in reconstruction.items()}
     return Computed(values, intervals)
+
+
+def copied_shares(neighbors: dict[str, metrics.Neighbors]) -> Computed:
+    """Compute the share of copies among the samples, and that of the holdout as its floor."""
+    values = {
+        prefix + COPIED: metrics.copied_share(metrics.copy_ratios(near.distances))
+        for prefix, near in neighbors.items()
+    }
+    count = len(neighbors[""].distances)
+    return Computed(values, {COPIED: interval(COPIED, values[COPIED], (), count)})
 
 
 def _compute_all(compared: Compared, settings: EvaluateSettings) -> dict[str, float]:

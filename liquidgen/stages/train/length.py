@@ -12,7 +12,7 @@ from liquidgen.stages.train.run_state import Training
 logger = logging.getLogger(__name__)
 
 # Images that nano has to see, repetitions included, until objects are recognized: 8000 steps on 900
-# photographs of flowers in five classes. They begin to show at half of it.
+# photographs of flowers in five classes (docs/your-images.md).
 ENOUGH_IMAGES = 256_000
 FAR_BELOW = 0.5  # of ENOUGH_IMAGES: where the warning begins
 

@@ -53,7 +53,7 @@ def run_failing(checkout: Checkout, *command: str, **options: Any) -> str:
 
 
 def first_step(output: str) -> int:
-    """Return the step at which a training started: its bar shows it, and a line if it continues."""
+    """Return the step at which an unfinished training started, which its bar and a line show."""
     step = int(re.search(r"train: .*?\| (\d+)/\d+ \[", output)[1]) // BATCH_SIZE
-    assert (f"train: continues after step {step}\n" in output) == (step > 0)
+    assert (f"train: continues after step {step:,}\n" in output) == (step > 0)
     return step

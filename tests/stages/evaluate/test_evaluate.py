@@ -131,8 +131,8 @@ def test_probe_accepts_real_and_rejects_scrambled_images(copies, noise):
     assert noise[0].values["class_accuracy"] <= 0.1
 
 
-def test_copies_of_training_images_are_memorized(copies):
-    assert copies[0].values["memorized_share"] == 1
+def test_copies_of_training_images_are_found(copies):
+    assert copies[0].values["copied_share"] == 1
 
 
 def test_scores_are_written_with_protocol(copies, settings, tmp_path):
@@ -280,5 +280,5 @@ def test_unlabeled_data_have_no_class_scores(tmp_path):
     scores, folder = score(data, samples)
     assert RawDataset(data / "raw").classes is None
     assert not {"class_accuracy", "probe_accuracy"} & scores.values.keys()
-    assert {"fd", "kid", "memorized_share"} <= scores.values.keys()
+    assert {"fd", "kid", "copied_share"} <= scores.values.keys()
     assert not (folder / "classes.csv").exists()

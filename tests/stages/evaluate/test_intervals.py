@@ -56,7 +56,7 @@ def test_interval_of_many_images_is_narrower():
 
 
 def test_shares_keep_to_their_bounds_and_have_a_width():
-    for name in ("class_accuracy", "precision", "memorized_share"):
+    for name in ("class_accuracy", "precision", "copied_share"):
         low, high = interval(name, 1.0, [1.0] * 16, 500)
         assert 0.98 < low < 1
         assert high == 1

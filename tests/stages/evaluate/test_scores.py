@@ -8,10 +8,12 @@ from liquidgen.stages.evaluate.feature_extraction import LabeledFeatures
 from liquidgen.stages.evaluate.intervals import tells_noise
 from liquidgen.stages.evaluate.result import Scores
 from liquidgen.stages.evaluate.scores import (
+    Computed,
     EvaluationFeatures,
     ProbeResult,
     class_scores,
     compute_scores,
+    copied_shares,
 )
 
 SETTINGS = EvaluateSettings(
@@ -31,7 +33,7 @@ INTERVALS = {
     "fd": (1.5, 2.5),
     "fd_pca": (1, 2),
     "kid": (-0.1, 0.1),
-    "memorized_share": (0.0, 0.1),
+    "copied_share": (0.0, 0.1),
 }
 
 
@@ -53,7 +55,8 @@ def blind(values: dict[str, float]) -> set[str]:
 @pytest.fixture(scope="module")
 def far() -> dict[str, float]:
     """Scores beside noise that is far from all images; the samples are new images."""
-    return scored(drawn(100, 3, shift=5), samples=drawn(100, 4))
+    copies = {"copied_share": 0.0, "reconstruction_copied_share": 0.0}
+    return scored(drawn(100, 3, shift=5), samples=drawn(100, 4)) | copies
 
 
 def test_every_score_has_floor_and_ceiling(far):
@@ -82,12 +85,6 @@ def test_noise_between_images_is_not_told_by_precision():
     assert values["noise_precision"] > values["train_precision"]
     assert {"precision", "density"} <= blind(values)
     assert not {"fd", "recall"} & blind(values)
-
-
-def test_training_images_are_not_their_own_neighbors(far):
-    assert far["train_memorized_share"] == far["memorized_share"] == 0
-    samples = LabeledFeatures(*(column[:100] for column in drawn(400, 2)))
-    assert scored(drawn(100, 3, shift=5), samples)["memorized_share"] == 1
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
@@ -167,32 +164,32 @@ def test_quote_names_half_precision(far):
         assert quote.endswith(", seed 0, bfloat16)")
 
 
-def test_mirrored_images_are_no_neighbors_of_their_own():
-    """Else real images would seem memorized, and no samples more memorized than they are."""
-    copies = 50
-    once = drawn(200, 2)
-    twice = LabeledFeatures(*(torch.cat([column, column]) for column in once))
-    twice.features[200:] += 0.01 * drawn(200, 5).features
-    holdout = drawn(300, 1)
-    samples = drawn(200, 0)
-    samples.features[:copies] = once.features[:copies] + 0.01
-    features = EvaluationFeatures(samples, holdout, holdout, twice, drawn(200, 4), True)
-    values = compute_scores(features.comparisons(), SETTINGS).values
-    assert values["train_memorized_share"] == 0
-    assert values["memorized_share"] == copies / 200
+def copied(samples: torch.Tensor, train: LabeledFeatures) -> Computed:
+    new = drawn(150, 1)
+    images = LabeledFeatures(samples, torch.zeros(len(samples)))
+    features = EvaluationFeatures(images, new, new, train, drawn(len(samples), 3))
+    return copied_shares(features.neighbors())
 
 
-def test_images_of_less_variety_are_no_copies():
-    """They are nearer to training images than new images are, but to many of them."""
-    assert scored(drawn(100, 3), samples=drawn(100, 4, scale=0.3))["memorized_share"] == 0
+@pytest.mark.parametrize(("count", "has_copies"), [(0, False), (10, True)])
+def test_copies_are_counted_and_named(far, count, has_copies):
+    train, new = drawn(400, 2), drawn(100, 4).features
+    values, intervals = copied(torch.cat([train.features[:count] + 0.01, new[count:]]), train)
+    assert values["copied_share"] == pytest.approx(count / 100)
+    assert values["reconstruction_copied_share"] == 0
+    scores = Scores(far | values, INTERVALS | intervals, PROTOCOL)
+    assert scores.has_copies == has_copies
+    assert ("some samples copy training images" in scores.summary()) == has_copies
 
 
-@pytest.mark.parametrize(("copies", "is_memorized"), [(0, False), (10, True)])
-def test_samples_that_are_copies_are_named(copies, is_memorized):
-    train, holdout, fresh = drawn(400, 2), drawn(150, 1), drawn(100, 4)
-    samples = torch.cat([train.features[:copies], fresh.features[copies:]])
-    sets = LabeledFeatures(samples, fresh.labels), holdout, holdout, train, drawn(100, 3, shift=5)
-    values, intervals = compute_scores(EvaluationFeatures(*sets).comparisons(), SETTINGS)
-    scores = Scores(values, intervals, PROTOCOL)
-    assert scores.is_memorized == is_memorized
-    assert ("look at neighbors.png for copies" in scores.summary()) == is_memorized
+def test_copies_of_images_that_are_there_several_times_are_counted():
+    """Such as with a mirrored one of each, and an image that was found twice."""
+    once = drawn(200, 2).features
+    often = torch.cat([once + 0.1 * drawn(200, seed).features for seed in range(4)])
+    train = LabeledFeatures(often, torch.zeros(len(often)))
+    assert copied(once[:50], train).values["copied_share"] == 1
+
+
+def test_samples_that_are_near_many_images_are_no_copies():
+    """Images that lack detail are nearer to training images than new images are."""
+    assert copied(drawn(100, 4, scale=0.3).features, drawn(400, 2)).values["copied_share"] == 0

@@ -2,8 +2,10 @@
 
 import logging
 
+import pytest
 from helpers.training import MemoryLog, prepare, train
 
+from liquidgen.stages.train import length
 from liquidgen.stages.train.callbacks import CallbackLogger
 from liquidgen.stages.train.length import ENOUGH_IMAGES, LengthReport, length_advice, length_line
 
@@ -32,11 +34,24 @@ def test_one_epoch_is_singular(tmp_path, latents):
     assert "(1 epoch of 143)" in length_line(training, 0, 1.0)
 
 
+@pytest.fixture
+def any_epochs(monkeypatch):
+    """The 143 latents of these tests stand for a set that is large enough."""
+    monkeypatch.setattr(length, "MAX_EPOCHS", 10**6)
+
+
+@pytest.mark.usefixtures("any_epochs")
 def test_short_training_on_real_images_warns(tmp_path, latents, caplog, capsys):
     _, warned = said(tmp_path, latents, caplog, capsys, drawn=False)
     assert "the model will see 256 images" in warned
 
 
+def test_few_images_are_not_advised_to_be_copied(tmp_path, latents):
+    advice = length_advice(prepare(tmp_path, latents), drawn=False)
+    assert advice.startswith("143 training images are few: the 2,000 epochs")
+
+
+@pytest.mark.usefixtures("any_epochs")
 def test_advice_is_enough(tmp_path, latents):
     """Who follows the advice gets no further advice."""
     training = prepare(tmp_path, latents)

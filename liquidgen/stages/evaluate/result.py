@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liquidgen.score_names import CLASS_ACCURACY, COPIED, NOISE, TELLS_NOISE, real_name
+from liquidgen.score_names import (
+    CLASS_ACCURACY,
+    COPIED,
+    NOISE,
+    RECONSTRUCTION,
+    TELLS_NOISE,
+    real_name,
+)
 from liquidgen.stages.evaluate.intervals import Interval, interval
 from liquidgen.utils.files import write_json
 
@@ -56,9 +63,9 @@ class Scores:
         ]
         parts.append(f"{self._images()}, features of {self.protocol['feature_network']}")
         if self.has_copies:
-            real = self.values[real_name(COPIED)]
+            holdout = self.values[RECONSTRUCTION + COPIED]
             parts.append(
-                f"{self._with_interval(COPIED)} (new images {real:.4g}): some samples copy "
+                f"{self._with_interval(COPIED)} (held-out images {holdout:.4g}): some samples copy "
                 "training images, look at neighbors.png"
             )
         if blind := self.blind:
@@ -71,7 +78,7 @@ class Scores:
         """Whether more samples seem to be copies than chance gives to held-out images."""
         low, _ = self.intervals[COPIED]
         _, high = interval(
-            COPIED, self.values[real_name(COPIED)], (), self.protocol["num_reference"]
+            COPIED, self.values[RECONSTRUCTION + COPIED], (), self.protocol["num_reference"]
         )
         return low > high
 

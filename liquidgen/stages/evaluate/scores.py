@@ -1,6 +1,6 @@
 """Computes the scores of an evaluation from features, each beside its floor and its ceiling.
 
-Only the share of copies has no ceiling: noise has none, as new images have.
+Only the share of copies has no ceiling: noise is no copy, as new images are none.
 
 A new score is a function in this file, added to `SCORES`: its values are written, logged and
 compared by DVC under the names that it returns, with the values of real images and of noise. The

@@ -251,6 +251,8 @@ class TrainSection(Settings):
     optimizer: Optimizer | None
     learning_rate: Positive | None
     warmup_steps: Annotated[int, Field(ge=0)]
+    learning_rate_decay: Literal["none", "linear", "cosine"]
+    decay_fraction: Annotated[float, Field(gt=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
     grad_clip: Positive

@@ -40,10 +40,11 @@ class Backup:
                 _mirror(source, _hidden(target))
                 os.replace(_hidden(target), target)
             elif unit.parent == TRAININGS:  # the next save must not delete them from the backup
-                newest = max((path.name for path in target.glob(CHECKPOINTS)), default="")
-                for path in source.glob(CHECKPOINTS):
-                    if path.name > newest:
-                        _copy(path, target / path.name)
+                for path in sorted(source.rglob(CHECKPOINTS)):
+                    folder = target / path.parent.relative_to(source)
+                    if path.name > max((p.name for p in folder.glob(CHECKPOINTS)), default=""):
+                        folder.mkdir(exist_ok=True)
+                        _copy(path, folder / path.name)
         self._saved_at = time.monotonic()
 
     def save(self) -> None:

@@ -89,10 +89,11 @@ def test_interrupted_restore_loses_no_file(
 
 
 def test_restore_brings_newer_checkpoints(work: Path, drive: Path, tmp_path: Path):
-    later = write(drive, {"work/train/key/step-9.safetensors": "later"})
+    names = ["work/train/key/step-9.safetensors", "work/train/key/linear-3-9/step-5.safetensors"]
+    later = write(drive, dict.fromkeys(names, "later"))
     Backup(drive, work).save()
     for folder in (later, work):
-        assert read(folder)["work/train/key/step-9.safetensors"] == "later"
+        assert [read(folder)[name] for name in names] == ["later", "later"]
         assert read(folder)["work/train/key/step-1.safetensors"] == "state"
 
 

@@ -46,19 +46,29 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: 
 def load_checkpoint(
     folder: Path, last_step: int, check: Callable[[int, Content], None] = lambda step, content: None
 ) -> Content | None:
-    """Load the newest intact checkpoint at or before `last_step`.
+    """Load the newest intact checkpoint in a folder at or before `last_step`.
+
+    See `load_newest`.
+    """
+    return load_newest([found for found in checkpoints(folder) if found[0] <= last_step], check)
+
+
+def load_newest(
+    eligible: list[tuple[int, Path]],
+    check: Callable[[int, Content], None] = lambda step, content: None,
+) -> Content | None:
+    """Load the newest intact checkpoint of several.
 
     A damaged checkpoint is skipped with a warning that names the step to continue from.
 
     Args:
-        folder: Folder of the checkpoints.
-        last_step: Last step of the training.
+        eligible: Steps and paths of the checkpoints, in order of steps.
         check: Raises one of `UNFIT` for content that cannot be continued from.
 
     Returns:
         Tensors and state, or None without such a checkpoint.
     """
-    eligible = [found for found in checkpoints(folder) if found[0] <= last_step]
+    eligible = list(eligible)
     while eligible:
         step, path = eligible.pop()
         if file_sha256(path)[:16] == path.stem.rpartition("-")[2]:

@@ -16,6 +16,7 @@ from liquidgen.flow.matching import drop_labels, flow_loss
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.train.optimizers import MOMENTUM_KEY, create_optimizer
+from liquidgen.stages.train.schedule import Schedule
 from liquidgen.utils.errors import UserError
 
 GOLDEN = 0x9E3779B1  # 2**32 / golden ratio, as in multiplicative hashing (Knuth, TAOCP 3, 6.4)
@@ -37,6 +38,7 @@ class Learner:
         settings: Settings of the stage train.
         device: Device to train on.
         world: The processes that train together.
+        schedule: Factor of the learning rate per step; None: warm-up, then constant.
 
     Attributes:
         model: The network with the weights in training.
@@ -57,8 +59,10 @@ class Learner:
         settings: TrainSettings,
         device: torch.device,
         world: World = SINGLE_PROCESS,
+        schedule: Schedule | None = None,
     ) -> None:
         _check_batch(settings, world)
+        self.schedule = schedule or Schedule(settings.warmup_steps)
         self.settings = settings
         self.device = device
         self.world = world
@@ -143,9 +147,8 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Linear warm-up, then constant: a longer training continues the same trajectory."""
-        warmup = min(1.0, (self.step + 1) / max(1, self.settings.warmup_steps))
-        return self.settings.learning_rate * warmup
+        """Learning rate of the next step."""
+        return self.settings.learning_rate * self.schedule.factor(self.step)
 
     @torch.no_grad()
     def losses(self, latents: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:

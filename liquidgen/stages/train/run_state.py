@@ -1,6 +1,7 @@
 """Identity of a training (data, network, settings, code), and the folder of its state."""
 
 import logging
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.models.blocks import block_type
 from liquidgen.runtime.earlier_code import EARLIER_CODE
 from liquidgen.runtime.fingerprint import fingerprint
+from liquidgen.stages.train.schedule import Decay
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, locked, sha256
 
@@ -25,13 +27,17 @@ logger = logging.getLogger(__name__)
 STATE_VERSION = 1
 PATIENCE = 30.0  # seconds to wait for another trainer that is about to stop
 # settings that change how long a training runs or what is logged, not the weights at a given step
+# before the decay of the learning rate
 NOT_IN_IDENTITY = {
     "num_epochs",
+    "learning_rate_decay",
+    "decay_fraction",
     "checkpoint_every",
     "log_every",
     "validate_every",
     "preview_every",
 }
+DECAY_FOLDER = re.compile(r"^[a-z]+-(\d+)-\d+$")  # of `Training.ending_folder`; its first step
 TRAINER = "liquidgen.stages.train.trainer"  # the code in a training's identity is what it imports
 
 
@@ -47,7 +53,8 @@ class Training:
         holdout: Held-out latents.
         network: Arguments of LiquidNet.
         settings: Settings of the stage train.
-        recipe: Those in the identity, with a digest in place of `init_from`.
+        recipe: Those that determine the weights at the end of this length, with a digest in place
+            of `init_from`.
         pretrained: Weights to start from; None: random ones.
         folder: Folder of the state, named by a digest of the identity.
         earlier: Folders that the state had if it is from before a change of `EARLIER_CODE`.
@@ -89,13 +96,41 @@ class Training:
             yield
 
     @property
-    def tracking_folder(self) -> Path:
-        """Folder of the tracking run of this training at this length."""
-        return self.folder / f"epochs-{self.settings.num_epochs}"
+    def decay(self) -> Decay | None:
+        """The decay of the learning rate at this length; None if it stays constant."""
+        s = self.settings
+        steps = round(s.decay_fraction * self.last_step)
+        if s.learning_rate_decay == "none" or steps == 0:
+            return None
+        return Decay(s.learning_rate_decay, self.last_step - steps, self.last_step)
+
+    @property
+    def stable_steps(self) -> int:
+        """Steps whose weights a training of any length shares: those before the decay."""
+        return self.decay.start if self.decay else self.last_step
+
+    @property
+    def ending_folder(self) -> Path:
+        """Folder of what belongs to this length alone: the tracking run, and the decay's state."""
+        if self.decay is None:
+            return self.folder / f"epochs-{self.settings.num_epochs}"
+        return self.folder / f"{self.decay.shape}-{self.decay.start}-{self.decay.end}"
+
+    def state_folder(self, step: int) -> Path:
+        """Return the folder of the checkpoint of a step."""
+        return self.folder if step <= self.stable_steps else self.ending_folder
+
+    def earlier_journals(self, step: int) -> list[Path]:
+        """Return the journals of all lengths whose rate was constant up to a step."""
+        return [
+            path
+            for path in sorted(self.folder.glob("*/metrics.jsonl"))
+            if not (decay := DECAY_FOLDER.match(path.parent.name)) or int(decay[1]) >= step
+        ]
 
     def run_id(self) -> str:
         """Return the id of the tracking run to continue, or a new one."""
-        path = self.tracking_folder / RUN
+        path = self.ending_folder / RUN
         if path.exists():
             try:
                 return read_run(path.parent)
@@ -108,8 +143,8 @@ class Training:
 
     def save_run_id(self, run_id: str) -> None:
         """Save the tracking run that this training continues when it is resumed."""
-        self.tracking_folder.mkdir(exist_ok=True)
-        write_run(self.tracking_folder, run_id)
+        self.ending_folder.mkdir(exist_ok=True)
+        write_run(self.ending_folder, run_id)
 
 
 def prepare_training(
@@ -167,6 +202,8 @@ def prepare_training(
     if pretrained:
         pretrained.check(dataset.contract, network)
         recipe["init_from"] = pretrained.digest
+    decay = settings.model_dump(include={"learning_rate_decay", "decay_fraction"})
+    decays = settings.learning_rate_decay != "none"
     identity = {
         "version": STATE_VERSION,
         "latents": manifest.digest,
@@ -179,7 +216,7 @@ def prepare_training(
         LatentDataset(latents_folder, "holdout"),
         network,
         settings,
-        recipe,
+        recipe | (decay if decays else {}),
         pretrained,
         folder=work_folder / _name(identity),
         earlier=tuple(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,14 @@ from liquidgen.runtime.signals import Interrupt, Interrupted
 from liquidgen.stages.train.checkpoint import (
     Content,
     checkpoints,
-    load_checkpoint,
+    load_newest,
     prune_checkpoints,
     save_checkpoint,
 )
 from liquidgen.stages.train.learner import Learner
 from liquidgen.stages.train.progress import Progress
 from liquidgen.stages.train.run_state import Training
+from liquidgen.stages.train.schedule import Schedule
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.memory import memory_errors
@@ -75,9 +77,11 @@ class Trainer:
         network = LiquidNet(**training.network)
         if training.pretrained:
             training.pretrained.copy_to(network, training.dataset.classes)
-        self.learner = Learner(network, self.settings, device, world)
+        schedule = Schedule(self.settings.warmup_steps, training.decay)
+        self.learner = Learner(network, self.settings, device, world, schedule)
         self.progress = Progress()
-        if found := load_checkpoint(training.folder, training.last_step, self._check_content):
+        eligible = self._checkpoints()
+        if found := load_newest(eligible, self._check_content):
             tensors, state = found
             self.learner.load_state(tensors, state["learner"])
             self.progress = Progress(**state["progress"])
@@ -86,11 +90,20 @@ class Trainer:
 
         # Later checkpoints up to the last step were skipped as damaged. The next save deletes
         # them: they must not count among those to keep.
-        later = [found for found in checkpoints(training.folder) if found[0] > self.learner.step]
-        self.damaged = [path for step, path in later if step <= training.last_step]
+        self.damaged = [path for step, path in eligible if step > self.learner.step]
 
         self.validation = Validation(training.holdout)
         self.saved_at = time.monotonic()
+
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        """List the checkpoints that this length can continue from, in order of steps."""
+        folders = (self.training.folder, self.training.ending_folder)
+        return [
+            (step, path)
+            for folder in folders
+            for step, path in checkpoints(folder)
+            if step <= self.training.last_step and folder == self.training.state_folder(step)
+        ]
 
     def _check_content(self, step: int, content: Content) -> None:
         """Raise an error for a checkpoint that is not one of this network at this step."""
@@ -116,9 +129,10 @@ class Trainer:
         if self.learner.step == self.training.last_step and self.is_reported:
             return
         batch_size = self.settings.batch_size
+        stable_steps, last_step = self.training.stable_steps, self.training.last_step
         bar = tqdm(
             desc="train",
-            total=self.training.last_step * batch_size,
+            total=last_step * batch_size,
             initial=self.learner.step * batch_size,
             unit="img",
             disable=not self.world.is_main,
@@ -134,6 +148,8 @@ class Trainer:
                     if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
                         self.save()  # before a validation or a preview, which may take long
                     self.report(log, preview, bar)
+                    if self.learner.step == stable_steps < last_step:
+                        self.save()  # a longer training will continue here
             except Interrupted:
                 self.save()
                 raise KeyboardInterrupt(
@@ -258,10 +274,12 @@ class Trainer:
         self.progress.update_peak_memory(self.learner.device)
         tensors, learner_state = self.learner.state()
         state = {"learner": learner_state, "progress": asdict(self.progress)}
-        save_checkpoint(self.training.folder, self.learner.step, tensors, state)
+        folder = self.training.state_folder(self.learner.step)
+        folder.mkdir(exist_ok=True)
+        save_checkpoint(folder, self.learner.step, tensors, state)
         while self.damaged:
             self.damaged.pop().unlink(missing_ok=True)
-        prune_checkpoints(self.training.folder, self.learner.step, KEPT_CHECKPOINTS)
+        prune_checkpoints(folder, self.learner.step, KEPT_CHECKPOINTS)
         self.saved_at = time.monotonic()
 
     def _memory_advice(self) -> str:

@@ -28,7 +28,7 @@ NOT_IN_IDENTITY = {
 def test_run_id_is_saved_before_training(latents, tmp_path):
     """The run id is also saved when the store gives another one."""
     training = prepare(tmp_path, latents)
-    training.tracking_folder.mkdir(parents=True)  # as far as a full disk lets it come
+    training.ending_folder.mkdir(parents=True)  # as far as a full disk lets it come
     assert training.run_id() == prepare(tmp_path, latents).run_id()
     assert training.run_id() != prepare(tmp_path, latents, num_epochs=1).run_id()
     training.save_run_id("abc")
@@ -41,8 +41,8 @@ DAMAGED = [b"", b'{"run_id": "0123', b'{"run": "abc"}', b'{"run_id": 5}', b"[]",
 @pytest.mark.parametrize("content", DAMAGED)
 def test_damaged_run_id_is_one_line(latents, tmp_path, caplog, content):
     training = prepare(tmp_path, latents)
-    training.tracking_folder.mkdir(parents=True)
-    path = training.tracking_folder / RUN
+    training.ending_folder.mkdir(parents=True)
+    path = training.ending_folder / RUN
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"^{path}: .*; run `liquidgen repair`, then `dvc repro`$"):
         read_run(path.parent)  # as sample reads it

@@ -15,8 +15,7 @@ from liquidgen.config.settings import TrainSettings
 from liquidgen.flow.matching import drop_labels, flow_loss
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.stages.train.optimizers import MOMENTUM_KEY, create_optimizer
-from liquidgen.stages.train.schedule import Schedule
+from liquidgen.stages.train.optimizers import MOMENTUM_KEY, Schedule, create_optimizer
 from liquidgen.utils.errors import UserError
 
 GOLDEN = 0x9E3779B1  # 2**32 / golden ratio, as in multiplicative hashing (Knuth, TAOCP 3, 6.4)

@@ -15,7 +15,7 @@ from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.models.blocks import block_type
 from liquidgen.runtime.earlier_code import EARLIER_CODE
 from liquidgen.runtime.fingerprint import fingerprint
-from liquidgen.stages.train.schedule import Decay
+from liquidgen.stages.train.optimizers import Decay
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, locked, sha256
 

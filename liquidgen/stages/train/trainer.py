@@ -30,9 +30,9 @@ from liquidgen.stages.train.checkpoint import (
     save_checkpoint,
 )
 from liquidgen.stages.train.learner import Learner
+from liquidgen.stages.train.optimizers import Schedule
 from liquidgen.stages.train.progress import Progress
 from liquidgen.stages.train.run_state import Training
-from liquidgen.stages.train.schedule import Schedule
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.memory import memory_errors

@@ -17,6 +17,8 @@ from liquidgen.stages.train.run_state import TRAINER
 from liquidgen.utils.errors import UserError
 
 NOT_IN_IDENTITY = {
+    "learning_rate_decay",
+    "decay_fraction",
     "num_epochs",
     "checkpoint_every",
     "log_every",

@@ -4,7 +4,7 @@ import pytest
 from helpers.training import CPU, MemoryLog, assert_same_end, prepare, stop, train
 
 from liquidgen.stages.train.checkpoint import checkpoints
-from liquidgen.stages.train.schedule import DECAYS, Decay, Schedule
+from liquidgen.stages.train.optimizers import DECAYS, Decay, Schedule
 from liquidgen.stages.train.trainer import Trainer
 
 STEPS = 8  # of an epoch

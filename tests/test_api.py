@@ -356,7 +356,8 @@ def test_imported_packages_are_declared():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = sum(
-        (extras[name] for name in ("demo", "dinov2", "pipeline", "team")), project["dependencies"]
+        (extras[name] for name in ("cluster", "demo", "dinov2", "pipeline", "team")),
+        project["dependencies"],
     )
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     imported = set()

@@ -22,13 +22,15 @@ COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
 T = TypeVar("T", bound=Sliceable)
+Content = tuple[dict[str, Tensor], dict]
 
 
 @dataclass(frozen=True)
 class World:
     """Process group of a stage; all collectives are no-ops if there is only one process.
 
-    All ranks must call the same collectives (`sum`, `any`, `barrier`, `gather`) in the same order.
+    All ranks must call the same collectives (`sum`, `any`, `barrier`, `gather`, `broadcast`) in the
+    same order.
 
     Attributes:
         rank: Index of this process, from 0.
@@ -73,6 +75,27 @@ class World:
         dist.gather_object(part, parts)
         return parts
 
+    def broadcast(self, content: Content | None) -> Content | None:
+        """Return on every rank the tensors and the state that rank 0 passes; None if it has none.
+
+        Args:
+            content: Tensors by name, in main memory, and an object; of rank 0 alone.
+        """
+        if self.size == 1:
+            return content
+        tensors, state = content or ({}, {})
+        described = [(name, value.shape, value.dtype) for name, value in tensors.items()]
+        header = [(content is not None, described, state)]
+        dist.broadcast_object_list(header)
+        exists, described, state = header[0]
+        if not exists:
+            return None
+        received = {}
+        for name, shape, dtype in described:
+            received[name] = tensors[name] if self.is_main else torch.empty(shape, dtype=dtype)
+            dist.broadcast(received[name], 0)
+        return received, state
+
 
 SINGLE_PROCESS = World()
 
@@ -94,6 +117,9 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
         yield SINGLE_PROCESS, resolve_device(device_name)
         return
     device = _local_device(device_name, int(os.environ["LOCAL_RANK"]))
+    if dist.is_initialized():  # by Ray, which also ends it
+        yield World(dist.get_rank(), dist.get_world_size()), device
+        return
     # gloo for tensors and objects in main memory, also on machines with GPUs
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
@@ -102,7 +128,7 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
         yield world, device
         world.barrier()  # a rank that exits early can lose what it has sent but rank 0 not received
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+        if not is_lost_peer(error):
             raise
         raise UserError(
             "another process of this stage ended; `dvc repro` continues where it can"
@@ -110,6 +136,11 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Return whether an error of a collective means that another rank has ended."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def _local_device(name: str, local_rank: int) -> torch.device:

@@ -56,6 +56,12 @@ def _name(value: object) -> object:
     return value
 
 
+def _ray_address(value: str) -> str:
+    if not re.fullmatch(r"auto|.+:\d{1,5}", value):
+        raise ValueError("must be auto, or host:port of a cluster of Ray")
+    return value
+
+
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError("must be auto, cpu, cuda or cuda:1")
@@ -312,6 +318,8 @@ class EvaluateSettings(Settings):
 class MachineSettings(Settings):
     """Settings that depend on the machine; a change of them must not retrain."""
 
+    engine: Literal["local", "ray"]
+    ray_address: Annotated[str, AfterValidator(_ray_address)]
     device: Annotated[str, AfterValidator(_device)]
     num_processes: Annotated[int, Field(ge=1, le=1024)]
     num_workers: Annotated[int, Field(ge=0, le=1024)]

@@ -188,6 +188,28 @@ class _SplitWriter:
 
 
 @dataclass(frozen=True)
+class LoadedGroup:
+    """A row group in memory, which can be sent to another machine.
+
+    Attributes:
+        start: Number of its first image in the split.
+        records: Its records.
+    """
+
+    start: int
+    records: list[Record]
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self.records)
+
+    def read(self) -> list[Record]:
+        """Return the records."""
+        return self.records
+
+
+@dataclass(frozen=True)
 class Group:
     """A row group of a raw file, which can be read on its own.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from liquidgen.images.decode import SUSPECT, Refused, decode
-from liquidgen.images.raw import Group
+from liquidgen.images.raw import Group, LoadedGroup
 from liquidgen.images.transform import ImageTransform
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.text import escaped
@@ -93,7 +93,7 @@ class GroupDecoder:
     transform: ImageTransform
     split_number: int
 
-    def __call__(self, group: Group) -> DecodedGroup:
+    def __call__(self, group: Group | LoadedGroup) -> DecodedGroup:
         """Decode a row group.
 
         Raises:

@@ -18,6 +18,7 @@ PACKAGE = "liquidgen"
 # new.
 NO_EFFECT = (
     "liquidgen.cli",
+    "liquidgen.cluster",
     "liquidgen.config",
     "liquidgen.hub",
     "liquidgen.report",  # reads what stages have written

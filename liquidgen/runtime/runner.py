@@ -48,7 +48,8 @@ def run_stage(main: Callable[[Params, Path], str | None], *, distributed: bool =
     try:
         params = load_params()
         require_extra("pipeline")
-        if distributed and params.machine.num_processes > 1 and not is_worker():
+        is_local = params.machine.engine == "local"
+        if distributed and is_local and params.machine.num_processes > 1 and not is_worker():
             sys.exit(launch(params.machine.num_processes))
         with memory_errors(MEMORY_ADVICE):
             line = main(params, project_root())

@@ -14,24 +14,19 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from liquidgen.config.settings import AutoencoderSettings, EncodeSettings, check_image_size
-from liquidgen.images.decode import pillow_limits_off
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.row_groups import warm
 from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.manifest import Manifest
 from liquidgen.runtime.fingerprint import fingerprint
 from liquidgen.stages.encode import part_encoder
 from liquidgen.stages.encode.assemble import assemble
-from liquidgen.stages.encode.encoder import Encoder, encoding_threads
-from liquidgen.stages.encode.part_encoder import encode_parts
+from liquidgen.stages.encode.part_encoder import PartEncoder, Recipe
 from liquidgen.stages.encode.parts import PartStore, plan_parts
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import canonical_json, locked, sha256
-from liquidgen.utils.workers import Processes, Threads, Workers
 
 if TYPE_CHECKING:
-    import torch
-
+    from liquidgen.cluster.connection import Cluster
     from liquidgen.compute.distributed import World
 
 
@@ -46,6 +41,7 @@ def encode(
     device: str,
     num_workers: int,
     world: "World | None" = None,
+    cluster: "Cluster | None" = None,
 ) -> Manifest | None:
     """Encode a folder of raw images into a folder of shards, which is replaced at the end.
 
@@ -62,6 +58,7 @@ def encode(
         device: Device of the autoencoder.
         num_workers: Number of workers that decode image files; 0: decode in this process.
         world: Processes of this stage; None: this one only.
+        cluster: Cluster whose nodes encode the parts; None: this machine does.
 
     Returns:
         The manifest, in the main process; None in the others.
@@ -77,59 +74,53 @@ def encode(
     raw.verify(quiet=world is not None and not world.is_main)
     parts = plan_parts(raw)
     # lazy: report these errors before the slow torch import
-    from liquidgen.compute.device import empty_cache, resolve_device
+    from liquidgen.compute.device import resolve_device
     from liquidgen.compute.distributed import SINGLE_PROCESS
-    from liquidgen.latents.autoencoder import load_autoencoder
+    from liquidgen.latents.weights import weights_digest
 
     world = world or SINGLE_PROCESS
-    resolved = resolve_device(device)
-    with _decoders(resolved, num_workers) as decoders, encoding_threads(resolved) as threads:
-        # the work folder is named by everything that determines the bytes of a part
-        autoencoder = load_autoencoder(autoencoder_settings, resolved)
-        contract_fields = {
-            "autoencoder": autoencoder_settings.model_dump(),
-            "autoencoder_digest": autoencoder.digest,
-            **transform.model_dump(),
-            "flip": settings.flip,
-        }
-        determining = {
-            "contract": contract_fields,
-            "settings": settings.model_dump(),
-            "dataset": raw.info.digest,
-            "device": resolved.type,
-            "code": fingerprint(part_encoder.__name__),
-        }
-        key = sha256(canonical_json(determining))[:16]
-        with _work_folder(work_folder / folder.name, key, world) as work:
-            # encode the parts that are missing
-            store = PartStore(work)
-            side = image_size // autoencoder.downscale
-            latent_shape = (autoencoder.channels, side, side)
-            encoder = Encoder(autoencoder, latent_shape, settings.batch_size, resolved, threads)
-            bar = tqdm(desc="encode", unit="img", disable=not world.is_main)
-            with bar, pillow_limits_off:
-                encode_parts(
-                    world.shard(parts),
-                    store,
-                    encoder,
-                    decoders,
-                    transform=transform,
-                    flip=settings.flip,
-                    progress=bar,
-                )
-            del encoder, autoencoder  # free the memory for the next stage in this process
-            empty_cache(resolved)
+    recipe = Recipe(
+        autoencoder=autoencoder_settings,
+        digest=weights_digest(autoencoder_settings),
+        transform=transform,
+        flip=settings.flip,
+        batch_size=settings.batch_size,
+        device=cluster.device if cluster else str(resolve_device(device)),
+        num_workers=num_workers,
+    )
+    # the work folder is named by everything that determines the bytes of a part
+    contract_fields = {
+        "autoencoder": autoencoder_settings.model_dump(),
+        "autoencoder_digest": recipe.digest,
+        **transform.model_dump(),
+        "flip": settings.flip,
+    }
+    determining = {
+        "contract": contract_fields,
+        "settings": settings.model_dump(),
+        "dataset": raw.info.digest,
+        "device": recipe.device.partition(":")[0],
+        "code": fingerprint(part_encoder.__name__),
+    }
+    key = sha256(canonical_json(determining))[:16]
+    with _work_folder(work_folder / folder.name, key, world) as work:
+        # encode the parts that are missing
+        store = PartStore(work)
+        bar = tqdm(desc="encode", unit="img", disable=not world.is_main)
+        with bar:
+            if cluster:
+                from liquidgen.stages.encode.on_cluster import encode_on_cluster
 
-            # write the shards once the parts of all processes are there
-            world.barrier()
-            if not world.is_main:
-                return None
-            return assemble(folder, raw, parts, store, contract_fields, settings)
+                encode_on_cluster(cluster, parts, store, recipe, bar)
+            else:
+                with PartEncoder(recipe) as encoder:
+                    encoder.encode_parts(world.shard(parts), store, bar)
 
-
-def _decoders(device: "torch.device", num_workers: int) -> Workers:
-    """Create threads if the autoencoder keeps the CPU busy, and processes if it is on a GPU."""
-    return Threads(num_workers) if device.type == "cpu" else Processes(num_workers, warm)
+        # write the shards once the parts of all processes are there
+        world.barrier()
+        if not world.is_main:
+            return None
+        return assemble(folder, raw, parts, store, contract_fields, settings)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from liquidgen.images.row_groups import warm
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches
-from liquidgen.utils.workers import Threads, Workers
+from liquidgen.utils.workers import Processes, Threads, Workers
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,11 @@ class Encoder:
                 "block, or use machine.device: cpu"
             )
         return latents
+
+
+def decoders_for(device: "torch.device", num_workers: int) -> Workers:
+    """Create threads if the autoencoder keeps the CPU busy, and processes if it is on a GPU."""
+    return Threads(num_workers) if device.type == "cpu" else Processes(num_workers, warm)
 
 
 @contextmanager

@@ -82,6 +82,10 @@ class PartStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def absolute(self) -> "PartStore":
+        """Return the same store for a process in another working directory."""
+        return PartStore(self._folder.absolute())
+
     def has(self, part: Part) -> bool:
         """Return whether the part is finished; a damaged one is not, and causes a warning."""
         if not self._path(part, "json").exists():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from liquidgen.cluster.connection import cluster_of
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.params import Params
 from liquidgen.images.skipped import SkippedImages
@@ -13,8 +14,10 @@ from liquidgen.utils.files import NOTED, SKIPPED
 def main(params: Params, root: Path) -> str | None:
     """Fill data/latents/<dataset>-<size>-<autoencoder>; returns the closing line on rank 0."""
     folder = params.latents_folder
+    machine = params.machine
     with (
-        init_distributed(params.machine.device) as (world, device),
+        cluster_of(machine) as cluster,
+        init_distributed("cpu" if cluster else machine.device) as (world, device),
         open_run(
             root,
             params.tracking.experiment,
@@ -32,8 +35,9 @@ def main(params: Params, root: Path) -> str | None:
             image_size=params.selectors.image_size,
             settings=params.encode,
             device=str(device),
-            num_workers=params.machine.num_workers,
+            num_workers=machine.num_workers,
             world=world,
+            cluster=cluster,
         )
         if manifest is None:  # on ranks > 0
             return None

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:
-    """Fill data/models/<run> and write the metrics of the training.
+    """Fill data/models/<run> and write the metrics of the training, on a cluster if there is one.
 
     Args:
         params: All settings.
@@ -37,13 +37,26 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
         The closing line; None on ranks > 0.
     """
 
+    if params.machine.engine == "local":
+        return train(params, root, callbacks)
+    from liquidgen.cluster.training import train_on_cluster
+
+    if callbacks:
+        logger.warning("machine.engine: ray: callbacks are not called in its processes")
+    return train_on_cluster(train, params, root)
+
+
+def train(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:
+    """Train in this process, or in all processes of its world; see `main`."""
+
     def preview(trainer: Trainer, check: Callable[[], None]) -> Image:
         metadata = model_metadata(trainer, params.run_name)
         return preview_grid(trainer.learner, metadata, params.sample, check)
 
     with init_distributed(params.machine.device) as (world, device):
         address = params.train.init_from
-        pretrained = load_pretrained(address) if address else None
+        # rank 0 sends the weights to the others
+        pretrained = load_pretrained(address) if address and world.is_main else None
         training = prepare_training(
             params.latents_folder,
             root / "work/train",

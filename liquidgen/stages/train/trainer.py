@@ -56,10 +56,8 @@ Preview = Callable[["Trainer", Callable[[], None]], "Image"]
 class Trainer:
     """Trains from the newest usable checkpoint to the last epoch; `run` is called once.
 
-    In a world of several processes rank 0 saves and logs for all.
-
-    Raises:
-        UserError: The processes see different checkpoints.
+    In a world of several processes rank 0 saves and logs for all, and sends its weights and state
+    to the others: these need no access to its folders.
     """
 
     def __init__(
@@ -80,14 +78,11 @@ class Trainer:
         schedule = Schedule(self.settings.warmup_steps, training.decay)
         self.learner = Learner(network, self.settings, device, world, schedule)
         self.progress = Progress()
-        eligible = self._checkpoints()
-        if found := load_newest(eligible, self._check_content):
+        eligible = self._checkpoints() if world.is_main else []
+        if found := world.broadcast(load_newest(eligible, self._check_content)):
             tensors, state = found
             self.learner.load_state(tensors, state["learner"])
             self.progress = Progress(**state["progress"])
-        if world.sum(torch.tensor(self.learner.step)) != world.size * self.learner.step:
-            raise UserError(f"{training.folder}: not all processes see the same checkpoints")
-
         # Later checkpoints up to the last step were skipped as damaged. The next save deletes
         # them: they must not count among those to keep.
         self.damaged = [path for step, path in eligible if step > self.learner.step]

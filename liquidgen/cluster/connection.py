@@ -1,0 +1,147 @@
+"""Connects to a Ray cluster, and explains in one line why it cannot."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import liquidgen
+from liquidgen.config.settings import MachineSettings
+from liquidgen.runtime.extras import require_extra
+from liquidgen.utils.errors import UserError, reason_of
+
+TIMEOUT_SECONDS = 5.0  # for an answer from the address
+KEY = "machine.ray_address"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster of Ray to which this process is connected.
+
+    Attributes:
+        head: Ray's id of this node, which holds the checkout.
+        device: Type of the workers' device, cpu or cuda.
+    """
+
+    head: str
+    device: str
+
+    @property
+    def nodes(self) -> list[dict]:
+        """The nodes that are alive, as `ray.nodes` describes them."""
+        import ray
+
+        return [node for node in ray.nodes() if node["Alive"]]
+
+    def count(self, resource: str) -> int:
+        """Return how many CPUs or GPUs the nodes have that are alive."""
+        return int(sum(node["Resources"].get(resource, 0) for node in self.nodes))
+
+
+@contextmanager
+def cluster_of(machine: MachineSettings) -> Iterator[Cluster | None]:
+    """Connect to the cluster of the settings; with the local engine there is none.
+
+    Raises:
+        UserError: See `connected`.
+    """
+    if machine.engine == "local":
+        yield None
+        return
+    with connected(machine.ray_address, machine.device) as cluster:
+        yield cluster
+
+
+@contextmanager
+def connected(address: str, device: str) -> Iterator[Cluster]:
+    """Connect to a cluster, of whose nodes this machine is one, and disconnect at the end.
+
+    Every worker of Ray that works for this process uses its code of LiquidGen, whatever is
+    installed there.
+
+    Args:
+        address: `machine.ray_address`: host:port, or auto for the cluster of this machine.
+        device: `machine.device`; auto is cuda if a node has a GPU.
+
+    Raises:
+        UserError: There is no cluster at the address, it has another version of Ray or of Python
+            or asks for a token, or it has no GPU though the work needs one.
+    """
+    require_extra("cluster")
+    if address != "auto":
+        _check_answer(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    environment = {
+        "py_modules": [str(Path(liquidgen.__file__).parent)],
+        "excludes": ["__pycache__"],
+    }
+    try:
+        ray.init(
+            address=address,
+            runtime_env=environment,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except Exception as error:  # Ray raises RuntimeError, ConnectionError, errors of its own
+        ray.shutdown()
+        raise UserError(
+            f"{KEY}: no connection to {address} ({reason_of(error, lines=2)}); start Ray with "
+            "`ray start --head` here and `ray start --address=...` on the others, with the same "
+            "versions of Ray and Python"
+        ) from None
+    try:
+        has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
+        if device.startswith("cuda") and not has_gpu:
+            raise UserError(
+                f"machine.device: {device}, but no node of the cluster has a GPU; set it to cpu or "
+                "auto, or start Ray on a node that has one"
+            )
+        uses_gpu = has_gpu and device != "cpu"
+        yield Cluster(ray.get_runtime_context().get_node_id(), "cuda" if uses_gpu else "cpu")
+    finally:
+        ray.shutdown()
+
+
+def _check_answer(address: str) -> None:
+    """Refuse an address where no Ray answers: `ray.init` would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_SECONDS).close()
+        check = (sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address)
+        subprocess.run(check, capture_output=True, check=True, timeout=2 * TIMEOUT_SECONDS)
+    except (OSError, OverflowError, subprocess.SubprocessError) as error:
+        told = reason_of(error) if isinstance(error, OSError) else "another service, or no access"
+        raise UserError(
+            f"{KEY}: no Ray answers at {address} ({told}); start it there with `ray start --head`, "
+            "or correct the address"
+        ) from None
+
+
+@contextmanager
+def cluster_errors() -> Iterator[None]:
+    """Turn what Ray raises around an error of a worker into that error, or into one line."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UserError):
+            raise UserError(str(cause)) from None
+        raise UserError(_told(cause)) from error
+    except ray.exceptions.RayError as error:
+        raise UserError(_told(error)) from error
+
+
+def _told(error: BaseException) -> str:
+    return (
+        f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; `dvc repro` continues; the "
+        "logs are in /tmp/ray/session_latest/logs on each node"
+    )

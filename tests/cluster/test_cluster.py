@@ -1,0 +1,227 @@
+"""Encode and train on a cluster of Ray with three nodes: same results, and losses cost little."""
+
+import ast
+import csv
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import psutil
+import pytest
+from helpers.checkout import PROJECT, Checkout
+from helpers.ray_cluster import LocalCluster, local_cluster
+
+from liquidgen.latents.manifest import Manifest, read_manifest
+
+TOLERANCE = 1e-4  # relative: another order of sums differs by 1e-7, wrong gradients by 1e-2
+SECONDS = 120  # for what takes a few on an idle machine
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A cluster; a test that loses a node adds one."""
+    with local_cluster(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture
+def home(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Home folder of the nodes."""
+    return tmp_path_factory.getbasetemp() / "home0"
+
+
+def on(cluster: LocalCluster, checkout: Checkout, **changes: object) -> Checkout:
+    """Let the stages of a checkout run on a cluster."""
+    checkout.change(machine__engine="ray", machine__ray_address=cluster.address, **changes)
+    return checkout
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.05)
+
+
+def manifest_of(checkout: Checkout) -> Manifest:
+    (folder,) = (checkout.root / "data/latents").iterdir()
+    return read_manifest(folder)
+
+
+def finished_parts(checkout: Checkout) -> list[Path]:
+    return sorted((checkout.root / "work/encode").glob("*/*/*.json"))
+
+
+def test_encode_is_the_same_though_the_driver_and_a_node_are_lost(
+    cluster: LocalCluster, checkout: Checkout
+):
+    checkout.change(datasets__procedural__num_images=4200, datasets__procedural__render_size=64)
+    for stage in ("download", "encode"):
+        assert checkout.stage(stage).returncode == 0
+    expected = manifest_of(checkout)
+    shutil.rmtree(checkout.root / "data/latents")
+    on(cluster, checkout)
+
+    # the driver is killed: finished parts stay
+    with checkout.start("python", "-m", "stages.encode") as encode:
+        wait_for(lambda: finished_parts(checkout))
+        encode.kill()
+    kept = finished_parts(checkout)
+    before = [path.stat().st_mtime_ns for path in kept]
+    assert len(kept) < 5
+
+    # a node is lost, and one comes
+    with checkout.start("python", "-m", "stages.encode") as encode:
+        wait_for(lambda: len(finished_parts(checkout)) > len(kept))
+        after = [path.stat().st_mtime_ns for path in kept]
+        cluster.lose_node()
+        cluster.add_node()
+        out, err = encode.communicate()
+        assert encode.returncode == 0, err.decode()
+    assert after == before
+    assert manifest_of(checkout) == expected
+    assert b"encode: latents: " in out
+    assert b"Traceback" not in err
+
+
+def curve(checkout: Checkout) -> np.ndarray:
+    """Return the losses of the training, one row per epoch."""
+    with open(checkout.root / "metrics/train.csv") as file:
+        return np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])
+
+
+def workers(name: str) -> list[psutil.Process]:
+    """Return the processes of Ray's workers of a kind."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [""])[0].startswith(f"ray::{name}"):
+            found.append(process)
+    return found
+
+
+def test_training_goes_on_after_a_lost_process(
+    cluster: LocalCluster, checkout: Checkout, home: Path
+):
+    """Nodes have latents of their own: a damaged copy is made again."""
+    changes = {"train__num_epochs": 40, "train__preview_every": 0, "train__validate_every": 20}
+    checkout.change(train__checkpoint_every=0.5, train__seed=1, **changes)
+    assert checkout.stage("train").returncode == 0
+    expected = curve(checkout)
+    for folder in ("work/train", "data/models"):
+        shutil.rmtree(checkout.root / folder)
+
+    (latents,) = (checkout.root / "data/latents").iterdir()
+    cache = home / ".cache/liquidgen/cluster" / read_manifest(latents).digest[:16]
+    copy = cache / "data/latents" / latents.name
+    shutil.copytree(latents, copy)
+    shard = next(copy.glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+    on(cluster, checkout, machine__num_processes=2)
+    with checkout.start("python", "-m", "stages.train") as train:
+        wait_for(lambda: [*(checkout.root / "work/train").glob("*/step-*")])
+        workers("RayTrainWorker")[-1].kill()
+        out, err = train.communicate()
+        assert train.returncode == 0, err.decode()
+    assert b"train: a process was lost; all go on from the last checkpoint" in err
+    assert b"Traceback" not in err
+    assert out.count(b"train: 200 steps in ") == 1
+    np.testing.assert_allclose(curve(checkout), expected, rtol=TOLERANCE)
+    assert shard.read_bytes() == (latents / shard.name).read_bytes()
+
+
+def test_error_of_the_stage_is_one_line(cluster: LocalCluster, checkout: Checkout):
+    on(cluster, checkout, machine__num_processes=2, train__accumulation_steps=32)
+    done = checkout.stage("train")
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if not line.startswith("WARNING")] == [
+        "error: train.accumulation_steps: 32, but a process has only 16 samples of a batch; lower "
+        "it"
+    ]
+
+
+def refusal(checkout: Checkout, stage: str = "encode") -> str:
+    began = time.monotonic()
+    done = checkout.stage(stage)
+    assert done.returncode == 1
+    assert time.monotonic() - began < SECONDS
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("error: ")
+
+
+def test_missing_cluster_is_one_line(checkout: Checkout, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(checkout.root))  # where `auto` looks
+    checkout.change(machine__engine="ray")
+    assert refusal(checkout).startswith("machine.ray_address: no connection to auto (")
+    checkout.change(machine__ray_address="127.0.0.1:1")
+    assert refusal(checkout, "train").startswith(
+        "machine.ray_address: no Ray answers at 127.0.0.1:1 ([Errno 111] Connection refused); "
+    )
+
+
+def test_other_service_is_one_line(checkout: Checkout):
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    checkout.change(machine__engine="ray", machine__ray_address=address)
+    assert refusal(checkout).startswith(
+        f"machine.ray_address: no Ray answers at {address} (another"
+    )
+    server.shutdown()
+
+
+def test_gpu_that_no_node_has_is_one_line(cluster: LocalCluster, checkout: Checkout):
+    on(cluster, checkout, machine__device="cuda")
+    assert refusal(checkout).startswith(
+        "machine.device: cuda, but no node of the cluster has a GPU;"
+    )
+
+
+OTHER_VERSION = """
+import json, os, sys, ray
+os.environ["RAY_IGNORE_VERSION_MISMATCH"] = "1"
+from ray.experimental.internal_kv import _internal_kv_get as get, _internal_kv_put as put
+ray.init(sys.argv[1], log_to_driver=False)
+key, space = b"CLUSTER_METADATA", b"cluster"
+found = json.loads(get(key, namespace=space))
+put(key, json.dumps(found | {"ray_version": sys.argv[2]}).encode(), namespace=space)
+"""
+
+
+def test_other_version_of_ray_is_one_line(cluster: LocalCluster, checkout: Checkout):
+    on(cluster, checkout)
+    program = (sys.executable, "-c", OTHER_VERSION, cluster.address)
+    subprocess.run([*program, "1.0.0"], check=True)
+    try:
+        line = refusal(checkout)
+    finally:
+        subprocess.run([*program, metadata.version("ray")], check=True)
+    assert line.startswith(f"machine.ray_address: no connection to {cluster.address} (")
+    assert "1.0.0" in line
+
+
+def test_only_the_cluster_imports_ray():
+    """And it does so inside functions: the other stages work without the extra."""
+    importing = set()
+    for path in sorted((PROJECT / "liquidgen").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            if any(name.split(".")[0] == "ray" for name in names):
+                importing.add(str(path.relative_to(PROJECT / "liquidgen")))
+    assert {Path(path).parts[0] for path in importing} == {"cluster"}
+    modules = ("stages.encode.stage", "stages.train.stage", "cluster.mapping", "cluster.training")
+    code = "".join(f"import liquidgen.{name}; " for name in modules)
+    code += "import sys; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

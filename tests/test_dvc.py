@@ -149,6 +149,7 @@ ROOMS = {
     "liquidgen/cli/health/doctor.py": [],
     "liquidgen/cli/sample.py": [],
     "liquidgen/cli/team/server.py": [],
+    "liquidgen/cluster/connection.py": [],
     "liquidgen/compute/device.py": ["encode", "train", "sample", "evaluate"],
     "liquidgen/config/settings.py": [],
     "liquidgen/features/builtin.py": ["evaluate"],

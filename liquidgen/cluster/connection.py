@@ -14,6 +14,7 @@ import liquidgen
 from liquidgen.config.settings import MachineSettings
 from liquidgen.runtime.extras import require_extra
 from liquidgen.utils.errors import UserError, reason_of
+from liquidgen.utils.text import one_line
 
 TIMEOUT_SECONDS = 5.0  # for an answer from the address
 KEY = "machine.ray_address"
@@ -115,13 +116,18 @@ def _check_answer(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_SECONDS).close()
         check = (sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address)
-        subprocess.run(check, capture_output=True, check=True, timeout=2 * TIMEOUT_SECONDS)
-    except (OSError, OverflowError, subprocess.SubprocessError) as error:
-        told = reason_of(error) if isinstance(error, OSError) else "another service, or no access"
-        raise UserError(
-            f"{KEY}: no Ray answers at {address} ({told}); start it there with `ray start --head`, "
-            "or correct the address"
-        ) from None
+        done = subprocess.run(check, capture_output=True, text=True, timeout=2 * TIMEOUT_SECONDS)
+        if done.returncode == 0:
+            return
+        reason = one_line("".join(done.stderr.strip().splitlines()[-6:])) or "no reason given"
+    except (OSError, OverflowError) as error:
+        reason = reason_of(error)
+    except subprocess.TimeoutExpired:
+        reason = "another service answers"
+    raise UserError(
+        f"{KEY}: no Ray of this version answers at {address} ({reason}); start it there with "
+        "`ray start --head`, or correct the address"
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.checkout import Checkout
+from helpers.servers import unused_port
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -146,3 +147,31 @@ def test_two_processes_match_one_and_only_rank_zero_records(checkout: Checkout):
     assert scores["fd"] == pytest.approx(scores_before["fd"], rel=0.02)
     samples = RawDataset(only(checkout.root / "data/samples"))
     assert samples.counts["samples"] == checkout.params["sample"]["num_images"]
+
+
+def test_checkouts_with_folders_of_their_own_train_together(checkout: Checkout, tmp_path: Path):
+    """Only the first one has checkpoints: the others need latents and settings alone."""
+    checkout.change(train__seed=2, train__num_epochs=1, train__preview_every=0)
+    run_stage(checkout, "train")
+    checkout.change(train__num_epochs=3)
+    run_stage(checkout, "train")
+    expected = curve(checkout)
+    (work,) = (path for path in (checkout.root / "work/train").iterdir() if path.is_dir())
+    later = [path for path in work.glob("step-*") if path.name > "step-000000005-g"]
+    for path in (*later, *work.glob("epochs-3")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    other = Checkout(shutil.copytree(checkout.root, tmp_path / "other", symlinks=True))
+    for name in ("work", "data/raw", "data/models", "data/samples", "metrics", "mlflow.db"):
+        path = other.root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    at = ("--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1")
+    command = ("torchrun", *at, f"--master-port={unused_port()}")
+    stage = ("-m", "stages.train")
+    with other.start(*command, "--node-rank=1", *stage) as second:
+        done = checkout.run(*command, "--node-rank=0", *stage)
+        _, told = second.communicate()
+    assert done.returncode == second.returncode == 0, done.stderr + told.decode()
+    assert "train: continues after step 5" in done.stderr
+    np.testing.assert_allclose(curve(checkout), expected, rtol=TOLERANCE)
+    assert not (other.root / "data/models").exists()

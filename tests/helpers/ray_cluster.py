@@ -10,19 +10,32 @@ from pathlib import Path
 NUM_NODES = 3  # the first one is the head
 
 PROGRAM = """
-import os, sys
+import json, sys
+import ray
 from ray.cluster_utils import Cluster
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
+def set_version(version):
+    key, space = b"CLUSTER_METADATA", b"cluster"
+    found = json.loads(_internal_kv_get(key, namespace=space))
+    found["ray_version"] = version
+    _internal_kv_put(key, json.dumps(found).encode(), namespace=space)
 
 head = {"num_cpus": 1, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 others = [cluster.add_node(num_cpus=1) for _ in range(int(sys.argv[1]) - 1)]
+ray.init(cluster.address, log_to_driver=False)
 print(cluster.address, flush=True)
-for line in sys.stdin:  # "add" or "remove"; the end of input ends the cluster
-    if line.strip() == "add":
-        others.append(cluster.add_node(num_cpus=1))
-    else:
-        cluster.remove_node(others.pop(), allow_graceful=False)
+for line in sys.stdin:  # a command; the end of input ends the cluster
+    match line.split():
+        case ["add"]:
+            others.append(cluster.add_node(num_cpus=1))
+        case ["remove"]:
+            cluster.remove_node(others.pop(), allow_graceful=False)
+        case ["version", version]:
+            set_version(version)
     print("done", flush=True)
+ray.shutdown()
 cluster.shutdown()
 """
 
@@ -45,6 +58,10 @@ class LocalCluster:
     def add_node(self) -> None:
         """Start a node."""
         self._ask("add")
+
+    def claim_version(self, version: str) -> None:
+        """Let the cluster say that it is of this version of Ray."""
+        self._ask(f"version {version}")
 
     def _ask(self, what: str) -> None:
         assert self._process.stdin is not None

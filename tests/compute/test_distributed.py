@@ -156,7 +156,7 @@ def test_checkouts_with_folders_of_their_own_train_together(checkout: Checkout, 
     checkout.change(train__num_epochs=3)
     assert checkout.stage("train").returncode == 0
     expected = curve(checkout)
-    (work,) = (path for path in (checkout.root / "work/train").iterdir() if path.is_dir())
+    work = max((checkout.root / "work/train").glob("*/epochs-3")).parent
     later = [path for path in work.glob("step-*") if path.name > "step-000000005-g"]
     for path in (*later, *work.glob("epochs-3")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from liquidgen.latents import known_shards
+from liquidgen.latents.known_shards import known_labels, remember
 from liquidgen.latents.manifest import MANIFEST, Manifest, read_manifest
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import NOTED, REMEDY, SKIPPED, StoredFile, atomic
@@ -71,6 +73,8 @@ def samples_per_shard(latent_shape: Sequence[int], shard_mb: int) -> int:
 def verify(folder: Path, quiet: bool = False) -> Manifest:
     """Compare the digests of all shards of a folder with its manifest, and return the manifest.
 
+    Shards of a large dataset are read once, see `known_shards`.
+
     Args:
         folder: Folder of latents.
         quiet: Whether to show no bar.
@@ -87,9 +91,28 @@ def verify(folder: Path, quiet: bool = False) -> Manifest:
     size = sum(shard.bytes for shard in shards.values())
     with tqdm(desc="verify", total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
         for shard in shards.values():
-            shard.verify(folder)
+            shard.verify_size(folder)
+            if not _is_large(manifest) or known_labels(folder, shard) is None:
+                shard.verify(folder)
+                if _is_large(manifest):
+                    remember(folder, shard, _open(folder, shard, manifest)[1])
             bar.update(shard.bytes)
     return manifest
+
+
+def _is_large(manifest: Manifest) -> bool:
+    splits = manifest.splits.values()
+    return sum(shard.bytes for split in splits for shard in split.shards) >= known_shards.LARGE
+
+
+def _open(folder: Path, shard: StoredFile, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-map a shard; returns its records and its labels."""
+    shard.verify_size(folder)
+    known = known_labels(folder, shard) if _is_large(manifest) else None
+    records = _map(folder, shard, manifest.contract.latent_shape, is_checked=known is not None)
+    if known is None:
+        known = _labels(folder / shard.name, records, max(1, len(manifest.classes or ())))
+    return records, known
 
 
 class LatentDataset:
@@ -111,14 +134,11 @@ class LatentDataset:
         self.contract = self.manifest.contract
         self.classes = self.manifest.classes
         self.num_classes = len(self.classes or ())
-        shards = self.manifest.split(split).shards
-        records = [_map(folder, shard, self.contract.latent_shape) for shard in shards]
-        self._latents = [shard["latents"] for shard in records]
-        labels = [
-            _labels(folder / shard.name, mapped, max(1, self.num_classes))
-            for shard, mapped in zip(shards, records, strict=True)
+        opened = [
+            _open(folder, shard, self.manifest) for shard in self.manifest.split(split).shards
         ]
-        self.labels = np.concatenate(labels)
+        self._latents = [records["latents"] for records, _ in opened]
+        self.labels = np.concatenate([labels for _, labels in opened])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -204,10 +224,11 @@ def _template(latent_shape: Sequence[int]) -> np.ndarray:
     return np.frombuffer(tar.getvalue(), _record(latent_shape), count=1)
 
 
-def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.ndarray:
-    """Memory-map a shard as an array of records, after a check of its size and its headers."""
+def _map(
+    folder: Path, shard: StoredFile, latent_shape: Sequence[int], *, is_checked: bool
+) -> np.ndarray:
+    """Memory-map a shard as an array of records, after a check of its headers."""
     path = folder / shard.name
-    shard.verify_size(folder)
     # before the layout is made: a forged shape may be larger than numpy can describe
     if shard.bytes < shard.count * 2 * math.prod(latent_shape):
         raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
@@ -215,6 +236,8 @@ def _map(folder: Path, shard: StoredFile, latent_shape: Sequence[int]) -> np.nda
     if shard.bytes < shard.count * template.itemsize:
         raise UserError(f"{path}: too short for {shard.count} samples; {REMEDY}")
     records = np.memmap(path, dtype=template.dtype, mode="r", shape=(shard.count,))
+    if is_checked:
+        return records
     names = [b"%08d" % i for i in range(shard.count)]
     right = records["npy_header"] == template["npy_header"]
     right &= records["npy"]["size"] == template["npy"]["size"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from liquidgen.config.params import load_params
 from liquidgen.images.transform import ImageTransform
+from liquidgen.latents import known_shards
 from liquidgen.latents.contract import LatentContract
 from liquidgen.latents.manifest import MANIFEST
 from liquidgen.latents.shards import (
@@ -143,6 +145,68 @@ def test_unknown_split_is_refused(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match="no split 'test'; there are: 'train'"):
         LatentDataset(tmp_path, "test")
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """Every dataset counts as large, and what is remembered is in a folder of the test."""
+    monkeypatch.setattr(known_shards, "LARGE", 0)
+    monkeypatch.setattr(known_shards, "FOLDER", tmp_path / "known")
+    folder = tmp_path / "latents"
+    folder.mkdir()
+    return folder
+
+
+def replace_bytes(path, keep_time):
+    """Flip a bit in the middle of a file, with the time that it had or a new one."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + (0 if keep_time else 1)))
+
+
+def test_large_dataset_is_read_once(large):
+    latents, labels = write(large)
+    verify(large)
+    replace_bytes(large / "train-00000.tar", keep_time=True)  # not looked for: it shows the reading
+    verify(large)
+    dataset = LatentDataset(large, "train")
+    assert dataset.labels.tolist() == labels.tolist()
+    replace_bytes(large / "train-00000.tar", keep_time=True)
+    assert np.array_equal(dataset.batch(range(50))[0].numpy(), latents.astype(np.float32))
+
+
+def test_changed_shard_of_a_large_dataset_is_read_again(large):
+    write(large)
+    verify(large)
+    replace_bytes(large / "train-00001.tar", keep_time=False)
+    with pytest.raises(UserError, match=r"train-00001\.tar: damaged"):
+        verify(large)
+    (large / "train-00001.tar").unlink()
+    with pytest.raises(UserError, match=r"train-00001\.tar: missing"):
+        LatentDataset(large, "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"not npy", b"\x93NUMPY\x01\x00"])
+def test_damaged_memory_costs_a_reading_only(large, content):
+    _, labels = write(large)
+    verify(large)
+    for path in known_shards.FOLDER.iterdir():
+        path.write_bytes(content)
+    replace_bytes(large / "train-00000.tar", keep_time=True)
+    with pytest.raises(UserError, match=r"train-00000\.tar: damaged"):
+        verify(large)
+    replace_bytes(large / "train-00000.tar", keep_time=True)
+    verify(large)
+    assert LatentDataset(large, "train").labels.tolist() == labels.tolist()
+
+
+def test_large_dataset_works_without_a_place_to_remember(large):
+    write(large)
+    known_shards.FOLDER.write_bytes(b"a file where the folder would be")
+    verify(large)
+    assert len(LatentDataset(large, "train")) == 50
 
 
 def test_epoch_orders_are_distinct_permutations():

@@ -172,6 +172,7 @@ def test_identity_has_no_code_of_sampling_or_logging():
         "flow.time_sampling",
         "generator.run_file",
         "latents.contract",
+        "latents.known_shards",
         "latents.manifest",
         "latents.shards",
         "models.blocks",

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +44,16 @@ class Cluster:
     def count(self, resource: str) -> int:
         """Return how many CPUs or GPUs the nodes have that are alive."""
         return int(sum(node["Resources"].get(resource, 0) for node in self.nodes))
+
+    def on_head(self, resource: str) -> int:
+        """Return how many CPUs or GPUs this node has for Ray."""
+        own = (node["Resources"] for node in self.nodes if node["NodeID"] == self.head)
+        return int(sum(resources.get(resource, 0) for resources in own))
+
+    def cpus_per_gpu(self) -> list[int]:
+        """Return for each node with GPUs how many CPUs there are for one of them."""
+        resources = [node["Resources"] for node in self.nodes]
+        return [int(one.get("CPU", 0) // one["GPU"]) for one in resources if one.get("GPU", 0) >= 1]
 
 
 @contextmanager
@@ -84,12 +96,13 @@ def connected(address: str, device: str) -> Iterator[Cluster]:
         "excludes": ["__pycache__"],
     }
     try:
-        ray.init(
-            address=address,
-            runtime_env=environment,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
+        with _own_signals():
+            ray.init(
+                address=address,
+                runtime_env=environment,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except Exception as error:  # Ray raises RuntimeError, ConnectionError, errors of its own
         ray.shutdown()
         raise UserError(
@@ -120,7 +133,7 @@ def _check_answer(address: str) -> None:
         if done.returncode == 0:
             return
         reason = one_line("".join(done.stderr.strip().splitlines()[-6:])) or "no reason given"
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = reason_of(error)
     except subprocess.TimeoutExpired:
         reason = "another service answers"
@@ -131,6 +144,17 @@ def _check_answer(address: str) -> None:
 
 
 @contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handlers of signals: Ray would end it without a word."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
 def cluster_errors() -> Iterator[None]:
     """Turn what Ray raises around an error of a worker into that error, or into one line."""
     import ray
@@ -138,16 +162,9 @@ def cluster_errors() -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UserError):
-            raise UserError(str(cause)) from None
-        raise UserError(_told(cause)) from error
+        raise error.cause from None  # with the worker's stack trace in its text
     except ray.exceptions.RayError as error:
-        raise UserError(_told(error)) from error
-
-
-def _told(error: BaseException) -> str:
-    return (
-        f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; `dvc repro` continues; the "
-        "logs are in /tmp/ray/session_latest/logs on each node"
-    )
+        raise UserError(
+            f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; `dvc repro` continues; "
+            "the logs are in /tmp/ray/session_latest/logs on each node"
+        ) from None

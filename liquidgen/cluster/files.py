@@ -50,5 +50,7 @@ def copy_folder(server: Any, folder: Path, verify: Callable[[Path], object]) -> 
             for name, size in ray.get(server.sizes.remote()).items():
                 with (temporary / name).open("wb") as file:
                     while file.tell() < size:
-                        file.write(ray.get(server.read.remote(name, file.tell())))
+                        if not (chunk := ray.get(server.read.remote(name, file.tell()))):
+                            raise UserError(f"{name}: became shorter while it was copied")
+                        file.write(chunk)
         verify(folder)

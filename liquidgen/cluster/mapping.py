@@ -42,17 +42,20 @@ def map_on_cluster(
         items: The items; small, as they travel to the workers.
         files: Reads and stores on this node.
         create: Called once per worker; returns the function of an item.
-        num_cpus: CPUs of a worker. It has one GPU if the cluster's device is one.
+        num_cpus: CPUs of a worker, fewer where a node has fewer. It has one GPU if the cluster's
+            device is one.
 
     Raises:
         UserError: A worker raised it, or the cluster failed.
-        OSError: A result could not be stored.
+        OSError: A file could not be read or a result not be stored.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # reports of each step
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # reports; errors are raised
 
     # an actor of this process: it ends with it
     here = NodeAffinitySchedulingStrategy(cluster.head, soft=False)
@@ -60,15 +63,19 @@ def map_on_cluster(
 
     class Worker:
         def __init__(self) -> None:
-            self.function = create()
+            self.function: Callable[[Item, Ask], Any] | None = None
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+            # not in __init__: an error there would be that of a dead actor
+            self.function = self.function or create()
             item = pickle.loads(row["item"])
             result = self.function(item, lambda questions: _ask(head, questions))
             ray.get(head.store.remote(item, result))
             return row
 
     num_gpus = int(cluster.device == "cuda")
+    if num_gpus:  # a worker must fit beside the others of its node
+        num_cpus = min([num_cpus, *cluster.cpus_per_gpu()])
     slots = cluster.count("GPU") if num_gpus else cluster.count("CPU") // num_cpus
     size = max(1, min(slots, len(items)))
     rows = [{"item": pickle.dumps(item)} for item in items]

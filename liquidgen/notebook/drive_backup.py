@@ -40,11 +40,12 @@ class Backup:
                 _mirror(source, _hidden(target))
                 os.replace(_hidden(target), target)
             elif unit.parent == TRAININGS:  # the next save must not delete them from the backup
-                for path in sorted(source.rglob(CHECKPOINTS)):
-                    folder = target / path.parent.relative_to(source)
-                    if path.name > max((p.name for p in folder.glob(CHECKPOINTS)), default=""):
-                        folder.mkdir(exist_ok=True)
-                        _copy(path, folder / path.name)
+                _restore_newer(source, target)
+                for folder in _find(source, "*/"):  # each of one length of the training
+                    if (target / folder).exists():
+                        _restore_newer(source / folder, target / folder)
+                    else:
+                        _mirror(source / folder, target / folder)
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
@@ -73,6 +74,14 @@ class Backup:
             source.backup(copy)
         _copy(part, self._folder / DATABASE)
         part.unlink()
+
+
+def _restore_newer(source: Path, target: Path) -> None:
+    """Copy the checkpoints that are newer than those of the target."""
+    newest = max((path.name for path in target.glob(CHECKPOINTS)), default="")
+    for path in source.glob(CHECKPOINTS):
+        if path.name > newest:
+            _copy(path, target / path.name)
 
 
 def _find(folder: Path, *patterns: str) -> list[Path]:

@@ -11,18 +11,28 @@ class Interrupted(Exception):
     """Raised by `Interrupt.check` in a process that was asked to stop."""
 
 
+_ASKED = threading.Event()  # of `request_interrupt`
+
+
+def request_interrupt() -> None:
+    """Ask every `Interrupt` of this process to stop: for one whose signals another program has."""
+    _ASKED.set()
+
+
 class Interrupt:
     """Context manager that turns SIGTERM, SIGINT and SIGHUP into a flag.
 
     A loop reads the flag where it can stop cleanly. In any thread but the main one the signals stay
     as they are, because Python handles them nowhere else.
-
-    Attributes:
-        requested: Whether this process was asked to stop.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self._signalled = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self._signalled or _ASKED.is_set()
 
     def __enter__(self) -> "Interrupt":
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -40,7 +50,7 @@ class Interrupt:
             raise Interrupted
 
     def _handle(self, number: int, frame: object) -> None:
-        self.requested = True
+        self._signalled = True
 
 
 def termination_signals() -> list[signal.Signals]:

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-import psutil
 import pytest
 from helpers.checkout import PROJECT, Checkout
 from helpers.ray_cluster import LocalCluster, local_cluster
@@ -83,6 +83,7 @@ def test_encode_is_the_same_though_the_driver_and_a_node_are_lost(
         wait_for(lambda: len(finished_parts(checkout)) > len(kept))
         after = [path.stat().st_mtime_ns for path in kept]
         cluster.lose_node()
+        assert len(finished_parts(checkout)) < 5
         cluster.add_node()
         out, err = encode.communicate()
         assert encode.returncode == 0, err.decode()
@@ -96,15 +97,6 @@ def curve(checkout: Checkout) -> np.ndarray:
     """Return the losses of the training, one row per epoch."""
     with open(checkout.root / "metrics/train.csv") as file:
         return np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])
-
-
-def workers(name: str) -> list[psutil.Process]:
-    """Return the processes of Ray's workers of a kind."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith(f"ray::{name}"):
-            found.append(process)
-    return found
 
 
 def test_training_goes_on_after_a_lost_process(
@@ -128,14 +120,46 @@ def test_training_goes_on_after_a_lost_process(
     on(cluster, checkout, machine__num_processes=2)
     with checkout.start("python", "-m", "stages.train") as train:
         wait_for(lambda: [*(checkout.root / "work/train").glob("*/step-*")])
-        workers("RayTrainWorker")[-1].kill()
+        cluster.workers("RayTrainWorker")[-1].kill()
         out, err = train.communicate()
         assert train.returncode == 0, err.decode()
-    assert b"train: a process was lost; all go on from the last checkpoint" in err
+    assert b"WARNING: train: a process was lost (" in err
     assert b"Traceback" not in err
     assert out.count(b"train: 200 steps in ") == 1
     np.testing.assert_allclose(curve(checkout), expected, rtol=TOLERANCE)
     assert shard.read_bytes() == (latents / shard.name).read_bytes()
+
+
+def test_stopped_training_saves(cluster: LocalCluster, checkout: Checkout):
+    changes = {"train__num_epochs": 400, "train__preview_every": 0, "train__checkpoint_every": 600}
+    on(cluster, checkout, machine__num_processes=2, train__seed=3, **changes)
+    with checkout.start("python", "-m", "stages.train") as train:
+        wait_for(lambda: [*(checkout.root / "work/train").glob("*/epochs-400/metrics.jsonl")])
+        time.sleep(2)
+        train.terminate()
+        _, err = train.communicate()
+    assert train.returncode == 130
+    pattern = r"^stopped at step (\d+), all progress is saved; `dvc repro` continues"
+    step = re.search(pattern, err.decode(), re.MULTILINE)
+    assert step, err.decode()
+    saved = {path.name[5:14] for path in (checkout.root / "work/train").glob("*/step-*")}
+    assert f"{int(step[1]):09d}" in saved
+
+
+def test_error_of_a_worker_is_one_line(cluster: LocalCluster, checkout: Checkout):
+    """Weights that a node cannot find: the path is the checkout's, wherever the worker is."""
+    folder = shutil.copytree(checkout.root / "liquidgen/latents/builtin", checkout.root / "own")
+    checkout.change(autoencoders__builtin__path="own", encode__seed=1)
+    on(cluster, checkout)
+    with checkout.start("python", "-m", "stages.encode") as encode:
+        wait_for(lambda: [*(checkout.root / "work/encode").glob("*/*")])
+        shutil.rmtree(folder)
+        _, err = encode.communicate()
+    lines = [line for line in err.decode().splitlines() if line.startswith("error: ")]
+    assert encode.returncode == 1
+    assert len(lines) == 1
+    assert str(folder) in lines[0]
+    assert b"Traceback" not in err
 
 
 def test_error_of_the_stage_is_one_line(cluster: LocalCluster, checkout: Checkout):

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 NUM_NODES = 3  # the first one is the head
 
 PROGRAM = """
-import json, sys
+import json, os, sys
+
+answers = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)  # Ray prints what happens to nodes
 import ray
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
@@ -25,7 +30,7 @@ head = {"num_cpus": 1, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 others = [cluster.add_node(num_cpus=1) for _ in range(int(sys.argv[1]) - 1)]
 ray.init(cluster.address, log_to_driver=False)
-print(cluster.address, flush=True)
+print(cluster.address, file=answers)
 for line in sys.stdin:  # a command; the end of input ends the cluster
     match line.split():
         case ["add"]:
@@ -34,7 +39,7 @@ for line in sys.stdin:  # a command; the end of input ends the cluster
             cluster.remove_node(others.pop(), allow_graceful=False)
         case ["version", version]:
             set_version(version)
-    print("done", flush=True)
+    print("done", file=answers)
 ray.shutdown()
 cluster.shutdown()
 """
@@ -58,6 +63,11 @@ class LocalCluster:
     def add_node(self) -> None:
         """Start a node."""
         self._ask("add")
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """Return the processes of Ray's workers of a kind."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        return [child for child in children if child.name().startswith(f"ray::{name}"[:15])]
 
     def claim_version(self, version: str) -> None:
         """Let the cluster say that it is of this version of Ray."""

@@ -117,7 +117,7 @@ class Learner:
 
         # Update the weights and the EMA.
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = s.learning_rate * self.schedule.factor(self.step)
         if math.isfinite(loss) and math.isfinite(norm):
             self.scaler.step(self.optimizer)
             self.ema.step(self.model.parameters())
@@ -146,8 +146,8 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next step."""
-        return self.settings.learning_rate * self.schedule.factor(self.step)
+        """Learning rate of the last step."""
+        return self.settings.learning_rate * self.schedule.factor(self.step - 1)
 
     @torch.no_grad()
     def losses(self, latents: Tensor, labels: Tensor, noise: Tensor, t: Tensor) -> Tensor:

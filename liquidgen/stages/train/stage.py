@@ -69,12 +69,13 @@ def train(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) 
         )
         if world.is_main:
             _warn_of_evaluation(params, training)
-        contract = training.dataset.contract  # another autoencoder could not decode its latents
-        contract.check_autoencoder(weights_digest(contract.autoencoder))
+            contract = training.dataset.contract  # another autoencoder could not decode its latents
+            contract.check_autoencoder(weights_digest(contract.autoencoder))
         # rank 0 locks the state folder and chooses the run for all ranks
         with training.locked() if world.is_main else nullcontext():
             world.barrier()  # the state folder has its name
             trainer = Trainer(training, device, world)
+            shared = min(trainer.learner.step, training.stable_steps)
             changes = changes_since_commit(params)
             with open_run(
                 root,
@@ -85,8 +86,8 @@ def train(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) 
                 changes=changes,
                 resume=training.run_id() if world.is_main else None,
                 journal=training.ending_folder / "metrics.jsonl",
-                earlier=training.earlier_journals(trainer.learner.step),
-                start_step=trainer.learner.step,
+                earlier=training.earlier_journals(shared),
+                start_step=shared,
                 last_step=training.last_step,
                 enabled=world.is_main,
             ) as run:

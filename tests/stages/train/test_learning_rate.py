@@ -46,10 +46,9 @@ def test_decay_falls_at_each_step_and_never_stands_still(shape):
 
 def test_training_decays_over_its_last_steps(tmp_path, latents):
     found = rates(prepare(tmp_path, latents, learning_rate=1.0, warmup_steps=0, **HALF))
-    # logged after a step: the rate of the next one
-    assert found[STEPS - 1] == 1.0
-    assert found[STEPS] == pytest.approx(STEPS / (STEPS + 1))
-    assert found[2 * STEPS - 1] == pytest.approx(1 / (STEPS + 1))
+    assert found[STEPS] == 1.0
+    assert found[STEPS + 1] == pytest.approx(STEPS / (STEPS + 1))
+    assert found[2 * STEPS] == pytest.approx(1 / (STEPS + 1))
 
 
 @pytest.mark.parametrize("at", [STEPS - 1, STEPS, STEPS + 1, 2 * STEPS])

@@ -52,14 +52,19 @@ class Scores:
         )
 
     def summary(self) -> str:
-        """Return the main scores beside those of real images and noise as one line."""
+        """Return the main scores beside those of real images and noise as one line.
+
+        Those that cannot tell noise from real images come last.
+        """
         # covariances of fewer images than features are singular: their distance is mostly bias
         few = self.protocol["num_compared"] <= self.protocol["num_features"]
+        main = ("fd_pca" if few else "fd", "kid", CLASS_ACCURACY)
+        names = [name for name in main if name in self.values]
+        names.sort(key=lambda name: not self.values[name + TELLS_NOISE])
         parts = [
             f"{self._with_interval(name)} (real images {self.values[real_name(name)]:.4g}, noise "
             f"{self.values[NOISE + name]:.4g})"
-            for name in ("fd_pca" if few else "fd", "kid", CLASS_ACCURACY)
-            if name in self.values
+            for name in names
         ]
         parts.append(f"{self._images()}, features of {self.protocol['feature_network']}")
         if self.has_copies:

@@ -129,6 +129,12 @@ def test_summary_names_scores_that_cannot_tell_noise(far):
     assert f"noise {far['noise_fd']:.4g}" in summary
 
 
+def test_summary_begins_with_a_score_that_tells_noise(far):
+    summary = Scores(far | {"fd_tells_noise": 0.0}, INTERVALS, PROTOCOL).summary()
+    assert summary.startswith("kid ")
+    assert "), fd " in summary
+
+
 def test_summary_of_fewer_images_than_features_has_the_distance_of_components(far):
     assert Scores(far, INTERVALS, PROTOCOL).summary().startswith("fd ")
     few = PROTOCOL | {"num_features": 100}

@@ -41,6 +41,11 @@ class Cluster:
 
         return [node for node in ray.nodes() if node["Alive"]]
 
+    @property
+    def ids(self) -> set[str]:
+        """Ray's ids of the nodes that are alive."""
+        return {node["NodeID"] for node in self.nodes}
+
     def count(self, resource: str) -> int:
         """Return how many CPUs or GPUs the nodes have that are alive."""
         return int(sum(node["Resources"].get(resource, 0) for node in self.nodes))
@@ -94,6 +99,7 @@ def connected(address: str, device: str) -> Iterator[Cluster]:
     environment = {
         "py_modules": [str(Path(liquidgen.__file__).parent)],
         "excludes": ["__pycache__"],
+        "worker_process_setup_hook": _use_network_of_ray,
     }
     try:
         with _own_signals():
@@ -141,6 +147,21 @@ def _check_answer(address: str) -> None:
         f"{KEY}: no Ray of this version answers at {address} ({reason}); start it there with "
         "`ray start --head`, or correct the address"
     )
+
+
+def _use_network_of_ray() -> None:
+    """Let collectives of this process use the network in which Ray has its node.
+
+    By default gloo takes the address of the host's name, which is often one of the loopback.
+    """
+    import psutil
+    import ray
+
+    address = ray.util.get_node_ip_address()
+    for name, entries in psutil.net_if_addrs().items():
+        if address in {entry.address for entry in entries}:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
 
 
 @contextmanager

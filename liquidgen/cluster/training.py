@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 NODE = "ray.io/node-id"  # label that each node has
 QUICK_SECONDS = 120.0  # a loss so soon after the start may have a cause that stays
-MOST_QUICK_LOSSES = 3
+MOST_QUICK_LOSSES = 5  # of the same nodes: Ray notices within a minute that one is gone
 POLL_SECONDS = 1.0  # between questions whether to stop
 STOP_SECONDS = 60.0  # for all processes to save and end
 ENVIRONMENT = ("AWS_", "DVC_", "HF_", "MLFLOW_")  # variables of the stage that rank 0 needs
@@ -67,7 +67,7 @@ def train_on_cluster(stage: Stage, params: Params, root: Path) -> str | None:
                     machine.num_processes,
                     params.train.batch_size,
                 )
-            began = time.monotonic()
+            began, nodes = time.monotonic(), cluster.ids
             processes = _Processes(cluster, params, root)
             reason = processes.run(stage, size)
             if reason is None:
@@ -75,7 +75,7 @@ def train_on_cluster(stage: Stage, params: Params, root: Path) -> str | None:
             logger.warning(
                 "train: a process was lost (%s); all go on from the last checkpoint", reason
             )
-            is_quick = time.monotonic() - began < QUICK_SECONDS
+            is_quick = time.monotonic() - began < QUICK_SECONDS and cluster.ids == nodes
             quick_losses = quick_losses + 1 if is_quick else 0
     raise UserError(
         f"train: a process was lost {MOST_QUICK_LOSSES} times soon after the start ({reason}); the "

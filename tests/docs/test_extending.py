@@ -32,6 +32,7 @@ from liquidgen.stages.train.learner import Learner
 
 CPU = torch.device("cpu")
 SETTINGS = "liquidgen/config/settings.py"
+OPTIMIZERS = "liquidgen/stages/train/optimizers.py"
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_setting_of_train(project: Checkout):
     add_key(project, "train", "adam_eps", 1e-6)
     edit(project, SETTINGS, "    grad_clip: Positive", "    adam_eps: Positive")
     line = "        betas=(beta1, beta2),"
-    edit(project, "liquidgen/stages/train/optimizers.py", line, "        eps=settings.adam_eps,")
+    edit(project, OPTIMIZERS, line, "        eps=settings.adam_eps,")
     code = """
 import torch
 from liquidgen.config.params import load_params
@@ -328,26 +329,18 @@ print(*autoencoder.encode(torch.zeros(1, 3, 32, 32)).shape)
     assert run(project, code) == "1 4 16 16"
 
 
-def test_learning_rate_schedule(project: Checkout):
-    path = project.root / "liquidgen/stages/train/learner.py"
-    head, property_, rest = path.read_text().partition("    def learning_rate(self) -> float:\n")
-    assert property_
-    body = "        return 1e-3 / (1 + self.step)\n"
-    path.write_text(head + property_ + body + rest)
+def test_decay_of_the_learning_rate(project: Checkout):
+    line = '    "cosine": lambda'
+    edit(project, OPTIMIZERS, line, f'    "square": lambda done: (1 - done) ** 2,\n{line}')
+    edit(project, SETTINGS, '"none", "linear", ', '"none", "square", "linear", ')
+    project.change(train__learning_rate_decay="square")
     code = """
-import torch
 from liquidgen.config.params import load_params
-from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.stages.train.learner import Learner
-params = load_params()
-size = params.model.model_dump()
-model = LiquidNet(16, 4, 0, **size, block="liquid", block_settings=params.block)
-learner = Learner(model, params.train, torch.device("cpu"))
-for step in range(2):
-    learner.train_step(torch.randn(2, 16, 4, 4), torch.zeros(2, dtype=torch.long))
-print(learner.optimizer.param_groups[0]["lr"])
+from liquidgen.stages.train.optimizers import Decay, Schedule
+shape = load_params().train.learning_rate_decay
+print(Schedule(0, Decay(shape, start=0, end=1)).factor(0))
 """
-    assert run(project, code) == "0.0005"
+    assert run(project, code) == "0.25"
 
 
 def digest(project: Checkout) -> str:

@@ -330,9 +330,10 @@ print(*autoencoder.encode(torch.zeros(1, 3, 32, 32)).shape)
 
 
 def test_decay_of_the_learning_rate(project: Checkout):
-    line = '    "cosine": lambda'
-    edit(project, OPTIMIZERS, line, f'    "square": lambda done: (1 - done) ** 2,\n{line}')
-    edit(project, SETTINGS, '"none", "linear", ', '"none", "square", "linear", ')
+    line = "DECAYS: dict[str, Callable[[float], float]] = {"
+    edit(project, OPTIMIZERS, line, '    "square": lambda done: (1 - done) ** 2,')
+    settings = project.root / SETTINGS
+    settings.write_text(settings.read_text().replace('"linear", "cosine"', '"linear", "square"'))
     project.change(train__learning_rate_decay="square")
     code = """
 from liquidgen.config.params import load_params

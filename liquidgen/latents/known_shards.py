@@ -21,8 +21,8 @@ UNUSED_SECONDS = 90 * 24 * 3600  # after which an entry is deleted
 
 def known_labels(folder: Path, shard: StoredFile) -> np.ndarray | None:
     """Return the labels int64 (N,) of a shard that was verified and is unchanged; None if not."""
-    path = _entry(folder, shard)
     try:
+        path = _entry(folder, shard)
         labels = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
@@ -46,9 +46,14 @@ def remember(folder: Path, shard: StoredFile, labels: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as file:
             np.lib.format.write_array(file, labels.astype(np.int32), allow_pickle=False)
-        for other in path.parent.glob("*.npy"):
-            if time.time() - other.stat().st_mtime > UNUSED_SECONDS:
-                other.unlink()
+
+
+def forget_unused() -> None:
+    """Delete the entries that were not used for long, of shards that are gone or have changed."""
+    with suppress(OSError):
+        for path in FOLDER.expanduser().glob("*.npy"):
+            if time.time() - path.stat().st_mtime > UNUSED_SECONDS:
+                path.unlink()
 
 
 def _entry(folder: Path, shard: StoredFile) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from liquidgen.latents import known_shards
-from liquidgen.latents.known_shards import known_labels, remember
+from liquidgen.latents.known_shards import forget_unused, known_labels, remember
 from liquidgen.latents.manifest import MANIFEST, Manifest, read_manifest
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import NOTED, REMEDY, SKIPPED, StoredFile, atomic
@@ -88,27 +88,31 @@ def verify(folder: Path, quiet: bool = False) -> Manifest:
         known = path.name in (MANIFEST, SKIPPED, NOTED) or path.name in shards
         if not known and not path.name.startswith("."):  # such as .DS_Store
             raise UserError(f"{path}: not in the manifest; remove it, or {REMEDY}")
-    size = sum(shard.bytes for shard in shards.values())
+    size = _size(manifest)
+    is_large = size >= known_shards.LARGE
     with tqdm(desc="verify", total=size, unit="B", unit_scale=True, delay=1, disable=quiet) as bar:
         for shard in shards.values():
             shard.verify_size(folder)
-            if not _is_large(manifest) or known_labels(folder, shard) is None:
+            if not is_large or known_labels(folder, shard) is None:
                 shard.verify(folder)
-                if _is_large(manifest):
+                if is_large:
                     remember(folder, shard, _open(folder, shard, manifest)[1])
             bar.update(shard.bytes)
+    if is_large:
+        forget_unused()
     return manifest
 
 
-def _is_large(manifest: Manifest) -> bool:
-    splits = manifest.splits.values()
-    return sum(shard.bytes for split in splits for shard in split.shards) >= known_shards.LARGE
+def _size(manifest: Manifest) -> int:
+    """Return the bytes of all shards."""
+    return sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)
 
 
-def _open(folder: Path, shard: StoredFile, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Memory-map a shard; returns its records and its labels."""
+def _open(
+    folder: Path, shard: StoredFile, manifest: Manifest, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-map a shard; returns its records and its labels, which may be known already."""
     shard.verify_size(folder)
-    known = known_labels(folder, shard) if _is_large(manifest) else None
     records = _map(folder, shard, manifest.contract.latent_shape, is_checked=known is not None)
     if known is None:
         known = _labels(folder / shard.name, records, max(1, len(manifest.classes or ())))
@@ -134,8 +138,10 @@ class LatentDataset:
         self.contract = self.manifest.contract
         self.classes = self.manifest.classes
         self.num_classes = len(self.classes or ())
+        is_large = _size(self.manifest) >= known_shards.LARGE
         opened = [
-            _open(folder, shard, self.manifest) for shard in self.manifest.split(split).shards
+            _open(folder, shard, self.manifest, known_labels(folder, shard) if is_large else None)
+            for shard in self.manifest.split(split).shards
         ]
         self._latents = [records["latents"] for records, _ in opened]
         self.labels = np.concatenate([labels for _, labels in opened])

@@ -37,15 +37,14 @@ class Backup:
             source = self._folder / unit
             target = self._workspace / unit
             if not target.exists():
-                _mirror(source, _hidden(target))
-                os.replace(_hidden(target), target)
+                _restore(source, target)
             elif unit.parent == TRAININGS:  # the next save must not delete them from the backup
                 _restore_newer(source, target)
                 for folder in _find(source, "*/"):  # each of one length of the training
                     if (target / folder).exists():
                         _restore_newer(source / folder, target / folder)
                     else:
-                        _mirror(source / folder, target / folder)
+                        _restore(source / folder, target / folder)
         self._saved_at = time.monotonic()
 
     def save(self) -> None:
@@ -74,6 +73,12 @@ class Backup:
             source.backup(copy)
         _copy(part, self._folder / DATABASE)
         part.unlink()
+
+
+def _restore(source: Path, target: Path) -> None:
+    """Copy a file or folder that the target lacks, as a whole or not at all."""
+    _mirror(source, _hidden(target))
+    os.replace(_hidden(target), target)
 
 
 def _restore_newer(source: Path, target: Path) -> None:

@@ -88,6 +88,28 @@ def test_interrupted_restore_loses_no_file(
     assert read(fresh) == read(drive) == CONTENT
 
 
+def test_interrupted_restore_of_a_length_loses_no_file(
+    work: Path, drive: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A length that the workspace lacks is restored as a whole: its checkpoint with its record."""
+    names = [f"work/train/key/linear-3-9/{name}" for name in ("run.json", "step-5.safetensors")]
+    files = write(drive, dict.fromkeys(names, "later"))
+
+    def unplugged(source: Path, target: Path) -> None:
+        if source.name == "run.json":
+            raise OSError("unplugged")
+        copy(source, target)
+
+    copy = shutil.copy2
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "copy2", unplugged)
+        with pytest.raises(OSError, match="unplugged"):
+            Backup(drive, work)
+    Backup(drive, work).save()
+    for folder in (files, work):
+        assert [read(folder).get(name) for name in names] == ["later", "later"]
+
+
 def test_restore_brings_newer_checkpoints(work: Path, drive: Path, tmp_path: Path):
     names = ["work/train/key/step-9.safetensors", "work/train/key/linear-3-9/step-5.safetensors"]
     later = write(drive, dict.fromkeys(names, "later"))

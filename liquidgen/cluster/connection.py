@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import liquidgen
 from liquidgen.config.settings import MachineSettings
@@ -20,6 +21,7 @@ from liquidgen.utils.text import one_line
 
 TIMEOUT_SECONDS = 5.0  # for an answer from the address
 KEY = "machine.ray_address"
+LOGS = "the logs are in /tmp/ray/session_latest/logs on each node"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Cluster:
         """Ray's ids of the nodes that are alive."""
         return {node["NodeID"] for node in self.nodes}
 
+    def start_actor(self, kind: type, *args: object) -> Any:
+        """Start an actor on this node, for the life of this process; returns its handle."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self.head, soft=False)
+        return ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote(*args)
+
     def count(self, resource: str) -> int:
         """Return how many CPUs or GPUs the nodes have that are alive."""
         return int(sum(node["Resources"].get(resource, 0) for node in self.nodes))
@@ -63,34 +73,26 @@ class Cluster:
 
 @contextmanager
 def cluster_of(machine: MachineSettings) -> Iterator[Cluster | None]:
-    """Connect to the cluster of the settings; with the local engine there is none.
+    """Connect to the cluster of the settings, and disconnect at the end.
 
-    Raises:
-        UserError: See `connected`.
-    """
-    if machine.engine == "local":
-        yield None
-        return
-    with connected(machine.ray_address, machine.device) as cluster:
-        yield cluster
-
-
-@contextmanager
-def connected(address: str, device: str) -> Iterator[Cluster]:
-    """Connect to a cluster, of whose nodes this machine is one, and disconnect at the end.
-
-    Every worker of Ray that works for this process uses its code of LiquidGen, whatever is
-    installed there.
+    This machine is one of its nodes. Every worker of Ray that works for this process uses its code
+    of LiquidGen, whatever is installed there.
 
     Args:
-        address: `machine.ray_address`: host:port, or auto for the cluster of this machine.
-        device: `machine.device`; auto is cuda if a node has a GPU.
+        machine: Section `machine` of params.yaml; its device auto is cuda if a node has a GPU.
+
+    Yields:
+        The cluster; None with the local engine.
 
     Raises:
         UserError: There is no cluster at the address, it has another version of Ray or of Python
             or asks for a token, or it has no GPU though the work needs one.
     """
+    if machine.engine == "local":
+        yield None
+        return
     require_extra("cluster")
+    address, device = machine.ray_address, machine.device
     if address != "auto":
         _check_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -169,10 +171,12 @@ def _own_signals() -> Iterator[None]:
     """Keep this process's handlers of signals: Ray would end it without a word."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
-    yield
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -186,6 +190,6 @@ def cluster_errors() -> Iterator[None]:
         raise error.cause from None  # with the worker's stack trace in its text
     except ray.exceptions.RayError as error:
         raise UserError(
-            f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; `dvc repro` continues; "
-            "the logs are in /tmp/ray/session_latest/logs on each node"
+            f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; {LOGS}; `dvc repro` "
+            "continues"
         ) from None

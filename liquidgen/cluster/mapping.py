@@ -4,7 +4,7 @@ import logging
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from liquidgen.cluster.connection import Cluster, cluster_errors
 
@@ -15,20 +15,10 @@ Item = TypeVar("Item")
 Ask = Callable[[Iterable[Any]], Iterator[Any]]
 
 
-class Files(Protocol):
-    """Reads and stores on the head, which has the files: nodes share no folder."""
-
-    def read(self, question: Any) -> Any:
-        """Return what a worker asks for."""
-
-    def store(self, item: Any, result: Any) -> None:
-        """Store the result of an item."""
-
-
 def map_on_cluster(
     cluster: Cluster,
     items: Sequence[Item],
-    files: Files,
+    files: Any,
     create: Callable[[], Callable[[Item, Ask], Any]],
     *,
     num_cpus: int,
@@ -40,7 +30,8 @@ def map_on_cluster(
     Args:
         cluster: The cluster.
         items: The items; small, as they travel to the workers.
-        files: Reads and stores on this node.
+        files: Handle of an actor on this node, which has the files: nodes share no folder. Its
+            `read` answers a question of a worker, and `store` stores an item's result.
         create: Called once per worker; returns the function of an item.
         num_cpus: CPUs of a worker, fewer where a node has fewer. It has one GPU if the cluster's
             device is one.
@@ -50,16 +41,11 @@ def map_on_cluster(
         OSError: A file could not be read or a result not be stored.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # reports; errors are raised
-
-    # an actor of this process: it ends with it
-    here = NodeAffinitySchedulingStrategy(cluster.head, soft=False)
-    head: Any = ray.remote(_Head).options(num_cpus=0, scheduling_strategy=here).remote(files)
 
     class Worker:
         def __init__(self) -> None:
@@ -69,8 +55,8 @@ def map_on_cluster(
             # not in __init__: an error there would be that of a dead actor
             self.function = self.function or create()
             item = pickle.loads(row["item"])
-            result = self.function(item, lambda questions: _ask(head, questions))
-            ray.get(head.store.remote(item, result))
+            result = self.function(item, lambda questions: _ask(files, questions))
+            ray.get(files.store.remote(item, result))
             return row
 
     num_gpus = int(cluster.device == "cuda")
@@ -90,26 +76,13 @@ def map_on_cluster(
             yield pickle.loads(row["item"])
 
 
-class _Head:
-    """Serves workers from the head."""
-
-    def __init__(self, files: Files) -> None:
-        self._files = files
-
-    def read(self, question: Any) -> Any:
-        return self._files.read(question)
-
-    def store(self, item: Any, result: Any) -> None:
-        self._files.store(item, result)
-
-
-def _ask(head: Any, questions: Iterable[Any]) -> Iterator[Any]:
+def _ask(files: Any, questions: Iterable[Any]) -> Iterator[Any]:
     """Yield the answers of the head to questions, some of them asked in advance."""
     import ray
 
     waiting: deque = deque()
     for question in questions:
-        waiting.append(head.read.remote(question))
+        waiting.append(files.read.remote(question))
         if len(waiting) > READ_AHEAD:
             yield ray.get(waiting.popleft())
     while waiting:

@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from liquidgen.cluster.connection import KEY, Cluster, cluster_errors, connected
+from liquidgen.cluster.connection import KEY, LOGS, Cluster, cluster_errors
 from liquidgen.cluster.files import CACHE, FolderServer, copy_folder
-from liquidgen.compute.distributed import COLLECTIVE_TIMEOUT, is_lost_peer
+from liquidgen.compute.distributed import COLLECTIVE_TIMEOUT, backend_of, is_lost_peer
 from liquidgen.config.params import Params
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.shards import verify
@@ -33,7 +33,7 @@ ENVIRONMENT = ("AWS_", "DVC_", "HF_", "MLFLOW_")  # variables of the stage that 
 Stage = Callable[[Params, Path], str | None]
 
 
-def train_on_cluster(stage: Stage, params: Params, root: Path) -> str | None:
+def train_on_cluster(cluster: Cluster, stage: Stage, params: Params, root: Path) -> str | None:
     """Run a stage in several processes on the nodes of a cluster, and wait for them.
 
     Rank 0 runs on this node, in this working directory, and prints and records as without a
@@ -42,6 +42,7 @@ def train_on_cluster(stage: Stage, params: Params, root: Path) -> str | None:
     there are places for.
 
     Args:
+        cluster: The cluster.
         stage: The main function of the stage, importable by name.
         params: All settings.
         root: Root of the checkout.
@@ -54,32 +55,29 @@ def train_on_cluster(stage: Stage, params: Params, root: Path) -> str | None:
             again and again.
         KeyboardInterrupt: This process was told to stop; all progress is saved.
     """
-    machine = params.machine
+    wanted = params.machine.num_processes
     quick_losses = 0
-    with connected(machine.ray_address, machine.device) as cluster:
-        while quick_losses < MOST_QUICK_LOSSES:
-            size = _world_size(cluster, machine.num_processes, params.train.batch_size)
-            if size < machine.num_processes:
-                logger.warning(
-                    "train: in %d of %d processes (machine.num_processes), as many as have a place "
-                    "in the cluster and divide train.batch_size (%d)",
-                    size,
-                    machine.num_processes,
-                    params.train.batch_size,
-                )
-            began, nodes = time.monotonic(), cluster.ids
-            processes = _Processes(cluster, params, root)
-            reason = processes.run(stage, size)
-            if reason is None:
-                return processes.line
+    while quick_losses < MOST_QUICK_LOSSES:
+        size = _world_size(cluster, wanted, params.train.batch_size)
+        if size < wanted:
             logger.warning(
-                "train: a process was lost (%s); all go on from the last checkpoint", reason
+                "train: in %d of %d processes (machine.num_processes), as many as have a place "
+                "in the cluster and divide train.batch_size (%d)",
+                size,
+                wanted,
+                params.train.batch_size,
             )
-            is_quick = time.monotonic() - began < QUICK_SECONDS and cluster.ids == nodes
-            quick_losses = quick_losses + 1 if is_quick else 0
+        began, nodes = time.monotonic(), cluster.ids
+        processes = _Processes(cluster, params, root)
+        reason = processes.run(stage, size)
+        if reason is None:
+            return processes.line
+        logger.warning("train: a process was lost (%s); all go on from the last checkpoint", reason)
+        is_quick = time.monotonic() - began < QUICK_SECONDS and cluster.ids == nodes
+        quick_losses = quick_losses + 1 if is_quick else 0
     raise UserError(
-        f"train: a process was lost {MOST_QUICK_LOSSES} times soon after the start ({reason}); the "
-        "logs are in /tmp/ray/session_latest/logs on each node; `dvc repro` continues"
+        f"train: a process was lost {MOST_QUICK_LOSSES} times soon after the start ({reason}); "
+        f"{LOGS}; `dvc repro` continues"
     )
 
 
@@ -109,14 +107,9 @@ class _Processes:
     """
 
     def __init__(self, cluster: Cluster, params: Params, root: Path) -> None:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         self._cluster = cluster
         latents = params.latents_folder.absolute()
-        here = NodeAffinitySchedulingStrategy(cluster.head, soft=False)
-        actor = ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here)
-        self._desk: Any = actor.remote(str(latents))
+        self._desk = cluster.start_actor(_Desk, str(latents))
         self._config = {
             "params": params,
             "root": root.absolute(),
@@ -132,7 +125,7 @@ class _Processes:
         """The closing line of rank 0."""
         import ray
 
-        return ray.get(self._desk.outcome.remote(0))
+        return ray.get(self._desk.closing_line.remote())
 
     def run(self, stage: Stage, size: int) -> str | None:
         """Run the processes.
@@ -143,8 +136,6 @@ class _Processes:
         Raises:
             BaseException: What a process raised.
         """
-        import ray
-
         with tempfile.TemporaryDirectory() as folder, cluster_errors():
             # in a thread, because Ray would take the signals of the main one
             fit = _Fit(self._trainer(stage, size, folder))
@@ -155,20 +146,24 @@ class _Processes:
             except KeyboardInterrupt:
                 self._desk.stop.remote()
                 fit.done.wait(STOP_SECONDS)
-                for error in ray.get(self._desk.errors.remote()):
-                    raise error from None
+                self._raise_error()
                 raise
-            if fit.failure is None:
-                return None
-            for error in ray.get(self._desk.errors.remote()):
-                raise error from None
+            if fit.failure is not None:
+                self._raise_error()
             return fit.failure
+
+    def _raise_error(self) -> None:
+        """Raise what the first of the processes raised, if one did."""
+        import ray
+
+        for error in ray.get(self._desk.errors.remote()):
+            raise error from None
 
     def _trainer(self, stage: Stage, size: int, folder: str) -> Any:
         from ray.train import FailureConfig, RunConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        backend = "cpu:gloo,cuda:nccl" if self._cluster.device == "cuda" else "gloo"
+        backend = backend_of(self._cluster.device)
         timeout = int(COLLECTIVE_TIMEOUT / timedelta(seconds=1))
         # a loss is met by `train_on_cluster`, with another number of processes
         no_retries = FailureConfig(max_failures=0, controller_failure_limit=0)  # type: ignore[call-arg]
@@ -231,11 +226,11 @@ class _Fit(Thread):
 
 
 class _Desk(FolderServer):
-    """Actor on the head: serves the latents, and hears from each rank how it ended."""
+    """Actor on the head: serves the latents, and hears from the ranks how they ended."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
-        self._outcomes: dict[int, str | None] = {}
+        self._line: str | None = None
         self._errors: dict[int, BaseException] = {}
         self._is_stopping = False
 
@@ -245,14 +240,14 @@ class _Desk(FolderServer):
     def is_stopping(self) -> bool:
         return self._is_stopping
 
-    def end(self, rank: int, line: str | None) -> None:
-        self._outcomes[rank] = line
+    def end(self, line: str | None) -> None:
+        self._line = line
 
     def fail(self, rank: int, error: BaseException) -> None:
         self._errors[rank] = error
 
-    def outcome(self, rank: int) -> str | None:
-        return self._outcomes.get(rank)
+    def closing_line(self) -> str | None:
+        return self._line
 
     def errors(self) -> list[BaseException]:
         return [error for _, error in sorted(self._errors.items())]
@@ -279,7 +274,8 @@ def _process(config: dict[str, Any]) -> None:
             _report(desk, rank, error)
         # the original is reported; a KeyboardInterrupt would end the process before Ray knows
         raise RuntimeError(f"process {rank}: {reason_of(error)}") from None
-    ray.get(desk.end.remote(rank, line))
+    if rank == 0:
+        ray.get(desk.end.remote(line))
 
 
 def _listen(desk: Any) -> None:

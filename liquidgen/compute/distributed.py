@@ -22,7 +22,7 @@ COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
 T = TypeVar("T", bound=Sliceable)
-Content = tuple[dict[str, Tensor], dict]
+Content = tuple[dict[str, Tensor], dict]  # tensors by name, and a state
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,8 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
     if dist.is_initialized():  # by Ray, which also ends it
         yield World(dist.get_rank(), dist.get_world_size()), device
         return
-    # gloo for tensors and objects in main memory, also on machines with GPUs
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        dist.init_process_group(backend_of(device.type), timeout=COLLECTIVE_TIMEOUT)
         world = World(dist.get_rank(), dist.get_world_size())
         yield world, device
         world.barrier()  # a rank that exits early can lose what it has sent but rank 0 not received
@@ -136,6 +134,11 @@ def init_distributed(device_name: str) -> Iterator[tuple[World, torch.device]]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def backend_of(device_type: str) -> str:
+    """Return torch's backend: gloo for tensors and objects in main memory, also beside GPUs."""
+    return "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
 
 
 def is_lost_peer(error: BaseException) -> bool:

@@ -39,7 +39,7 @@ def encode_on_cluster(
         autoencoder = recipe.autoencoder.model_copy(update={"path": path})
         recipe = replace(recipe, autoencoder=autoencoder)
     create = partial(_Worker, recipe)
-    files = _Files(store.absolute())
+    files = cluster.start_actor(_Files, store.absolute())
     for part in map_on_cluster(cluster, missing, files, create, num_cpus=num_cpus):
         progress.update(part.images)
 
@@ -52,7 +52,7 @@ def _absolute(part: Part) -> Part:
 
 @dataclass(frozen=True)
 class _Files:
-    """Reads row groups, and stores parts."""
+    """Actor on this node: reads row groups, and stores parts."""
 
     parts: PartStore
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from liquidgen.compute.distributed import Content
 from liquidgen.utils.files import atomic, file_sha256, sha256
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ NAME = re.compile(r"^step-(\d{9})-([0-9a-f]{16})\.safetensors$")
 STATE_KEY = "facts"  # of the file's metadata; part of the file format
 # of content that is no checkpoint, although its digest is right
 UNFIT = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
-Content = tuple[dict[str, Tensor], dict]  # tensors and state
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state: dict) -> Path:
@@ -54,8 +54,7 @@ def load_checkpoint(
 
 
 def load_newest(
-    eligible: list[tuple[int, Path]],
-    check: Callable[[int, Content], None] = lambda step, content: None,
+    eligible: list[tuple[int, Path]], check: Callable[[int, Content], None]
 ) -> Content | None:
     """Load the newest intact checkpoint of several.
 

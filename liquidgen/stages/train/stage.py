@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL.Image import Image
 from tqdm.auto import tqdm
 
+from liquidgen.cluster.connection import cluster_of
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.image_counts import too_few_images
@@ -36,14 +37,14 @@ def main(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -
     Returns:
         The closing line; None on ranks > 0.
     """
+    with cluster_of(params.machine) as cluster:
+        if cluster is None:
+            return train(params, root, callbacks)
+        from liquidgen.cluster.training import train_on_cluster
 
-    if params.machine.engine == "local":
-        return train(params, root, callbacks)
-    from liquidgen.cluster.training import train_on_cluster
-
-    if callbacks:
-        logger.warning("machine.engine: ray: callbacks are not called in its processes")
-    return train_on_cluster(train, params, root)
+        if callbacks:
+            logger.warning("machine.engine: ray: callbacks are not called in its processes")
+        return train_on_cluster(cluster, train, params, root)
 
 
 def train(params: Params, root: Path, callbacks: Sequence[TrainingLogger] = ()) -> str | None:

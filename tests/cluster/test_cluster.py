@@ -1,13 +1,12 @@
 """Encode and train on a cluster of Ray with three nodes: same results, and losses cost little."""
 
 import ast
-import csv
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import metadata
 from pathlib import Path
@@ -16,12 +15,10 @@ from threading import Thread
 import numpy as np
 import pytest
 from helpers.checkout import PROJECT, Checkout
+from helpers.processes import TOLERANCE, WAIT_SECONDS, curve, wait_for
 from helpers.ray_cluster import LocalCluster, local_cluster
 
 from liquidgen.latents.manifest import Manifest, read_manifest
-
-TOLERANCE = 1e-4  # relative: another order of sums differs by 1e-7, wrong gradients by 1e-2
-SECONDS = 120  # for what takes a few on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +38,6 @@ def on(cluster: LocalCluster, checkout: Checkout, **changes: object) -> Checkout
     """Let the stages of a checkout run on a cluster."""
     checkout.change(machine__engine="ray", machine__ray_address=cluster.address, **changes)
     return checkout
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
 
 
 def manifest_of(checkout: Checkout) -> Manifest:
@@ -91,12 +80,6 @@ def test_encode_is_the_same_though_the_driver_and_a_node_are_lost(
     assert manifest_of(checkout) == expected
     assert b"encode: latents: " in out
     assert b"Traceback" not in err
-
-
-def curve(checkout: Checkout) -> np.ndarray:
-    """Return the losses of the training, one row per epoch."""
-    with open(checkout.root / "metrics/train.csv") as file:
-        return np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])
 
 
 def test_training_goes_on_after_a_lost_process(
@@ -176,7 +159,7 @@ def refusal(checkout: Checkout, stage: str = "encode") -> str:
     began = time.monotonic()
     done = checkout.stage(stage)
     assert done.returncode == 1
-    assert time.monotonic() - began < SECONDS
+    assert time.monotonic() - began < WAIT_SECONDS
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     return line.removeprefix("error: ")

@@ -1,6 +1,5 @@
 """Stages in several processes: same results as in one process, recorded once."""
 
-import csv
 import json
 import shutil
 import sqlite3
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.checkout import Checkout
+from helpers.processes import TOLERANCE, curve
 from helpers.servers import unused_port
 from PIL import Image
 from safetensors.numpy import load_file
@@ -18,15 +18,7 @@ from liquidgen.compute.distributed import World
 from liquidgen.images.raw import RawDataset
 
 NUM_PROCESSES = 2
-TOLERANCE = 1e-4  # relative: another order of sums differs by 1e-7, wrong gradients by 1e-2
 VALIDATION = 2  # column of the curve
-
-
-def curve(checkout: Checkout) -> np.ndarray:
-    """Return the loss curve of the training, one row per epoch."""
-    with open(checkout.root / "metrics/train.csv") as file:
-        rows = list(csv.DictReader(file))
-    return np.array([[float(value) for value in row.values()] for row in rows])
 
 
 def weights(checkout: Checkout) -> np.ndarray:

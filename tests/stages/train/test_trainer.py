@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -16,6 +15,7 @@ import psutil
 import pytest
 import torch
 from helpers.memory import use_memory_for
+from helpers.processes import wait_for
 from helpers.training import (
     CPU,
     MemoryLog,
@@ -283,13 +283,6 @@ training = prepare(Path(folder), Path(latents), **json.loads(changes))
 with training.locked():
     Trainer(training, CPU).run(MemoryLog())
 """
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def is_free(training):

@@ -1,8 +1,10 @@
 """Latents and a training for the benchmarks of training and sampling."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ruamel.yaml import YAML, YAMLError
 
 from liquidgen.compute.device import resolve_device
 from liquidgen.config.params import Params
@@ -10,6 +12,21 @@ from liquidgen.config.settings import ProceduralSettings
 from liquidgen.stages.download.download import download
 from liquidgen.stages.encode.encode import encode
 from liquidgen.stages.train.run_state import Training, prepare_training
+from liquidgen.utils.errors import UserError
+
+
+def changes(pairs: Sequence[str]) -> dict[str, object]:
+    """Read KEY=VALUE pairs, with values in YAML."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        try:
+            found[key] = YAML(typ="safe").load(value)
+        except YAMLError:
+            equals = ""
+        if not equals:
+            raise UserError(f"--set {pair}: must be KEY=VALUE, such as image_size=128")
+    return found
 
 
 def make_latents(folder: Path, params: Params, images: int) -> Path:

@@ -26,9 +26,8 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from benchmarks.preparation import changes
 from benchmarks.quality.field import CONTESTANTS, Field
 from benchmarks.quality.plan import Plan, Standing
 from benchmarks.quality.report import write_report
@@ -109,20 +108,6 @@ def options() -> argparse.Namespace:
     path = given.folder / OPTIONS
     before = json.loads(path.read_bytes()) if path.exists() else {}
     return argparse.Namespace(**DEFAULTS | before | vars(given))
-
-
-def changes(pairs: Sequence[str]) -> dict[str, object]:
-    """Read KEY=VALUE pairs, with values in YAML."""
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        try:
-            found[key] = YAML(typ="safe").load(value)
-        except YAMLError:
-            equals = ""
-        if not equals:
-            raise UserError(f"--set {pair}: must be KEY=VALUE, such as image_size=128")
-    return found
 
 
 def main() -> None:

@@ -42,8 +42,10 @@ NumImages = Annotated[
 ]
 Seed = Annotated[int, Option(help="Image i is drawn from (seed, i).")]
 GuidanceScale = Annotated[float | None, Option(help="1 is off; default: 1.5 (1 without classes).")]
-NumInferenceSteps = Annotated[int | None, Option(help="Steps of the solver; default: 50.")]
-Solver = Annotated[str | None, Option(help="euler, heun, dpm or unipc; default: euler.")]
+NumInferenceSteps = Annotated[
+    int | None, Option(help="Steps of the solver; default: 20 (50 of euler).")
+]
+Solver = Annotated[str | None, Option(help="euler, heun, dpm or unipc; default: dpm.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:1.")]
 Out = Annotated[Path, Option(help="Folder of the images; existing files are not replaced.")]
 

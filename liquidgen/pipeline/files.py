@@ -35,7 +35,7 @@ from liquidgen.pipeline.saved import (
 )
 from liquidgen.utils.errors import UserError, reason_of
 
-SOLVER = "euler"  # of a model folder; the default of `sample.solver` in params.yaml
+SOLVER = "dpm"  # of a model folder; the default of `sample.solver` in params.yaml
 # facts and scores by network, for LiquidGenPipeline(**pipe.components), which brings none
 _FACTS: WeakKeyDictionary[LiquidNet, tuple[dict, dict | None]] = WeakKeyDictionary()
 

@@ -10,7 +10,6 @@ from PIL import Image
 from liquidgen.compute.device import resolve_device
 from liquidgen.pipeline.pipeline import (
     BATCH_SIZE,
-    NUM_INFERENCE_STEPS,
     LiquidGenPipeline,
 )
 from liquidgen.utils.errors import UserError
@@ -70,7 +69,7 @@ def page(pipe: LiquidGenPipeline) -> gr.Blocks:
                 steps = gr.Slider(
                     minimum=1,
                     maximum=MAX_STEPS,
-                    value=NUM_INFERENCE_STEPS,
+                    value=pipe.default_num_inference_steps,
                     step=1,
                     precision=0,
                     label="Steps",

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from inspect import signature
 
 import torch
-from diffusers import ImagePipelineOutput, ModelMixin
+from diffusers import FlowMatchEulerDiscreteScheduler, ImagePipelineOutput, ModelMixin
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
@@ -29,8 +29,9 @@ from liquidgen.pipeline.output import Images, joined, to_output
 from liquidgen.utils.errors import UserError
 
 # defaults of the section `sample` in params.yaml (a test compares them)
-NUM_INFERENCE_STEPS = 50
+NUM_INFERENCE_STEPS = 20
 GUIDANCE_SCALE = 1.5
+EULER_STEPS = 50  # of a pipeline with the first-order scheduler of earlier versions
 BATCH_SIZE = 64  # images per call of the network
 Callback = Callable[["LiquidGenPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -73,6 +74,12 @@ class LiquidGenPipeline(PipelineFiles):
         return GUIDANCE_SCALE if has_null_labels else 1.0
 
     @property
+    def default_num_inference_steps(self) -> int:
+        """Steps of a call without them: 20, or 50 by Euler's method, which is of first order."""
+        is_euler = isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler)
+        return EULER_STEPS if is_euler else NUM_INFERENCE_STEPS
+
+    @property
     def num_timesteps(self) -> int:
         """Calls of the network per image, of the call that runs."""
         return len(self.scheduler.timesteps)
@@ -88,7 +95,7 @@ class LiquidGenPipeline(PipelineFiles):
         class_labels: Class | Sequence[Class] | None = None,
         *,
         num_images: int | None = None,
-        num_inference_steps: int = NUM_INFERENCE_STEPS,
+        num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int | Sequence[int | Seed] | None = None,
         generator: Generators | None = None,
@@ -109,7 +116,7 @@ class LiquidGenPipeline(PipelineFiles):
             class_labels: Names or ids of classes; None: all classes of the model. Where a class has
                 the number as its name, 3 and "3" are that class, and else the id.
             num_images: Number of images, over all classes; None: one per class.
-            num_inference_steps: Steps of the scheduler.
+            num_inference_steps: Steps of the scheduler; None: 20, or 50 by Euler's method.
             guidance_scale: 1 is off; None: 1.5, or 1 for a model trained without null labels.
             seed: Image i is drawn from (seed, i); or one seed per image: s for (s, 0), or (s, i).
                 Without it, a generator and latents it is 0.
@@ -136,6 +143,8 @@ class LiquidGenPipeline(PipelineFiles):
             guidance_scale = self.default_guidance_scale
         guidance_scale = at_least_one("guidance_scale", guidance_scale)
         guidance_scale = usable_guidance(self._metadata, guidance_scale)
+        if num_inference_steps is None:
+            num_inference_steps = self.default_num_inference_steps
         num_inference_steps = whole("num_inference_steps", num_inference_steps)
         batch_size = whole("batch_size", batch_size)
         at_least_one("num_inference_steps", num_inference_steps)

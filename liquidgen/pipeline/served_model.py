@@ -29,6 +29,7 @@ class ServedModel(PythonModel):
         self._pipe = LiquidGenPipeline.from_pretrained(context.artifacts[ARTIFACT])
         self._pipe.to(resolve_device("auto"))
         self._pipe.set_progress_bar_config(disable=True)
+        self._scheduler = self._pipe.scheduler  # of calls that name no solver
         self._lock = Lock()  # MLflow calls from many threads; a pipeline keeps state as it draws
 
     # with another hint than pandas' MLflow warns whenever it loads the model
@@ -53,13 +54,13 @@ class ServedModel(PythonModel):
             MlflowException: A class or an option is unknown.
         """
         from liquidgen.flow.solvers import scheduler_of
-        from liquidgen.pipeline.files import SOLVER
 
         # the signature has no null: 0 and "" stand for the defaults of the pipeline
         options = {name: value for name, value in (params or {}).items() if value}
         try:
             with self._lock:
-                self._pipe.scheduler = scheduler_of(options.pop("solver", SOLVER))
+                solver = options.pop("solver", None)
+                self._pipe.scheduler = scheduler_of(solver) if solver else self._scheduler
                 files = [self._png(row, options) for row in model_input.to_dict("records")]
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None

@@ -25,8 +25,6 @@ from liquidgen.config.params import BLOCKS
 from liquidgen.flow.solvers import scheduler_of
 
 RAW = read_params(PROJECT / "params.yaml")
-# diffusers converts a tensor to NumPy
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 COMMANDS = ("sample", "demo", "sweep", "presets", "use", "ui", "doctor", "repair")
 LATER = ("device", "tracking", "hub")  # slower checks of doctor
 Run = Callable[..., str]

@@ -179,7 +179,6 @@ def test_blocks_break_no_test(project: Checkout):
 # ---- registries ---------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_solver(model: Path, monkeypatch: pytest.MonkeyPatch):
     def dpm3() -> diffusers.SchedulerMixin:
         return diffusers.DPMSolverMultistepScheduler(

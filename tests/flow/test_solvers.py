@@ -13,7 +13,6 @@ from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
 # of diffusers, which hands a tensor to NumPy
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 MEAN = 1.5  # of two equal Gaussians at -MEAN and MEAN
 STD = 0.5

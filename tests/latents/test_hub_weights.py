@@ -66,7 +66,6 @@ def test_preset_encodes_as_a_stage_does(name: str, hub: StandInHub, tmp_path: Pa
     assert manifest.summary().endswith(f"license of the autoencoder {block.license}")
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
 def test_paintings_in_flux_latents_become_a_model(
     hub: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

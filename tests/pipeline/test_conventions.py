@@ -23,8 +23,6 @@ from liquidgen.flow.solvers import scheduler_of
 from liquidgen.pipeline.arguments import OTHER_WORDS
 from liquidgen.utils.errors import UserError
 
-# diffusers converts a tensor to NumPy
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SHAPE = (len(CLASSES), 16, IMAGE_SIZE // 8, IMAGE_SIZE // 8)
 NOISE = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
 
@@ -169,7 +167,7 @@ def test_callback_sees_each_step_and_can_change_latents(pipe):
         return tensors
 
     assert not draw(pipe, callback_on_step_end=callback, output_type="latent").any()
-    assert seen == [(0, 1000.0), (1, 500.0)]
+    assert seen == [(0, 999.0), (1, 499.0)]
 
 
 def test_callback_that_changes_nothing_changes_nothing(pipe):
@@ -370,11 +368,22 @@ def test_scheduler_is_exchanged_the_usual_way(model):
 
 def test_exchanged_scheduler_is_saved(model, tmp_path):
     pipe = load(model)
-    pipe.scheduler = scheduler_of("dpm")
+    pipe.scheduler = scheduler_of("unipc")
     pipe.save_pretrained(tmp_path / "saved")
     loaded = load(tmp_path / "saved")
     assert type(loaded.scheduler) is type(pipe.scheduler)
     assert np.array_equal(draw(loaded), draw(pipe))
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 50), ("dpm", 20)])
+def test_steps_of_a_call_without_them_are_those_of_its_solver(model, tmp_path, solver, steps):
+    """Pipelines saved when Euler's method was the default draw what they drew."""
+    pipe = load(model)
+    pipe.scheduler = scheduler_of(solver)
+    pipe.save_pretrained(tmp_path / "saved")
+    loaded = load(tmp_path / "saved")
+    loaded(0, output_type="latent")
+    assert loaded.num_timesteps == steps
 
 
 # ---- components and other ways to load ----------------------------------------------------------

@@ -26,7 +26,6 @@ from liquidgen.utils.files import StoredFile
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 # of diffusers, which hands a tensor to NumPy
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def settings(**changes):

@@ -3,7 +3,6 @@
 import io
 
 import numpy as np
-import pytest
 from helpers.training import CPU, SAMPLE, MemoryLog, assert_same_end, prepare, stop, train
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -15,8 +14,6 @@ from liquidgen.stages.sample.sample import sample
 from liquidgen.stages.train.export import export
 
 PARAMS = load_params(changes={"block": "attention"})
-# of diffusers, which hands a tensor to NumPy
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def test_attention_trains_resumes_samples_and_is_saved(tmp_path, latents):

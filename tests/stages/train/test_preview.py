@@ -34,8 +34,6 @@ from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.errors import UserError
 
 STEPS = 8  # of an epoch
-# of diffusers, which hands a tensor to NumPy
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def never():

@@ -9,6 +9,7 @@ from typer import CallbackParam, Option
 from liquidgen.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from liquidgen.pipeline.labels import Label
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
 NAME_LENGTH = 50  # characters of a class in a file's name: up to 200 of the 255 bytes
@@ -34,7 +35,10 @@ Model = Annotated[
 ]
 ClassLabels = Annotated[
     list[str] | None,
-    Option(metavar="CLASS", help="Name or id; may be repeated; default: all classes."),
+    Option(
+        metavar="CLASS",
+        help="Name or id, or NAME=WEIGHT,NAME=WEIGHT to mix; may be repeated; default: all.",
+    ),
 ]
 NumImages = Annotated[
     int | None,
@@ -73,6 +77,7 @@ def run(
     # torch takes seconds to import, and `liquidgen --help` needs none of it
     from liquidgen.compute.device import resolve_device
     from liquidgen.flow.solvers import scheduler_of
+    from liquidgen.pipeline.labels import read_class
     from liquidgen.pipeline.pipeline import LiquidGenPipeline
 
     pipe = LiquidGenPipeline.from_pretrained(model or default_model())
@@ -80,14 +85,15 @@ def run(
     if solver is not None:
         pipe.scheduler = scheduler_of(solver)
     # refuse before drawing what could not be written afterwards
-    labels = pipe.image_labels(class_labels, num_images)
+    asked = [read_class(text, pipe.classes) for text in class_labels] if class_labels else None
+    labels = pipe.image_labels(asked, num_images)
     paths = [out / _file_name(pipe, number, label) for number, label in enumerate(labels)]
     for path in paths:
         if path.exists():
             raise UserError(f"{path}: already exists; name another folder by --out")
     # the pipeline has its own defaults
     options: dict[str, Any] = {
-        "class_labels": class_labels,
+        "class_labels": asked,
         "num_images": num_images,
         "guidance_scale": guidance_scale,
         "num_inference_steps": num_inference_steps,
@@ -115,6 +121,8 @@ def default_model() -> Path:
     return folder
 
 
-def _file_name(pipe: "LiquidGenPipeline", number: int, label: int) -> str:
-    name = re.sub(r"\W+", "_", pipe.classes[label]) if pipe.classes else "image"
+def _file_name(pipe: "LiquidGenPipeline", number: int, label: "Label") -> str:
+    from liquidgen.pipeline.labels import label_name
+
+    name = re.sub(r"\W+", "_", label_name(label, pipe.classes)) or "image"
     return f"{number:04d}-{name[:NAME_LENGTH]}.png"

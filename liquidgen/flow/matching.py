@@ -46,7 +46,11 @@ def guided(model: Velocity, null_label: int, guidance_scale: float) -> Velocity:
         return model
 
     def velocity(x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        both = torch.cat([labels, torch.full_like(labels, null_label)])
+        null_labels = torch.full_like(labels, null_label)
+        if labels.is_floating_point():  # weights of classes, see LiquidNet.forward
+            null_labels = torch.zeros_like(labels)
+            null_labels[:, null_label] = 1
+        both = torch.cat([labels, null_labels])
         conditional, null = model(x_t.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
         return torch.lerp(null, conditional, guidance_scale)
 

@@ -102,7 +102,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
         Args:
             x_t: Noisy latents (B, C, H, W).
             t: Times (B,) in [0, 1], 0 at the data.
-            labels: Labels (B,) in [0, num_classes].
+            labels: Labels (B,) in [0, num_classes], or weights (B, num_classes + 1) of classes.
 
         Returns:
             Velocity (B, C, H, W).

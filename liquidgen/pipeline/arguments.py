@@ -10,7 +10,6 @@ from liquidgen.generator.draw import Seed
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.text import nearest_names, shown
 
-Class = str | int  # name or id
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 VARIANTS = {"fp16": torch.float16, "bf16": torch.bfloat16}  # names of files, as in diffusers
@@ -50,53 +49,10 @@ def one_of(name: str, value: object, known: Collection) -> None:
         raise UserError(f"{name}: {shown(value)}; must be one of {choice}")
 
 
-def resolve_labels(
-    requested: Class | Sequence[Class] | None,
-    num_images: int | None,
-    classes: tuple[str, ...] | None,
-    null_label: int,
-) -> list[int]:
-    """Return the label of each image: those of the requested classes in turn.
-
-    Args:
-        requested: Names or ids of classes; None: all classes of the model. Where a class has the
-            number as its name, 3 and "3" are that class, and else the id.
-        num_images: None: one image per requested class.
-        classes: Names of the model's classes; None: an unconditional model.
-        null_label: The label of an unconditional model.
-
-    Raises:
-        UserError: A class is unknown, or there are no images to draw.
-    """
-    if requested is None:
-        labels = list(range(len(classes))) if classes else [null_label]
-    elif classes is None:
-        raise UserError(
-            f"class_labels: {shown(requested)}, but the model has no classes; leave them out"
-        )
-    else:
-        labels = [_label(one, classes) for one in _several(requested)]
-    count = len(labels) if num_images is None else whole("num_images", num_images)
-    if count < 1 or not labels:
-        raise UserError(f"{count} images of {len(labels)} classes; ask for at least one")
-    return [labels[number % len(labels)] for number in range(count)]
-
-
-def _several(value: object) -> list:
+def several(value: object) -> list:
     """Return a list of what is one value or several, such as in an array."""
     single = isinstance(value, str) or getattr(value, "ndim", None) == 0
     return [value] if single or not isinstance(value, Iterable) else list(value)
-
-
-def _label(name: object, classes: tuple[str, ...]) -> int:
-    text = name if isinstance(name, str) else str(whole("class", name))
-    if text in classes:
-        return classes.index(text)
-    # the length bounds what int() takes
-    if text.isdecimal() and len(text) < 10 and int(text) < len(classes):
-        return int(text)
-    known = f"choose 0 to {len(classes) - 1}, or a name: {nearest_names(text, classes)}"
-    raise UserError(f"class {shown(name)}: not known; {known}")
 
 
 def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[Seed]:
@@ -115,8 +71,8 @@ def resolve_seeds(seed: int | Sequence[int | Seed], num_images: int) -> list[See
         first = _seed(seed)
         return [(first, number) for number in range(num_images)]
     seeds = []
-    for one in _several(seed):
-        parts = _several(one)
+    for one in several(seed):
+        parts = several(one)
         if len(parts) not in (1, 2):
             raise UserError(f"seed: {shown(one)}; must be a number, or a pair of numbers")
         first, number = (*map(_seed, parts), 0)[:2]

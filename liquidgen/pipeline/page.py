@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from liquidgen.compute.device import resolve_device
+from liquidgen.pipeline.labels import label_name
 from liquidgen.pipeline.pipeline import (
     BATCH_SIZE,
     LiquidGenPipeline,
@@ -129,6 +130,6 @@ def _draw(
     except UserError as error:
         # it may have the name of a stranger's model
         raise gr.Error(html.escape(str(error)), print_exception=False) from None
-    names = [pipe.classes[label] if pipe.classes else "" for label in labels]
+    names = (label_name(label, pipe.classes) for label in labels)
     captions = [f"{number} {name}".strip() for number, name in enumerate(names)]
     return list(zip(images, captions, strict=True))

@@ -16,14 +16,13 @@ from liquidgen.generator.draw import Seed, check_finite, usable_guidance
 from liquidgen.latents.autoencoder import Autoencoder
 from liquidgen.pipeline.arguments import (
     OUTPUT_TYPES,
-    Class,
     at_least_one,
     one_of,
     refuse_others,
-    resolve_labels,
     whole,
 )
 from liquidgen.pipeline.files import PipelineFiles
+from liquidgen.pipeline.labels import Asked, Label, label_tensor, resolve_labels
 from liquidgen.pipeline.noise import Generators, noise_source
 from liquidgen.pipeline.output import Images, joined, to_output
 from liquidgen.utils.errors import UserError
@@ -92,7 +91,7 @@ class LiquidGenPipeline(PipelineFiles):
     @torch.no_grad()
     def __call__(
         self,
-        class_labels: Class | Sequence[Class] | None = None,
+        class_labels: Asked | Sequence[Asked] | None = None,
         *,
         num_images: int | None = None,
         num_inference_steps: int | None = None,
@@ -114,7 +113,8 @@ class LiquidGenPipeline(PipelineFiles):
 
         Args:
             class_labels: Names or ids of classes; None: all classes of the model. Where a class has
-                the number as its name, 3 and "3" are that class, and else the id.
+                the number as its name, 3 and "3" are that class, and else the id. A dictionary of
+                classes and weights mixes them, by their embeddings.
             num_images: Number of images, over all classes; None: one per class.
             num_inference_steps: Steps of the scheduler; None: 20, or 50 by Euler's method.
             guidance_scale: 1 is off; None: 1.5, or 1 for a model trained without null labels.
@@ -183,7 +183,7 @@ class LiquidGenPipeline(PipelineFiles):
     def _solve(
         self,
         noise: Tensor,
-        labels: Sequence[int],
+        labels: Sequence[Label],
         num_inference_steps: int,
         after_step: Callable[[Step], None],
     ) -> Tensor:
@@ -192,7 +192,7 @@ class LiquidGenPipeline(PipelineFiles):
         for step in steps(
             self._velocity,
             noise,
-            torch.tensor(labels, device=noise.device),
+            label_tensor(labels, self.liquidnet.null_label).to(noise.device),
             scheduler=self.scheduler,
             num_inference_steps=num_inference_steps,
         ):
@@ -242,12 +242,12 @@ class LiquidGenPipeline(PipelineFiles):
             return to_output(autoencoder.decode(contract.denormalize(latents.float())), output_type)
 
     def image_labels(
-        self, class_labels: Class | Sequence[Class] | None = None, num_images: int | None = None
-    ) -> list[int]:
+        self, class_labels: Asked | Sequence[Asked] | None = None, num_images: int | None = None
+    ) -> list[Label]:
         """Return the label of each image that a call with these arguments draws.
 
         Raises:
-            UserError: A class is unknown, or there are no images to draw.
+            UserError: A class is unknown, a weight is not usable, or there are no images to draw.
         """
         return resolve_labels(class_labels, num_images, self.classes, self.liquidnet.null_label)
 

@@ -6,14 +6,14 @@
 # because code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the block `liquid`
-    "c621eea709a62a8420a144790442ce6da41e536dc3430451080559e44226219e": (
+    "5fc1b750d5e150c2fff105c781bd90f4b9c705a4813826c742377d2a5494cfdc": (
         "3a2aeb79fa4d439a347267709056ba01b254179dddb744d194eab8004a7f16b1",  # without Decay
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d",  # the flat layout
         "9d3ef069e1445e4d957d2f630f5ff10e10c58b0f2970f48fcb7f5aef6c73446b",  # without Muon
         "9897a26f63939f46690af67207151d89d0f444e1ec882ca215b021d3714926e3",  # without autocast()
     ),
     # the block `attention`
-    "5eac84cc8e4a3d3cee1467e6e3e5cd5529be545fe9b5aad29a864e614e68d3ea": (
+    "e14b52fdd40380cb26fe02acdb29c8f473aa6f54b4d487651c26a7a6c4e1bf1a": (
         "d142ff5ee4a5921e068a9f908fd729ba9983d0177e22bcd15d119977b5749378",  # without Decay
         "9e4dd1b0a123eac32be6815437d3678e354d7e6191d50e5eaff2c43e3727f576",  # without Muon
         "a49618d0a3a9f742973b29da2744de84131d4faff50fef4cda3ae9eda8f3b69f",  # without autocast()

@@ -23,6 +23,7 @@ from liquidgen.cli.health import checks
 from liquidgen.cli.sample import RENAMED
 from liquidgen.config.params import BLOCKS
 from liquidgen.flow.solvers import scheduler_of
+from liquidgen.pipeline.labels import read_class
 
 RAW = read_params(PROJECT / "params.yaml")
 COMMANDS = ("sample", "demo", "sweep", "presets", "use", "ui", "doctor", "repair")
@@ -65,6 +66,29 @@ def test_sample_writes_images_of_pipeline_named_by_class(run: Run, model: Path):
         assert np.array_equal(np.asarray(image), pixels)
 
 
+def test_sample_mixes_classes(run: Run, model: Path):
+    options = ["--num-inference-steps", 2, "--seed", 3]
+    run("sample", "--model", model, "--class-labels", "hills=1, 2=.5", *options)
+    [(name, pixels)] = images(Path("samples")).items()
+    assert name == f"0000-0_667_hills_0_333_{CLASSES[2]}.png"
+    pipe = LiquidGenPipeline.from_pretrained(model)
+    [image] = pipe({"hills": 1, 2: 0.5}, num_inference_steps=2, seed=3).images
+    assert np.array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize("name", ["a=1,b=2", "a=1"])
+def test_class_that_looks_like_a_mixture_is_a_class(name: str):
+    assert read_class(name, ("a", name)) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [("a=1,b=2", {"a": 1, "b": 2}), ("a,b=1,c=0.5", {"a,b": 1, "c": 0.5}), ("0=1", {"0": 1})],
+)
+def test_weights_of_classes_are_read(text: str, weights: dict):
+    assert read_class(text, ("a", "b", "c", "a,b")) == weights
+
+
 def test_sample_default_is_one_image_per_class(run: Run, model: Path):
     run("sample", "--model", model, "--num-inference-steps", 1)
     assert [*images(Path("samples"))] == [f"000{i}-{name}.png" for i, name in enumerate(CLASSES)]
@@ -91,6 +115,8 @@ def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
     [
         (["--class-labels", "cubism"], "error: class 'cubism': not known; choose 0 to 2"),
         (["--class-labels", "3"], "error: class '3': not known"),
+        (["--class-labels", "hills=1,dots"], "error: class 'hills=1,dots': must be a name or id"),
+        (["--class-labels", "hills=x"], "error: class 'hills=x': must be a name or id, or NAME="),
         (["--num-images", "0"], "error: 0 images of 3 classes; ask for at least one"),
         (["--solver", "eular"], "error: solver: no solver 'eular'"),
         (["--class-labels", "a\x1b]0;b\n"], r"error: class 'a\x1b]0;b\n': not known"),

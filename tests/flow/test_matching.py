@@ -147,6 +147,16 @@ def test_guidance_extrapolates_away_from_null(pair, scale):
     assert sizes == [10]  # both in one call
 
 
+def test_guidance_of_weights_is_that_of_their_labels(pair):
+    def by_weights(x_t, t, labels):
+        return by_label(x_t, t, labels @ torch.arange(NULL + 1.0))
+
+    t = torch.rand(5)
+    weights = torch.eye(NULL + 1)[:5]
+    expected = guided(by_label, NULL, 4.0)(pair[0], t, torch.arange(5))
+    torch.testing.assert_close(guided(by_weights, NULL, 4.0)(pair[0], t, weights), expected)
+
+
 def test_guidance_of_null_label_changes_nothing(pair):
     t = torch.rand(5)
     labels = torch.full((5,), NULL)

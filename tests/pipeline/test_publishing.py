@@ -29,8 +29,8 @@ from liquidgen.flow.solvers import SOLVERS
 from liquidgen.generator.model_folder import load_model, save_model
 from liquidgen.images.raw import RawDataset
 from liquidgen.pipeline import files, hub_io, pipeline
-from liquidgen.pipeline.arguments import resolve_labels
 from liquidgen.pipeline.card import model_card, read_scores
+from liquidgen.pipeline.labels import resolve_labels
 from liquidgen.stages.sample.sample import sample
 from liquidgen.utils.errors import UserError
 
@@ -169,6 +169,18 @@ def test_number_is_the_class_of_that_name_or_else_the_id(asked, label):
     assert resolve_labels(asked, None, NUMBERED, 12) == [label]
 
 
+def test_mixture_is_drawn_from_the_weights_of_its_classes(pipe):
+    first, second = drawn(pipe, ["hills", "marble"], seed=[(0, 0), (0, 0)])
+    seeds = {"seed": [(0, 0)] * 4}
+    halves = {"hills": 0.5, "marble": 0.5}
+    found = drawn(pipe, [{"hills": 3}, {"marble": 1, "hills": 0}, halves, "hills"], **seeds)
+    assert np.array_equal(found[0], first)
+    assert np.array_equal(found[1], second)
+    assert np.array_equal(found[3], first)
+    assert min(abs(found[2] - one).max() for one in (first, second)) > 1
+    assert pipe.image_labels({"marble": 2, "0": 2}) == [{CLASSES.index("marble"): 0.5, 0: 0.5}]
+
+
 def test_one_class_with_several_images(pipe):
     images = drawn(pipe, "marble", num_images=3)
     assert images.shape == (3, IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -216,6 +228,11 @@ def test_defaults_equal_params_yaml():
         ({"class_labels": []}, "0 images of 0 classes; ask for at least one"),
         ({"num_images": 0}, "ask for at least one"),
         ({"seed": [1, 2]}, "seed: 2 of them for 3 images"),
+        ({"class_labels": {"cubism": 1}}, "class 'cubism': not known"),
+        ({"class_labels": {"hills": -1}}, "class 'hills': weight -1; must be a number from 0 on"),
+        ({"class_labels": {"hills": "all"}}, "class 'hills': weight 'all'; must be a number"),
+        ({"class_labels": [{"hills": 0}]}, "one weight must be above 0"),
+        ({"class_labels": {}}, "one weight must be above 0"),
         ({"num_inference_steps": 0}, "num_inference_steps: 0; must be at least 1"),
         ({"batch_size": 0}, "batch_size: 0; must be at least 1"),
         ({"guidance_scale": 0.5}, "guidance_scale: 0.5; must be at least 1"),
@@ -233,7 +250,7 @@ def test_defaults_equal_params_yaml():
         ),
         ({"class_labels": "a\x1b[2J\n\u202eb"}, r"class 'a\x1b[2J\n\u202eb': not known"),
         ({"class_labels": "9" * 5000}, "class '99999"),
-        ({"class_labels": {}}, "0 images of 0 classes"),
+        ({"class_labels": []}, "0 images of 0 classes"),
         ({"num_images": 2.5}, "num_images: 2.5; must be a whole number"),
         ({"num_inference_steps": "many"}, "num_inference_steps: 'many'; must be a whole number"),
         ({"guidance_scale": "high"}, "guidance_scale: 'high'; must be a number"),

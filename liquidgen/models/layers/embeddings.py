@@ -24,12 +24,15 @@ class ConditionEmbedding(nn.Module):
 
         Args:
             t: Times (B,) in [0, 1], 0 at the data.
-            labels: Labels (B,) in [0, num_classes].
+            labels: Labels (B,) in [0, num_classes], or weights (B, num_classes + 1) of their
+                embeddings, which mixes classes.
 
         Returns:
             Embedding (B, cond_dim).
         """
         time = self.time(self.sinusoids(t * TIME_SCALE).to(self.label.weight.dtype))
+        if labels.is_floating_point():
+            return F.silu(time + labels.to(time.dtype) @ self.label.weight)
         return F.silu(time + self.label(labels))
 
 

@@ -23,6 +23,8 @@ import torch
 
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.config.params import Params, load_params
+from liquidgen.generator.network_files import sample_size
+from liquidgen.latents.contract import latent_shape
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.train.learner import Learner
 
@@ -64,11 +66,10 @@ def serve(params: Params) -> None:
     """Train on random latents for as many seconds as each line of stdin says."""
     keep_freed_memory()
     torch.manual_seed(0)
-    side = params.selectors.image_size // params.autoencoder.downscale
-    shape = (params.autoencoder.channels, side, side)
+    shape = latent_shape(params.autoencoder, params.selectors.image_size)
     network = LiquidNet(
         in_channels=shape[0],
-        sample_size=side,
+        sample_size=sample_size(shape),
         num_classes=NUM_CLASSES,
         **params.model.model_dump(),
         block=params.selectors.block,

@@ -13,6 +13,7 @@ from liquidgen.stages.download.download import download
 from liquidgen.stages.encode.encode import encode
 from liquidgen.stages.train.run_state import Training, prepare_training
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.image_size import sides
 
 
 def changes(pairs: Sequence[str]) -> dict[str, object]:
@@ -35,7 +36,7 @@ def make_latents(folder: Path, params: Params, images: int) -> Path:
         kind="procedural",
         license="CC0-1.0",
         num_images=images,
-        render_size=params.selectors.image_size,
+        render_size=max(sides(params.selectors.image_size)),
         seed=0,
         holdout_fraction=0.0625,
     )

@@ -12,6 +12,7 @@ from liquidgen.runtime.extras import require_extra
 from liquidgen.runtime.launch import is_worker
 from liquidgen.runtime.streams import lossy_output
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.image_size import sides
 from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import one_line
 
@@ -43,7 +44,7 @@ class TrainConfig:
     Attributes:
         model_size: Block of `models`, the key `model` of params.yaml.
         dataset_preset: Block of `datasets`, the key `dataset`.
-        image_size: Side of the square images in pixels.
+        image_size: Side of square images in px; or HEIGHTxWIDTH, such as "64x96".
         batch_size: Samples per optimizer step, `train.batch_size`.
         num_epochs: Passes over the training latents, `train.num_epochs`.
         learning_rate: `train.learning_rate`.
@@ -55,7 +56,7 @@ class TrainConfig:
 
     model_size: str | None = None
     dataset_preset: str | None = None
-    image_size: int | None = None
+    image_size: int | str | None = None
     batch_size: int | None = None
     num_epochs: int | None = None
     learning_rate: float | None = None
@@ -92,7 +93,7 @@ class TrainConfig:
         changes = self._changes()
         chosen = params.selectors
         is_asked = "image_size" in changes and "autoencoder" not in changes
-        is_too_large = chosen.image_size >= FLUX_FROM and chosen.autoencoder == BUILTIN
+        is_too_large = max(sides(chosen.image_size)) >= FLUX_FROM and chosen.autoencoder == BUILTIN
         return is_asked and is_too_large and FLUX in params.raw["autoencoders"]
 
 

@@ -84,11 +84,14 @@ class Field:
     @property
     def tokens(self) -> int:
         """Tokens per image."""
-        return (self.dataset.contract.latent_shape[1] // self.params.model.patch_size) ** 2
+        _, height, width = self.dataset.contract.latent_shape
+        return height * width // self.params.model.patch_size**2
 
     def network(self, contestant: str) -> nn.Module:
         """Create a network with new weights."""
-        channels, side, _ = self.dataset.contract.latent_shape
+        channels, side, width = self.dataset.contract.latent_shape
+        if side != width:
+            raise UserError("image_size: the networks that are compared need squares")
         latents = Latents(side, channels, self.dataset.num_classes)
         model = self.params.model
         if contestant in RIVALS:

@@ -24,6 +24,7 @@ from liquidgen.features import FEATURE_NETWORKS
 from liquidgen.flow.schedulers import SOLVERS
 from liquidgen.flow.time_sampling import TIME_SAMPLINGS
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.image_size import ImageSize, sides
 from liquidgen.utils.text import LONGEST, short_repr
 
 SIZE_MULTIPLE = 16  # of image_size: downscale 8 times patch size 2
@@ -347,7 +348,7 @@ class Selectors(Settings):
     """The image size, and the names of the selected blocks."""
 
     dataset: Name
-    image_size: Annotated[int, Field(ge=1, le=2**14)]
+    image_size: ImageSize
     autoencoder: Name
     model: Name
     block: Name
@@ -479,18 +480,19 @@ def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[list[str]
     return keys, siblings
 
 
-def check_image_size(image_size: int, downscale: int) -> None:
+def check_image_size(image_size: int | str, downscale: int) -> None:
     """Check that an autoencoder can encode images of this size.
 
     Args:
-        image_size: Side of the images, px.
+        image_size: Size of the images, px; see `sides`.
         downscale: Pixels per latent, along one side.
 
     Raises:
         UserError: It cannot; with the nearest sizes that fit.
     """
     multiple = math.lcm(SIZE_MULTIPLE, downscale)
-    if image_size % multiple or image_size == 0:
-        below = image_size // multiple * multiple
-        near = " or ".join(str(size) for size in (below, below + multiple) if size)
-        raise UserError(f"image_size: {image_size} is not a multiple of {multiple}; use {near}")
+    for side in sides(image_size):
+        if side % multiple or side == 0:
+            below = side // multiple * multiple
+            near = " or ".join(str(size) for size in (below, below + multiple) if size)
+            raise UserError(f"image_size: {side} is not a multiple of {multiple}; use {near}")

@@ -18,11 +18,17 @@ Positive = Annotated[int, Field(ge=1)]
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
+def sample_size(latent_shape: tuple[int, int, int]) -> int | list[int]:
+    """Return the size of latents (C, h, w) as LiquidNet takes it: one number for a square."""
+    _, height, width = latent_shape
+    return height if height == width else [height, width]
+
+
 class NetworkConfig(BaseModel):
     """The arguments of LiquidNet in config.json, beside what diffusers writes there."""
 
     in_channels: Positive
-    sample_size: Positive
+    sample_size: Positive | list[Positive]
     num_classes: Annotated[int, Field(ge=0)]
     width: Positive | list[Positive]
     depth: Positive | list[Positive]
@@ -76,7 +82,7 @@ def check_network(
     for key, found, expected in (
         ("num_classes", config.num_classes, len(classes or ())),
         ("in_channels", config.in_channels, latent_shape[0]),
-        ("sample_size", config.sample_size, latent_shape[1]),
+        ("sample_size", config.sample_size, sample_size(latent_shape)),
     ):
         if found != expected:
             raise UserError(

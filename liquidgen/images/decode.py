@@ -1,6 +1,7 @@
-"""Decodes image files of any kind to square sRGB pixels, or refuses them with a reason."""
+"""Decodes image files of any kind to sRGB pixels of one size, or refuses them with a reason."""
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,6 +17,7 @@ from liquidgen.images.jpeg import load_jpeg
 from liquidgen.images.metadata import without_metadata
 from liquidgen.images.sixteen_bits import LARGEST, has_16_bits, largest, stretched
 from liquidgen.images.transform import ImageTransform
+from liquidgen.utils.image_size import sides
 
 # formats that Pillow itself decodes: never EPS, which would run another program
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
@@ -50,6 +52,10 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = [UPRIGHT[number] for number in (5, 6, 7, 8)]  # these swap width and height
+
+
+Size = tuple[int, int]  # width and height, px
 
 
 class Refused(Exception):
@@ -61,7 +67,7 @@ class Decoded:
     """A decoded image.
 
     Attributes:
-        pixels: uint8 (S, S, 3).
+        pixels: uint8 (H, W, 3).
         notes: Changes made to the image, from the constants above.
     """
 
@@ -70,7 +76,7 @@ class Decoded:
 
 
 def decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> Decoded:
-    """Decode, rotate upright, make a square, resize, convert to sRGB, composite alpha on white.
+    """Decode, rotate upright, crop, resize, convert to sRGB, composite alpha on white.
 
     Args:
         data: Content of an image file.
@@ -97,23 +103,20 @@ def decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> De
 
 
 def _decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> Decoded:
-    size = transform.image_size
+    height, width = sides(transform.image_size)
+    size = (width, height)
     notes = []
     with _refusing(UNDECODABLE):
         # limits are checked by the header, before any pixel is decoded
         opened = Image.open(io.BytesIO(data), formats=FORMATS)
         image: Image.Image = opened
-        oblong = image.width != image.height
-        side = _side(image, transform.crop)
+        whole = image.size
         # of a progressive JPEG libjpeg holds all coefficients, at whatever fraction of its size
         sizes = [image.size] if image.info.get("progressive") else []
-        least = (2 * size, 2 * size)
+        least = (2 * max(size), 2 * max(size))
         image.draft(None, least)  # JPEG: decode at a fraction of the size
-        if max(width * height for width, height in (*sizes, image.size)) > transform.max_pixels:
+        if max(math.prod(one) for one in (*sizes, image.size)) > transform.max_pixels:
             raise Refused(TOO_MANY_PIXELS)
-        if size > side * transform.max_upscale:
-            raise Refused(TOO_SMALL)
-        notes += [UPSCALED] if size > side else []
         sixteen_bits = has_16_bits(opened)
         if opened.format == "PNG" and opened.mode == "P" and opened.palette is None:
             raise Refused(UNDECODABLE)  # its colors are lost; Pillow may take shades of gray
@@ -128,24 +131,29 @@ def _decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> D
             image.load()
 
     with _refusing(UNDECODABLE):
-        notes += [LETTERBOXED] if oblong and transform.crop == "letterbox" else []
         profile = image.info.get("icc_profile")
         notes += [DARK_16_BIT] if sixteen_bits and largest(image) < DARK else []
         turn, readable = _turn(image)
         notes += [] if readable else [METADATA_IGNORED]
+        whole = whole[::-1] if turn in SIDEWAYS else whole
+        frame = _frame(whole, size, transform.crop)
+        enlarged = max(new / old for new, old in zip(size, frame, strict=True))
+        if enlarged > transform.max_upscale:
+            raise Refused(TOO_SMALL)
+        notes += [UPSCALED] if enlarged > 1 else []
+        notes += [LETTERBOXED] if frame != whole and transform.crop == "letterbox" else []
         if sixteen_bits and transform.stretch_to_maximum:
             _check_range(image)
             image = stretched(image, data)
         image = image if turn is None else image.transpose(turn)
 
         # resize before the conversion to sRGB: there are fewer pixels to convert
-        square = _square(_plain(image), transform, index)
-        square, usable = _to_srgb(square, profile)
+        resized, usable = _to_srgb(_resized(_plain(image), size, transform, index), profile)
         notes += [] if usable else [PROFILE_IGNORED]
-        square = _on_white(square)
-        colors = np.asarray(square)
+        resized = _on_white(resized)
+        colors = np.asarray(resized)
         notes += [ONE_COLOR] if (colors == colors[0, 0]).all() else []
-        return Decoded(np.asarray(_with_bars(square, size)), tuple(notes))
+        return Decoded(np.asarray(_with_bars(resized, size)), tuple(notes))
 
 
 @contextmanager
@@ -230,29 +238,36 @@ def _check_range(image: Image.Image) -> None:
             raise Refused(UNSUPPORTED_MODE)
 
 
-def _side(image: Image.Image, crop: str) -> int:
-    """Return the side of the square, before it is resized."""
-    return max(image.size) if crop == "letterbox" else min(image.size)
+def _frame(image: Size, size: Size, crop: str) -> Size:
+    """Return the part of an image that is resized, of the proportions of `size`.
+
+    The largest inside the image; of a letterbox the smallest around it.
+    """
+    fit = max if crop == "letterbox" else min
+    scale = fit(have / want for have, want in zip(image, size, strict=True))
+    width, height = (max(1, round(scale * want)) for want in size)
+    return width, height
 
 
-def _square(image: Image.Image, transform: ImageTransform, index: tuple[int, ...]) -> Image.Image:
-    """Crop and resize to the square; a letterboxed image is resized only, its bars come last."""
-    size = transform.image_size
+def _resized(
+    image: Image.Image, size: Size, transform: ImageTransform, index: tuple[int, ...]
+) -> Image.Image:
+    """Crop and resize; a letterboxed image is resized only, its bars come last."""
     if transform.crop == "letterbox":
-        scale = size / max(image.size)
+        scale = min(want / have for have, want in zip(image.size, size, strict=True))
         width, height = (max(1, round(side * scale)) for side in image.size)
         return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    side = min(image.size)
-    spare = (image.width - side, image.height - side)
+    frame = _frame(image.size, size, transform.crop)
+    spare = (image.width - frame[0], image.height - frame[1])
     if transform.crop == "random":
         generator = np.random.default_rng((transform.crop_seed, *index))
         left, top = generator.integers(spare, endpoint=True).tolist()
     else:
         left, top = spare[0] // 2, spare[1] // 2
-    box = (left, top, left + side, top + side)
-    if side == size:
-        return image if image.size == (size, size) else image.crop(box)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    box = (left, top, left + frame[0], top + frame[1])
+    if frame == size:
+        return image if image.size == size else image.crop(box)
+    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
@@ -284,9 +299,9 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _with_bars(image: Image.Image, size: int) -> Image.Image:
-    if image.size == (size, size):
+def _with_bars(image: Image.Image, size: Size) -> Image.Image:
+    if image.size == size:
         return image
-    square = Image.new("RGB", (size, size), "white")
-    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-    return square
+    padded = Image.new("RGB", size, "white")
+    padded.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return padded

@@ -13,6 +13,7 @@ from liquidgen.images.decode import SUSPECT, Refused, decode
 from liquidgen.images.raw import Group, LoadedGroup
 from liquidgen.images.transform import ImageTransform
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.image_size import sides
 from liquidgen.utils.text import escaped
 
 READ_LOCK = Lock()  # pyarrow does not promise that threads may read one file at the same time
@@ -121,8 +122,11 @@ class GroupDecoder:
             outcomes.suspect.extend(Entry(record.path, note, label) for note in found)
             pixels.append(decoded.pixels)
             labels.append(label)
-        size = self.transform.image_size
-        shape = (len(pixels), size, size, 3)  # also when all images of the group were skipped
+        shape = (
+            len(pixels),
+            *sides(self.transform.image_size),
+            3,
+        )  # also when all images of the group were skipped
         return DecodedGroup(
             np.array(pixels, np.uint8).reshape(shape), np.array(labels, np.int64), outcomes
         )

@@ -6,9 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from liquidgen.config.settings import AutoencoderSettings, Crop
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.image_size import ImageSize, sides
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def latent_shape(autoencoder: AutoencoderSettings, image_size: int | str) -> tuple[int, int, int]:
+    """Return the shape (C, h, w) of the latents of an image."""
+    height, width = (side // autoencoder.downscale for side in sides(image_size))
+    return autoencoder.channels, height, width
 
 
 class LatentContract(BaseModel):
@@ -17,7 +24,7 @@ class LatentContract(BaseModel):
     Attributes:
         autoencoder: The selected block of params.yaml.
         autoencoder_digest: SHA-256 of its weights.
-        image_size: Side of the encoded images in px.
+        image_size: Size of the encoded images in px; see `sides`.
         crop: How they were cropped, see `ImageTransform`.
         crop_seed: Seed of random crops.
         flip: Whether each training image was also encoded mirrored.
@@ -33,7 +40,7 @@ class LatentContract(BaseModel):
 
     autoencoder: AutoencoderSettings
     autoencoder_digest: str
-    image_size: Annotated[int, Field(ge=1)]
+    image_size: ImageSize
     crop: Crop
     crop_seed: int
     flip: bool
@@ -48,7 +55,7 @@ class LatentContract(BaseModel):
     @model_validator(mode="after")
     def _fits_autoencoder(self) -> "LatentContract":
         channels, downscale = self.autoencoder.channels, self.autoencoder.downscale
-        if self.image_size % downscale:
+        if any(side % downscale for side in sides(self.image_size)):
             raise ValueError(f"image_size {self.image_size} is no multiple of {downscale}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
@@ -58,8 +65,7 @@ class LatentContract(BaseModel):
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Shape (C, h, w) of a sample."""
-        side = self.image_size // self.autoencoder.downscale
-        return (self.autoencoder.channels, side, side)
+        return latent_shape(self.autoencoder, self.image_size)
 
     def normalize(self, latents: "Tensor") -> "Tensor":
         """Normalize latents (B, C, h, w) to mean 0 and standard deviation 1 in each channel."""

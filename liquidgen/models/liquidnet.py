@@ -33,13 +33,13 @@ class LiquidNet(ModelMixin, ConfigMixin):
 
     Args:
         in_channels: Channels of the latents.
-        sample_size: Side of the latents.
+        sample_size: Side of the latents; or height and width.
         num_classes: Number of classes; the label `num_classes` is the null label, "no class".
         width: Channels of the blocks of each level, multiples of the 16 groups of GroupNorm; a
             number for a network of one level.
         depth: Number of blocks of each level, even; a number for a network of one level.
         cond_dim: Size of the embedding of time and class.
-        patch_size: Side of a patch, in latents; divides sample_size.
+        patch_size: Side of a patch, in latents; divides both sides.
         block: Block type, a module of liquidgen.models.blocks.
         block_settings: Settings of the block type.
 
@@ -51,7 +51,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
     def __init__(
         self,
         in_channels: int,
-        sample_size: int,
+        sample_size: int | list[int],
         num_classes: int,
         width: int | list[int],
         depth: int | list[int],
@@ -62,9 +62,10 @@ class LiquidNet(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.levels = read_levels(width, depth)
-        if sample_size % patch_size:
+        size = [sample_size] * 2 if isinstance(sample_size, int) else sample_size
+        if any(side % patch_size for side in size):
             raise UserError(
-                f"latent side {sample_size}: must be a multiple of patch_size {patch_size}; "
+                f"latent size {sample_size}: must be a multiple of patch_size {patch_size}; "
                 "choose another image_size"
             )
         kind = block_type(block)
@@ -72,7 +73,7 @@ class LiquidNet(ModelMixin, ConfigMixin):
         widths = [level.width for level in self.levels]
         first = widths[0]
         self.patch_embedding = nn.Conv2d(in_channels, first, patch_size, stride=patch_size)
-        self.position = PositionEmbedding(first, sample_size // patch_size)
+        self.position = PositionEmbedding(first, [side // patch_size for side in size])
         self.condition = ConditionEmbedding(num_classes, cond_dim)
         self.project_depthwise = DepthwiseConv2d(first, 3)
         self.project_pointwise = PointwiseConv(first, first)

@@ -14,6 +14,7 @@ from liquidgen.pipeline.pipeline import (
     LiquidGenPipeline,
 )
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.image_size import sides
 from liquidgen.utils.memory import memory_errors
 from liquidgen.utils.text import markdown
 
@@ -80,7 +81,7 @@ def page(pipe: LiquidGenPipeline) -> gr.Blocks:
             with gr.Column(scale=3):
                 gallery = gr.Gallery(
                     label="Images",
-                    columns=5 if metadata.contract.image_size < FEW_COLUMNS_FROM else 3,
+                    columns=5 if sides(metadata.contract.image_size)[1] < FEW_COLUMNS_FROM else 3,
                     format="png",
                     height="auto",
                 )

@@ -476,12 +476,29 @@ def test_hostile_file_is_one_line_and_quick(kind: str, tmp_path: Path):
     [
         ("dataset", "x" * 300),
         ("image_size", 2**40),
+        ("image_size", f"64x{2**40}"),
+        ("image_size", "64x16400"),
         ("machine.num_workers", 10**9),
         ("machine.num_processes", 10**9),
     ],
 )
 def test_value_beyond_all_reason_is_refused(key: str, value: object, tmp_path: Path):
     assert refusal(changed(RAW, {key: value}), tmp_path).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    "value", [True, 64.0, "64", "64 x 96", "64x", "x", "64x96x3", [64, 96], None]
+)
+def test_image_size_is_a_number_or_height_and_width(value: object, tmp_path: Path):
+    rule = "image_size: must be a number of px, or HEIGHTxWIDTH, such as 64x96"
+    assert refusal(changed(RAW, {"image_size": value}), tmp_path).startswith(rule)
+
+
+def test_image_size_of_equal_sides_is_a_square(tmp_path: Path):
+    square = load_params(PROJECT / "params.yaml", {"image_size": "64x64"})
+    assert square.run_name == load_params(PROJECT / "params.yaml", {"image_size": 64}).run_name
+    oblong = load_params(PROJECT / "params.yaml", {"image_size": "64x96"})
+    assert oblong.run_name == "procedural-64x96-builtin-nano-liquid"
 
 
 @pytest.mark.parametrize(

@@ -375,3 +375,64 @@ def test_letterbox_of_one_pixel_line():
     found = decoded(save(Image.new("RGB", (400, 1), RED)), crop="letterbox").pixels
     assert near(found[15], RED)
     assert near(found[:15], WHITE)
+
+
+# ---- rectangles ----------------------------------------------------------------------------------
+
+
+def columns(width, height):
+    """An image whose red grows from left to right, and whose green grows downwards."""
+    levels = np.zeros((height, width, 3), np.uint8)
+    levels[..., 0] = np.linspace(0, 255, width).round()
+    levels[..., 1] = np.linspace(0, 255, height).round()[:, None]
+    return Image.fromarray(levels)
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (192, 64), (96, 128), (480, 640)])
+def test_largest_rectangle_of_the_proportions_is_cut(width, height):
+    image = columns(width, height)
+    found = pixels(save(image), image_size="32x48")
+    scale = min(width / 48, height / 32)
+    spare = ((width - 48 * scale) / 2, (height - 32 * scale) / 2)
+    box = (spare[0], spare[1], width - spare[0], height - spare[1])
+    expected = image.resize((48, 32), Image.Resampling.LANCZOS, box=box)
+    assert abs(found.astype(int) - np.asarray(expected)).max() <= 2
+
+
+def test_rectangle_of_an_image_on_its_side_is_cut_upright():
+    upright = columns(128, 96)
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"image_size": "32x48", "crop": "center"}
+    data = save(turned, "JPEG", quality=95, exif=exif)
+    difference = pixels(data, **options).astype(int) - pixels(save(upright), **options)
+    assert abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "inside"), [(96, 96, (8, 0, 40, 32)), (96, 32, (0, 8, 48, 24))]
+)
+def test_letterbox_pads_to_the_proportions(width, height, inside):
+    found = decoded(
+        save(Image.new("RGB", (width, height), RED)), image_size="32x48", crop="letterbox"
+    )
+    left, top, right, bottom = inside
+    expected = np.full((32, 48, 3), 255)
+    expected[top:bottom, left:right] = RED
+    assert np.array_equal(found.pixels, expected)
+    assert LETTERBOXED in found.notes
+
+
+def test_letterbox_leaves_its_own_proportions():
+    found = decoded(save(columns(96, 64)), image_size="32x48", crop="letterbox")
+    assert found.notes == ()
+
+
+def test_upscaling_of_a_rectangle_is_by_the_side_that_is_short():
+    image = columns(200, 30)
+    assert decoded(save(image), image_size="32x48").notes == (UPSCALED,)
+    with pytest.raises(Refused, match=TOO_SMALL):
+        pixels(save(columns(200, 20)), image_size="32x48")
+    with pytest.raises(Refused, match=TOO_SMALL):
+        pixels(save(columns(20, 200)), image_size="32x48")

@@ -383,7 +383,8 @@ def test_cost_is_linear_in_pixels(changes):
         ({"width": [32, 40], "depth": [2, 2]}, r"model\.width: .* multiple of 16; it is 40"),
         ({"width": [32, 32], "depth": [2]}, r"model\.depth: must have as many numbers as width, 2"),
         ({"depth": 3}, r"model\.depth: .* multiple of 2; it is 3"),
-        ({"sample_size": 9, "patch_size": 2}, "side 9: .* multiple of patch_size 2; .*image_size"),
+        ({"sample_size": 9, "patch_size": 2}, "size 9: .* multiple of patch_size 2; .*image_size"),
+        ({"sample_size": [8, 9], "patch_size": 2}, r"size \[8, 9\]: .* multiple of patch_size 2"),
         ({"block": "liqiud"}, "no block type 'liqiud'; choose one of .*liquid"),
         (
             {"block_settings": LIQUID | {"kernel_sise": 5}},

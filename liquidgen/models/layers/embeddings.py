@@ -1,5 +1,7 @@
 """Embeddings of time, class and position."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
@@ -39,9 +41,9 @@ class ConditionEmbedding(nn.Module):
 class PositionEmbedding(nn.Module):
     """Learnable map added to the tokens; for another grid than the trained one it is resized."""
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: Sequence[int]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.02 * torch.randn(1, width, grid, grid))
+        self.weight = nn.Parameter(0.02 * torch.randn(1, width, *grid))
 
     def forward(self, x: Tensor) -> Tensor:
         weight: Tensor = self.weight

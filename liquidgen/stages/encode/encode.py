@@ -36,7 +36,7 @@ def encode(
     *,
     work_folder: Path,
     autoencoder_settings: AutoencoderSettings,
-    image_size: int,
+    image_size: int | str,
     settings: EncodeSettings,
     device: str,
     num_workers: int,
@@ -53,7 +53,7 @@ def encode(
         folder: Folder of the shards and their manifest.
         work_folder: Folder of the finished parts of all unfinished runs.
         autoencoder_settings: The selected autoencoder.
-        image_size: Side of the images in px.
+        image_size: Size of the images in px, see `sides`.
         settings: Section `encode` of params.yaml.
         device: Device of the autoencoder.
         num_workers: Number of workers that decode image files; 0: decode in this process.

@@ -18,6 +18,7 @@ from liquidgen.images.decode import pillow_limits_off
 from liquidgen.images.raw import Group, LoadedGroup
 from liquidgen.images.row_groups import DecodedGroup, GroupDecoder, Outcomes
 from liquidgen.images.transform import ImageTransform
+from liquidgen.latents.contract import latent_shape
 from liquidgen.latents.manifest import SPLITS
 from liquidgen.stages.encode.encoder import Encoder, decoders_for, encoding_threads
 from liquidgen.stages.encode.parts import Part, PartStore
@@ -80,8 +81,7 @@ class PartEncoder:
                     f"{recipe.autoencoder.path}: weights of digest {autoencoder.digest[:12]} here, "
                     f"but of {recipe.digest[:12]} where the encode began; copy them"
                 )
-            side = recipe.transform.image_size // autoencoder.downscale
-            shape = (autoencoder.channels, side, side)
+            shape = latent_shape(recipe.autoencoder, recipe.transform.image_size)
             self._encoder = Encoder(autoencoder, shape, recipe.batch_size, self._device, threads)
             self._opened = opened.pop_all()
         return self

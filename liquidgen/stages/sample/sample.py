@@ -21,6 +21,7 @@ from liquidgen.images.raw import RawWriter, Record
 from liquidgen.latents.autoencoder import Autoencoder, load_autoencoder
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.files import new_folder
+from liquidgen.utils.image_size import sides
 from liquidgen.utils.memory import Batches
 
 SINGLES = 4  # images that are also written as single files
@@ -90,7 +91,7 @@ def write_samples(
 
     labels = cycled_labels(metadata, range(settings.num_images))
     rows: list[list[Image.Image]] = [[] for _ in metadata.classes or ("no class",)]
-    rows = rows[: max_rows(metadata.contract.image_size)]
+    rows = rows[: max_rows(sides(metadata.contract.image_size)[0])]
     with (
         new_folder(folder) as temporary,
         RawWriter(temporary, metadata.classes, MAX_FILE_MB) as writer,

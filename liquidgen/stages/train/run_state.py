@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liquidgen.config.settings import ModelSettings, TrainSettings, validate
+from liquidgen.generator.network_files import sample_size
 from liquidgen.generator.run_file import RUN, read_run, write_run
 from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.models.blocks import block_type
@@ -181,10 +182,10 @@ def prepare_training(
             f"train.batch_size: {settings.batch_size}, but there are only {len(dataset)} training "
             "latents; use a smaller batch or more images"
         )
-    channels, side, _ = dataset.contract.latent_shape
+    latent_shape = dataset.contract.latent_shape
     network = {
-        "in_channels": channels,
-        "sample_size": side,
+        "in_channels": latent_shape[0],
+        "sample_size": sample_size(latent_shape),
         "num_classes": dataset.num_classes,
         **model.model_dump(),
         "block": block,

@@ -1,6 +1,6 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak bench quality repair ui check clean
+.PHONY: help demo test faults soak hosts bench quality repair ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -11,6 +11,7 @@ help:
 	@echo "make test    set up and run the tests"
 	@echo "make faults  try everything that can go wrong, and print a table of it; takes an hour"
 	@echo "make soak    edit, kill and damage at random for two hours, and compare with a clean run"
+	@echo "make hosts   encode and train on three hosts, made of networks on this machine; needs root"
 	@echo "make bench   set up and measure speed and memory; close other programs first"
 	@echo "make quality compare the network with others at equal seconds; takes many hours, goes on when killed"
 	@echo "make repair  clear away files that a killed DVC left, if 'dvc repro' stops at them"
@@ -37,6 +38,9 @@ faults: $(STAMP)
 
 soak: $(STAMP)
 	@$(ACTIVATED) OMP_WAIT_POLICY=passive pytest tests/faults/test_soak.py --soak 120 --capture no
+
+hosts: $(STAMP)
+	@$(ACTIVATED) pytest tests/cluster/test_hosts.py --hosts
 
 bench: $(STAMP)
 	@for name in speed resolution; do echo "== $$name"; \

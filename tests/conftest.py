@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"of one training; {THOROUGH} runs all tests",
     )
     group.addoption("--seed", type=int, default=0, help="random seed of kills and soak")
+    group.addoption("--hosts", action="store_true", help="run the tests that make networks")
     group.addoption("--soak", type=float, default=0, help="minutes of random edits and faults")
 
 

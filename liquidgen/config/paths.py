@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from liquidgen.config.settings import AutoencoderSettings
+
 
 def project_root() -> Path:
     """Return the real checkout, also from a temporary copy that `dvc exp run --temp` makes."""
@@ -13,3 +15,10 @@ def project_root() -> Path:
 def own_path(path: str) -> Path:
     """Resolve a `path` of params.yaml: relative to the real checkout, to `~`, or absolute."""
     return project_root() / os.path.expanduser(path)
+
+
+def absolute(autoencoder: AutoencoderSettings) -> AutoencoderSettings:
+    """Return settings of an autoencoder whose folder a process in another folder finds."""
+    if autoencoder.path is None or autoencoder.path.startswith("hf://"):
+        return autoencoder
+    return autoencoder.model_copy(update={"path": str(own_path(autoencoder.path).absolute())})

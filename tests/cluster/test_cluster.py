@@ -1,6 +1,8 @@
 """Encode and train on a cluster of Ray with three nodes: same results, and losses cost little."""
 
 import ast
+import io
+import json
 import re
 import shutil
 import subprocess
@@ -17,7 +19,9 @@ import pytest
 from helpers.checkout import PROJECT, Checkout
 from helpers.processes import TOLERANCE, WAIT_SECONDS, curve, wait_for
 from helpers.ray_cluster import LocalCluster, local_cluster
+from PIL import Image
 
+from liquidgen.images.raw import RawDataset
 from liquidgen.latents.manifest import Manifest, read_manifest
 
 
@@ -127,6 +131,33 @@ def test_stopped_training_saves(cluster: LocalCluster, checkout: Checkout):
     assert step, err.decode()
     saved = {path.name[5:14] for path in (checkout.root / "work/train").glob("*/step-*")}
     assert f"{int(step[1]):09d}" in saved
+
+
+def test_samples_are_those_of_one_machine(
+    cluster: LocalCluster, checkout: Checkout, tmp_path: Path
+):
+    (folder,) = (checkout.root / "data/samples").iterdir()
+    settings = {"sample__num_images": 40, "sample__batch_size": 10}
+    checkout.change(**settings)
+    assert checkout.stage("sample").returncode == 0
+    expected = shutil.move(folder, tmp_path / "expected")
+    done = on(cluster, checkout).stage("sample")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"sample: 40 images in data/samples/{folder.name}, look at " + (
+        f"data/samples/{folder.name}/grid.png\n"
+    )
+    names = sorted(path.name for path in expected.iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == names
+    infos = [json.loads((one / "dataset.json").read_bytes()) for one in (expected, folder)]
+    assert infos[0]["sampling"] == infos[1]["sampling"]
+    records = zip(*(RawDataset(one).records("samples") for one in (expected, folder)), strict=True)
+    for first, second in records:
+        assert first.path == second.path
+        assert first.label == second.label
+        pixels = [
+            np.asarray(Image.open(io.BytesIO(one.data))).astype(int) for one in (first, second)
+        ]
+        assert abs(pixels[0] - pixels[1]).max() <= 1  # other numbers of threads may round otherwise
 
 
 def test_error_of_a_worker_is_one_line(cluster: LocalCluster, checkout: Checkout):

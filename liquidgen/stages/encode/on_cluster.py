@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from liquidgen.cluster.connection import Cluster
 from liquidgen.cluster.mapping import Ask, map_on_cluster
-from liquidgen.config.paths import own_path
+from liquidgen.config.paths import absolute
 from liquidgen.images.raw import Group, LoadedGroup
 from liquidgen.stages.encode.part_encoder import Encoded, PartEncoder, Recipe, missing_parts
 from liquidgen.stages.encode.parts import Part, PartStore
@@ -34,11 +34,7 @@ def encode_on_cluster(
         return
     # on a CPU one worker per core is as fast as threads, and finds room on any node
     num_cpus = max(1, recipe.num_workers) if recipe.device == "cuda" else 1
-    if recipe.autoencoder.path and not recipe.autoencoder.path.startswith("hf://"):
-        path = str(own_path(recipe.autoencoder.path).absolute())  # workers are in another folder
-        autoencoder = recipe.autoencoder.model_copy(update={"path": path})
-        recipe = replace(recipe, autoencoder=autoencoder)
-    create = partial(_Worker, recipe)
+    create = partial(_Worker, replace(recipe, autoencoder=absolute(recipe.autoencoder)))
     files = cluster.start_actor(_Files, store.absolute())
     for part in map_on_cluster(cluster, missing, files, create, num_cpus=num_cpus):
         progress.update(part.images)

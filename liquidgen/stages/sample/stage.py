@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from liquidgen.cluster.connection import cluster_of
 from liquidgen.compute.distributed import init_distributed
 from liquidgen.config.changes import changes_since_commit
 from liquidgen.config.params import Params
@@ -15,8 +16,10 @@ def main(params: Params, root: Path) -> str | None:
     """Fill data/samples/<run>; returns the closing line on rank 0."""
     folder = params.samples_folder
     changes = changes_since_commit(params)
+    machine = params.machine
     with (
-        init_distributed(params.machine.device) as (world, device),
+        cluster_of(machine) as cluster,
+        init_distributed("cpu" if cluster else machine.device) as (world, device),
         open_run(
             root,
             params.tracking.experiment,
@@ -29,7 +32,12 @@ def main(params: Params, root: Path) -> str | None:
         ) as run,
     ):
         grid = sample(
-            params.model_folder, folder, settings=params.sample, device=device, world=world
+            params.model_folder,
+            folder,
+            settings=params.sample,
+            device=device,
+            world=world,
+            cluster=cluster,
         )
         if grid is None:  # on ranks > 0
             return None

@@ -74,7 +74,7 @@ def test_name_without_changes_is_that_of_the_dvc_experiment(
 def test_experiment_is_compared_with_its_own_baseline(
     committed: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    baseline = commit_with("num_epochs: 12", "num_epochs: 20")
+    baseline = commit_with("num_epochs: 9 ", "num_epochs: 20")
     commit_with("num_epochs: 20", "num_epochs: 30")
     assert found({}).changed == {}
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", baseline)

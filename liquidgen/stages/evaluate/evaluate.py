@@ -128,9 +128,7 @@ def evaluate(
     with new_folder(folder) as temporary:
         _draw_neighbors(temporary / "neighbors.png", extractor, neighbors[""], samples, order)
         if raw.classes is not None:
-            probe_train = LabeledFeatures(
-                features.train.features[:PROBE_IMAGES], features.train.labels[:PROBE_IMAGES]
-            )
+            probe_train = LabeledFeatures(*(column[:PROBE_IMAGES] for column in features.train))
             scrambled = _extract_scrambled(extractor, cache, order, settings.seed)
             results = probe_results(features, probe_train, *scrambled, len(raw.classes))
             of_classes = class_scores(results, settings.seed)

@@ -100,7 +100,7 @@ def _read(path: Path) -> LabeledFeatures | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            features = LabeledFeatures(file.get_tensor("features"), file.get_tensor("labels"))
+            features = LabeledFeatures(*map(file.get_tensor, LabeledFeatures._fields))
             if (file.metadata() or {}).get("sha256") != _digest(features):
                 return None
         os.utime(path)  # it was used

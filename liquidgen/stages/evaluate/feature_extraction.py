@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from liquidgen.compute.distributed import SINGLE_PROCESS, World
@@ -24,13 +25,29 @@ from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches
 
 HOLDOUT = SPLITS.index("holdout")
+THUMBNAIL = 16  # px
 
 
 class LabeledFeatures(NamedTuple):
-    """Feature vectors (N, D) and labels (N,) of a set of images, on the CPU."""
+    """What evaluate keeps of a set of images, on the CPU.
+
+    Attributes:
+        features: Feature vectors (N, D).
+        labels: Labels (N,).
+        thumbnails: The images, uint8 (N, 3, 16, 16): the features of a blurred copy are far from
+            those of the original.
+    """
 
     features: Tensor
     labels: Tensor
+    thumbnails: Tensor
+
+
+class _Seen(NamedTuple):
+    """Features and thumbnails of images."""
+
+    features: Tensor
+    thumbnails: Tensor
 
 
 class FeatureExtractor:
@@ -86,10 +103,11 @@ class FeatureExtractor:
         with self._progress(split, sum(group.count for group in own)) as progress:
             for group in own:
                 decoded = self._decode_group(group)
-                features = [self.nothing().features]
-                features += self._batches.map(self._of_levels, decoded.pixels)
+                found = [_Seen(self.nothing().features, self.nothing().thumbnails)]
+                found += self._batches.map(self._of_levels, decoded.pixels)
+                features, thumbnails = map(torch.cat, zip(*found, strict=True))
                 labels = torch.from_numpy(decoded.labels)
-                parts.append(LabeledFeatures(torch.cat(features), labels))
+                parts.append(LabeledFeatures(features, labels, thumbnails))
                 progress.update(group.count)
         return self._gather(_joined(parts))
 
@@ -127,7 +145,7 @@ class FeatureExtractor:
             noise = np.stack([each.standard_normal(shape, np.float32) for each in random])
             latents = self.contract.denormalize(torch.from_numpy(noise))
             labels = torch.from_numpy(numbers % max(1, self.train.num_classes))
-            return LabeledFeatures(self._of_latents(latents), labels)
+            return self._of_latents(latents, labels)
 
         return self._gather(
             self._extract(features_of, self._world.shard(np.arange(count)), "noise")
@@ -154,7 +172,7 @@ class FeatureExtractor:
 
         def features_of(part: np.ndarray) -> LabeledFeatures:
             latents, labels = dataset.batch(part)
-            return LabeledFeatures(self._of_latents(change(latents, part)), labels)
+            return self._of_latents(change(latents, part), labels)
 
         return self._extract(features_of, indices, name)
 
@@ -200,22 +218,29 @@ class FeatureExtractor:
         return _joined(parts)
 
     @torch.inference_mode()
-    def _of_levels(self, levels: np.ndarray) -> Tensor:
-        """Extract the features (N, D) of uint8 (N, S, S, 3)."""
-        pixels = to_pixels(torch.from_numpy(levels).permute(0, 3, 1, 2).to(self.device))
-        return self.network(pixels).cpu()
+    def _of_levels(self, levels: np.ndarray) -> "_Seen":
+        """Extract the features of uint8 (N, H, W, 3)."""
+        return self._of_pixels(torch.from_numpy(levels).permute(0, 3, 1, 2).to(self.device))
 
     @torch.inference_mode()
-    def _of_latents(self, latents: Tensor) -> Tensor:
-        """Extract the features (N, D) of latents (N, C, h, w)."""
+    def _of_latents(self, latents: Tensor, labels: Tensor) -> LabeledFeatures:
+        """Extract the features of latents (N, C, h, w)."""
         decoded = self._autoencoder.decode(latents.to(self.device))
         # rounded to 8 bits, as samples are in their files
-        return self.network(to_pixels(to_levels(decoded))).cpu()
+        seen = self._of_pixels(to_levels(decoded))
+        return LabeledFeatures(seen.features, labels, seen.thumbnails)
+
+    def _of_pixels(self, levels: Tensor) -> "_Seen":
+        """Extract the features of uint8 (N, 3, H, W)."""
+        small = F.adaptive_avg_pool2d(levels.float(), THUMBNAIL).round().to(torch.uint8)
+        return _Seen(self.network(to_pixels(levels)).cpu(), small.cpu())
 
     def nothing(self) -> LabeledFeatures:
         """Return the features of no images."""
         return LabeledFeatures(
-            torch.empty(0, self.network.num_features), torch.empty(0, dtype=torch.int64)
+            torch.empty(0, self.network.num_features),
+            torch.empty(0, dtype=torch.int64),
+            torch.empty(0, 3, THUMBNAIL, THUMBNAIL, dtype=torch.uint8),
         )
 
     def _gather(self, own: LabeledFeatures) -> LabeledFeatures:

@@ -101,11 +101,15 @@ class EvaluationFeatures:
         }
 
     def neighbors(self) -> dict[str, metrics.Neighbors]:
-        """Return the nearest training images of the samples, and of the holdout reconstructed."""
+        """Return the nearest training images of the samples, and of the holdout reconstructed.
+
+        By the thumbnails: the features of a blurred copy are far from those of its original.
+        """
         sets = {"": self._first(self.samples), RECONSTRUCTION: self.reconstructed}
+        training = self.train.thumbnails.flatten(1).float()
         return {
             prefix: metrics.nearest_neighbors(
-                images.features, self.train.features, count=NUM_NEIGHBORS
+                images.thumbnails.flatten(1).float(), training, count=NUM_NEIGHBORS
             )
             for prefix, images in sets.items()
         }

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from helpers.checkout import encoded
 from helpers.damage import flip_a_bit
 from helpers.features import NETWORKS
@@ -133,6 +134,18 @@ def test_probe_accepts_real_and_rejects_scrambled_images(copies, noise):
 
 def test_copies_of_training_images_are_found(copies):
     assert copies[0].values["copied_share"] == 1
+
+
+def test_poor_copies_of_training_images_are_found(labeled, settings):
+    """Whatever the feature network makes of their noise."""
+    dataset = LatentDataset(labeled / "latents", "train")
+    latents, labels = dataset.batch(range(NUM_SAMPLES))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    poor = dataset.contract.denormalize(0.9 * dataset.contract.normalize(latents) + 0.1 * noise)
+    samples = write_samples(labeled / "poor", decoded(poor), labels.tolist())
+    scores, _ = score(labeled, samples, settings)
+    assert scores.values["copied_share"] > 0.8
+    assert "some samples copy training images" in scores.summary()
 
 
 def test_scores_are_written_with_protocol(copies, settings, tmp_path):

@@ -23,7 +23,9 @@ class Source:
     def __call__(self, count=20):
         self.calls += 1
         random = torch.Generator().manual_seed(self.calls)
-        return LabeledFeatures(torch.randn(count, 8, generator=random), torch.arange(count))
+        thumbnails = torch.full((count, 3, 2, 2), self.calls, dtype=torch.uint8)
+        features = torch.randn(count, 8, generator=random)
+        return LabeledFeatures(features, torch.arange(count), thumbnails)
 
 
 class OtherProcess:

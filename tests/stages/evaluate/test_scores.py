@@ -39,7 +39,13 @@ INTERVALS = {
 
 def drawn(count: int, seed: int, scale: float = 1, shift: float = 0) -> LabeledFeatures:
     features = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(seed))
-    return LabeledFeatures(scale * features + shift, torch.zeros(count, dtype=torch.int64))
+    return seen(scale * features + shift)
+
+
+def seen(features: torch.Tensor) -> LabeledFeatures:
+    """Return features (N, D) of images, which have these features as their pixels, too."""
+    thumbnails = (128 + 25 * features).round().clamp(0, 255).to(torch.uint8)
+    return LabeledFeatures(features, torch.zeros(len(features), dtype=torch.int64), thumbnails)
 
 
 def scored(noise: LabeledFeatures, samples: LabeledFeatures) -> dict[str, float]:
@@ -172,8 +178,7 @@ def test_quote_names_half_precision(far):
 
 def copied(samples: torch.Tensor, train: LabeledFeatures) -> Computed:
     new = drawn(150, 1)
-    images = LabeledFeatures(samples, torch.zeros(len(samples)))
-    features = EvaluationFeatures(images, new, new, train, drawn(len(samples), 3))
+    features = EvaluationFeatures(seen(samples), new, new, train, drawn(len(samples), 3))
     return copied_shares(features.neighbors())
 
 
@@ -192,8 +197,7 @@ def test_copies_of_images_that_are_there_several_times_are_counted():
     """Such as with a mirrored one of each, and an image that was found twice."""
     once = drawn(200, 2).features
     often = torch.cat([once + 0.1 * drawn(200, seed).features for seed in range(4)])
-    train = LabeledFeatures(often, torch.zeros(len(often)))
-    assert copied(once[:50], train).values["copied_share"] == 1
+    assert copied(once[:50], seen(often)).values["copied_share"] == 1
 
 
 def test_samples_that_are_near_many_images_are_no_copies():

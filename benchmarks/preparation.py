@@ -1,5 +1,6 @@
 """Latents and a training for the benchmarks of training and sampling."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from liquidgen.stages.download.download import download
 from liquidgen.stages.encode.encode import encode
 from liquidgen.stages.train.run_state import Training, prepare_training
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.files import write_json
 from liquidgen.utils.image_size import sides
 
 
@@ -28,6 +30,33 @@ def changes(pairs: Sequence[str]) -> dict[str, object]:
         if not equals:
             raise UserError(f"--set {pair}: must be KEY=VALUE, such as image_size=128")
     return found
+
+
+def check_settings(path: Path, settings: dict) -> None:
+    """Write settings beside results, or compare them with those of earlier results.
+
+    Raises:
+        UserError: They differ.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+        return
+    before, now = json.loads(path.read_bytes()), json.loads(json.dumps(settings))
+    if other := _differing(before, now):
+        raise UserError(f"{path}: made with other {', '.join(other)}; name another folder")
+
+
+def _differing(before: dict, now: dict) -> list[str]:
+    """Return the names of settings that differ, such as `train.batch_size`."""
+    names: list[str] = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            names += [f"{name}.{inner}" for inner in _differing(old, new)]
+        elif old != new:
+            names.append(name)
+    return names
 
 
 def make_latents(folder: Path, params: Params, images: int) -> Path:

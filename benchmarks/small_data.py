@@ -5,8 +5,8 @@
 Trains the model of params.yaml on nested subsets of the training images, each with the classes in
 their proportions, until it has seen the given numbers of images, mirrored ones and repetitions
 included. Every model is scored against the same holdout; copies are searched among its own training
-images. `--set` replaces settings of params.yaml. What is done stays in the folder: run again, with
-more sizes or lengths, it goes on.
+images, and the classifier of class_accuracy is trained on them. `--set` replaces settings of
+params.yaml. What is done stays in the folder: run again, with more sizes or lengths, it goes on.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from benchmarks.preparation import changes, encode_raw
-from liquidgen.config.params import Params, load_params
+from benchmarks.preparation import changes, check_settings, encode_raw
+from liquidgen.config.params import UNTRACKED, Params, load_params
 from liquidgen.images.raw import RawDataset, RawWriter
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.evaluate.evaluate import evaluate
@@ -29,6 +29,7 @@ from liquidgen.stages.sample.sample import sample
 from liquidgen.stages.train.export import export
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
+from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder, write_json
 
 CPU = torch.device("cpu")
@@ -37,7 +38,6 @@ COLUMNS = {
     "epochs": "{:,}",
     "validation_loss": "{:.3f}",
     "class_accuracy": "{:.2f}",
-    "fd_pca": "{:.0f}",
     "kid": "{:.2f}",
     "recall": "{:.2f}",
     "copied_share": "{:.2f}",
@@ -86,7 +86,12 @@ class Silent:
 def measure(folder: Path, params: Params, seen: int) -> dict[str, float]:
     """Train until the model has seen this many images, and score it; returns a row."""
     size = params.train.batch_size
-    steps_per_epoch = len(LatentDataset(folder / "latents", "train")) // size
+    images = len(LatentDataset(folder / "latents", "train"))
+    if images < size:
+        raise UserError(
+            f"train.batch_size: {size}, but {folder} has only {images} training latents"
+        )
+    steps_per_epoch = images // size
     epochs = math.ceil(seen / (steps_per_epoch * size))
     # validation alone takes longer than a short epoch
     length = {"num_epochs": epochs, "validate_every": max(1, epochs // 4), "preview_every": 0}
@@ -117,6 +122,11 @@ def measure(folder: Path, params: Params, seen: int) -> dict[str, float]:
     return losses | scores.values | {"seen": training.last_step * size, "epochs": epochs}
 
 
+def is_untracked(key: str) -> bool:
+    """Return whether no result depends on a setting."""
+    return key.split(".")[0] in UNTRACKED
+
+
 def main() -> None:
     """Print a table, a row per set size and length."""
     parser = argparse.ArgumentParser(
@@ -134,6 +144,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params(changes=changes(options.set))
+    settings = {key: value for key, value in params.flat().items() if not is_untracked(key)}
+    settings["raw"] = RawDataset(options.raw).info.digest
+    check_settings(options.folder / "settings.json", settings)
 
     print(f"| images | {' | '.join(COLUMNS)} |")
     print("|---|" + "---|" * len(COLUMNS))
@@ -148,9 +161,15 @@ def main() -> None:
             if not result.exists():
                 write_json(result, measure(folder, params, seen))
             row = json.loads(result.read_bytes())
-            cells = [form.format(row[name]) for name, form in COLUMNS.items() if name in row]
+            # data without classes have no accuracy
+            cells = (form.format(row[key]) if key in row else "" for key, form in COLUMNS.items())
             print(f"| {count:,} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on") from None

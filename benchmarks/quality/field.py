@@ -1,6 +1,5 @@
 """A field: the data and settings that all contestants of a comparison share."""
 
-import json
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,7 @@ from torch import nn
 
 from benchmarks import baselines, dico
 from benchmarks.baselines import BASELINES, RIVALS, Latents, liquidnet, parameters
-from benchmarks.preparation import make_data
+from benchmarks.preparation import check_settings, make_data
 from liquidgen.config.params import Params
 from liquidgen.config.settings import TrainSettings
 from liquidgen.latents.shards import LatentDataset, verify
@@ -17,7 +16,7 @@ from liquidgen.models.blocks import BLOCK_TYPES
 from liquidgen.stages.train.run_state import NOT_IN_IDENTITY, trainer_code
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError
-from liquidgen.utils.files import locked, sha256, write_json
+from liquidgen.utils.files import locked, sha256
 
 LIQUIDNET = "LiquidNet"
 BLOCK_PREFIX = f"{LIQUIDNET} with "  # another block type in LiquidNet's place
@@ -73,13 +72,7 @@ class Field:
         settings["turn"] = self.turn
         settings["code"] = {block: trainer_code(block) for block in BLOCK_TYPES}
         settings["code"]["rivals"] = sha256(b"".join(path.read_bytes() for path in RIVALS_CODE))
-        path = self.folder / "settings.json"
-        if not path.exists():
-            write_json(path, settings)
-            return
-        before, now = json.loads(path.read_bytes()), json.loads(json.dumps(settings))
-        if other := _differing(before, now):
-            raise UserError(f"{path}: made with other {', '.join(other)}; name another folder")
+        check_settings(self.folder / "settings.json", settings)
 
     @property
     def tokens(self) -> int:
@@ -105,15 +98,3 @@ class Field:
         layout = RIVALS[contestant].channels_last if contestant in RIVALS else True
         changes = {"learning_rate": learning_rate, "seed": seed, "channels_last": layout}
         return self.params.train.model_copy(update=changes)
-
-
-def _differing(before: dict, now: dict) -> list[str]:
-    """Return the names of settings that differ, such as `train.batch_size`."""
-    names: list[str] = []
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            names += [f"{name}.{inner}" for inner in _differing(old, new)]
-        elif old != new:
-            names.append(name)
-    return names

@@ -23,8 +23,7 @@ import torch
 
 from liquidgen.compute.device import keep_freed_memory
 from liquidgen.config.params import Params, load_params
-from liquidgen.generator.network_files import sample_size
-from liquidgen.latents.contract import latent_shape
+from liquidgen.latents.contract import latent_shape, sample_size
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.train.learner import Learner
 

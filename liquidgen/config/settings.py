@@ -495,4 +495,8 @@ def check_image_size(image_size: int | str, downscale: int) -> None:
         if side % multiple or side == 0:
             below = side // multiple * multiple
             near = " or ".join(str(size) for size in (below, below + multiple) if size)
-            raise UserError(f"image_size: {side} is not a multiple of {multiple}; use {near}")
+            whole = "" if side == image_size else f"{image_size}: "
+            raise UserError(
+                f"image_size: {whole}{side} is not a multiple of {multiple}; use {near}"
+                f"{' for it' if whole else ''}"
+            )

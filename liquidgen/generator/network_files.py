@@ -8,6 +8,7 @@ import torch
 from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, Field
 
+from liquidgen.latents.contract import sample_size
 from liquidgen.latents.weights import weight_shapes
 from liquidgen.models.layers.levels import read_levels
 from liquidgen.models.liquidnet import LiquidNet
@@ -16,12 +17,6 @@ from liquidgen.utils.files import REMEDY, read_json
 
 Positive = Annotated[int, Field(ge=1)]
 BLOCK = re.compile(r"blocks\.(\d+)\.")
-
-
-def sample_size(latent_shape: tuple[int, int, int]) -> int | list[int]:
-    """Return the size of latents (C, h, w) as LiquidNet takes it: one number for a square."""
-    _, height, width = latent_shape
-    return height if height == width else [height, width]
 
 
 class NetworkConfig(BaseModel):

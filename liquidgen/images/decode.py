@@ -136,12 +136,12 @@ def _decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> D
         turn, readable = _turn(image)
         notes += [] if readable else [METADATA_IGNORED]
         whole = whole[::-1] if turn in SIDEWAYS else whole
-        frame = _frame(whole, size, transform.crop)
-        enlarged = max(new / old for new, old in zip(size, frame, strict=True))
-        if enlarged > transform.max_upscale:
+        scale = _scale(whole, size, transform.crop)
+        if scale * transform.max_upscale < 1:
             raise Refused(TOO_SMALL)
-        notes += [UPSCALED] if enlarged > 1 else []
-        notes += [LETTERBOXED] if frame != whole and transform.crop == "letterbox" else []
+        notes += [UPSCALED] if scale < 1 else []
+        if transform.crop == "letterbox" and whole[0] * height != whole[1] * width:
+            notes += [LETTERBOXED]
         if sixteen_bits and transform.stretch_to_maximum:
             _check_range(image)
             image = stretched(image, data)
@@ -238,15 +238,14 @@ def _check_range(image: Image.Image) -> None:
             raise Refused(UNSUPPORTED_MODE)
 
 
-def _frame(image: Size, size: Size, crop: str) -> Size:
-    """Return the part of an image that is resized, of the proportions of `size`.
+def _scale(image: Size, size: Size, crop: str) -> float:
+    """Return how many times as large as the result the part of an image is that becomes it.
 
-    The largest inside the image; of a letterbox the smallest around it.
+    The part has the proportions of the result: the largest inside the image, or of a letterbox the
+    smallest around it.
     """
     fit = max if crop == "letterbox" else min
-    scale = fit(have / want for have, want in zip(image, size, strict=True))
-    width, height = (max(1, round(scale * want)) for want in size)
-    return width, height
+    return fit(have / want for have, want in zip(image, size, strict=True))
 
 
 def _resized(
@@ -257,15 +256,16 @@ def _resized(
         scale = min(want / have for have, want in zip(image.size, size, strict=True))
         width, height = (max(1, round(side * scale)) for side in image.size)
         return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    frame = _frame(image.size, size, transform.crop)
-    spare = (image.width - frame[0], image.height - frame[1])
+    scale = _scale(image.size, size, transform.crop)
+    width, height = (max(1, round(scale * side)) for side in size)
+    spare = (image.width - width, image.height - height)
     if transform.crop == "random":
         generator = np.random.default_rng((transform.crop_seed, *index))
         left, top = generator.integers(spare, endpoint=True).tolist()
     else:
         left, top = spare[0] // 2, spare[1] // 2
-    box = (left, top, left + frame[0], top + frame[1])
-    if frame == size:
+    box = (left, top, left + width, top + height)
+    if (width, height) == size:
         return image if image.size == size else image.crop(box)
     return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 

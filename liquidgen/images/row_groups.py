@@ -71,7 +71,7 @@ class DecodedGroup:
     """The images of a row group that were not skipped.
 
     Attributes:
-        pixels: uint8 (N, S, S, 3).
+        pixels: uint8 (N, H, W, 3).
         labels: int64 (N,), 0 in unlabeled data.
         outcomes: What became of all images of the group.
     """
@@ -122,14 +122,10 @@ class GroupDecoder:
             outcomes.suspect.extend(Entry(record.path, note, label) for note in found)
             pixels.append(decoded.pixels)
             labels.append(label)
-        shape = (
-            len(pixels),
-            *sides(self.transform.image_size),
-            3,
-        )  # also when all images of the group were skipped
-        return DecodedGroup(
-            np.array(pixels, np.uint8).reshape(shape), np.array(labels, np.int64), outcomes
-        )
+        height, width = sides(self.transform.image_size)
+        # also when all images of the group were skipped
+        stacked = np.array(pixels, np.uint8).reshape(len(pixels), height, width, 3)
+        return DecodedGroup(stacked, np.array(labels, np.int64), outcomes)
 
 
 def warm() -> None:

@@ -18,6 +18,12 @@ def latent_shape(autoencoder: AutoencoderSettings, image_size: int | str) -> tup
     return autoencoder.channels, height, width
 
 
+def sample_size(latent_shape: tuple[int, int, int]) -> int | list[int]:
+    """Return the size of latents (C, h, w) as LiquidNet takes it: one number for a square."""
+    _, height, width = latent_shape
+    return height if height == width else [height, width]
+
+
 class LatentContract(BaseModel):
     """Specification of a folder of latents; part of `manifest.json` and `model.json`.
 

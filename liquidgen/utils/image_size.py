@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import PlainValidator
 
 LARGEST = 2**14  # px
+OBLONG = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 def sides(image_size: int | str) -> tuple[int, int]:
@@ -16,7 +17,7 @@ def sides(image_size: int | str) -> tuple[int, int]:
     """
     if isinstance(image_size, int) and not isinstance(image_size, bool):
         return image_size, image_size
-    if isinstance(image_size, str) and (match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", image_size)):
+    if isinstance(image_size, str) and (match := OBLONG.fullmatch(image_size)):
         return int(match[1]), int(match[2])
     raise ValueError("must be a number of px, or HEIGHTxWIDTH, such as 64x96")
 
@@ -25,8 +26,10 @@ def _checked(image_size: int | str) -> int | str:
     height, width = sides(image_size)
     if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
         raise ValueError(f"must be from 1 to {LARGEST} px")
-    return height if height == width else image_size
+    if height == width and image_size != height:
+        raise ValueError(f"is a square; write {height}")
+    return image_size
 
 
-# one value, because it is part of folder names, which DVC makes from params.yaml
+# one value, and one way to write it: DVC puts what params.yaml says into the names of folders
 ImageSize = Annotated[int | str, PlainValidator(_checked)]

@@ -105,8 +105,8 @@ def test_setting_of_the_crop(project: Checkout):
     add_key(project, "encode", "min_side", 65)
     for path in (SETTINGS, "liquidgen/images/transform.py", "liquidgen/latents/contract.py"):
         edit(project, path, "    crop: Crop", "    min_side: int")
-    line = "        side = _side(image, transform.crop)"
-    use = ["        if side < transform.min_side:", "            raise Refused(TOO_SMALL)"]
+    line = "        scale = _scale(whole, size, transform.crop)"
+    use = ["        if min(whole) < transform.min_side:", "            raise Refused(TOO_SMALL)"]
     edit(project, "liquidgen/images/decode.py", line, *use)
     refused = project.run("dvc", "repro", "encode")  # the images have 64 px
     assert refused.returncode != 0

@@ -410,6 +410,26 @@ def test_rectangle_of_an_image_on_its_side_is_cut_upright():
     assert abs(difference).mean() < 3
 
 
+@pytest.mark.parametrize("crop", ["center", "letterbox"])
+def test_limits_of_a_rectangle_are_those_of_the_upright_image(crop):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    def notes(width, height):
+        data = save(columns(height, width), "JPEG", quality=95, exif=exif)
+        return decoded(data, image_size="64x96", crop=crop).notes
+
+    assert notes(96, 64) == ()
+    assert UPSCALED in notes(72, 48)
+    with pytest.raises(Refused, match=TOO_SMALL):
+        notes(60, 40)
+
+
+@pytest.mark.parametrize("size", ["80x96", "96x80", "96x32", 96, "64x96"])
+def test_exactly_the_largest_upscale_is_allowed(size):
+    assert decoded(save(columns(64, 64)), image_size=size).notes == (UPSCALED,)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "inside"), [(96, 96, (8, 0, 40, 32)), (96, 32, (0, 8, 48, 24))]
 )

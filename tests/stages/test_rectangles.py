@@ -43,4 +43,6 @@ def test_all_stages_keep_the_proportions(checkout: Checkout, tmp_path: Path):
 def test_sides_must_fit_the_autoencoder(checkout: Checkout):
     checkout.change(image_size="32x40")
     done = checkout.run("python", "-m", "stages.encode")
-    assert done.stderr == "error: image_size: 40 is not a multiple of 16; use 32 or 48\n"
+    assert done.stderr == (
+        "error: image_size: 32x40: 40 is not a multiple of 16; use 32 or 48 for it\n"
+    )

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_SHARES = (1 / 8, 1 / 4)  # sides of the scrambled blocks, as shares of the latents' side
+BLOCK_SHARES = (
+    1 / 8,
+    1 / 4,
+)  # sides of the scrambled blocks, as shares of the latents' shorter side
 
 
 def scramble(latents: Tensor, numbers: Sequence[int], seed: int) -> Tensor:
@@ -39,7 +42,7 @@ def scramble(latents: Tensor, numbers: Sequence[int], seed: int) -> Tensor:
 def _shuffle_blocks(latents: Tensor, random: np.random.Generator) -> Tensor:
     """Shuffle square blocks of one image; what is beyond the last whole block stays."""
     channels, height, width = latents.shape
-    side = max(1, round(random.choice(BLOCK_SHARES) * width))
+    side = max(1, round(random.choice(BLOCK_SHARES) * min(height, width)))
     down = height // side
     across = width // side
     whole = latents[:, : down * side, : across * side]

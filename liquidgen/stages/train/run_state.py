@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liquidgen.config.settings import ModelSettings, TrainSettings, validate
-from liquidgen.generator.network_files import sample_size
 from liquidgen.generator.run_file import RUN, read_run, write_run
+from liquidgen.latents.contract import sample_size
 from liquidgen.latents.shards import LatentDataset, verify
 from liquidgen.models.blocks import block_type
 from liquidgen.runtime.earlier_code import EARLIER_CODE

@@ -15,8 +15,7 @@ Class = str | int  # name or id
 Asked = Class | Mapping[Class, float]  # a class, or the weights of several
 Label = int | dict[int, float]  # the same, checked, by id; weights have the sum 1
 # of the command line: NAME=WEIGHT,NAME=WEIGHT, where a name may have commas
-_WEIGHT = re.compile(r"\s*(.+?)=((?:\d*\.)?\d+)(?:,|$)")
-_WEIGHTS = re.compile(f"({_WEIGHT.pattern})+")
+_WEIGHT = re.compile(r"\s*(.+?)=((?:[0-9]*\.)?[0-9]+)(?:,|$)")
 
 
 def resolve_labels(
@@ -83,9 +82,20 @@ def read_class(text: str, classes: tuple[str, ...] | None) -> Asked:
     """
     if "=" not in text or text in (classes or ()):
         return text
-    if not _WEIGHTS.fullmatch(text):
-        raise UserError(f"class {shown(text)}: must be a name or id, or NAME=WEIGHT,NAME=WEIGHT")
-    return {name: float(weight) for name, weight in _WEIGHT.findall(text)}
+    weights: dict[Class, float] = {}
+    end = 0
+    while end < len(text):
+        found = _WEIGHT.match(text, end)
+        if not found or found[1] in weights:
+            problem = "is named twice" if found else "must be NAME=WEIGHT"
+            what = found[1] if found else text[end:]
+            raise UserError(
+                f"class {shown(what)}: {problem}; a class is a name or id, a mixture "
+                "NAME=WEIGHT,NAME=WEIGHT"
+            )
+        weights[found[1]] = float(found[2])
+        end = found.end()
+    return weights
 
 
 def _label(asked: object, classes: tuple[str, ...]) -> Label:
@@ -96,9 +106,10 @@ def _label(asked: object, classes: tuple[str, ...]) -> Label:
         number = _id(name, classes)
         weights[number] = weights.get(number, 0.0) + _weight(name, weight)
     total = sum(weights.values())
-    if not total > 0:
-        raise UserError(f"class_labels: {shown(dict(asked))}; one weight must be above 0")
-    return {number: weight / total for number, weight in weights.items()}
+    if not 0 < total < math.inf:
+        raise UserError(f"class_labels: {shown(dict(asked))}; the weights' sum must be above 0")
+    shares = {number: weight / total for number, weight in weights.items() if weight}
+    return shares if len(shares) > 1 else next(iter(shares))
 
 
 def _weight(name: object, value: object) -> float:

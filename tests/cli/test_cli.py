@@ -115,8 +115,15 @@ def test_sample_existing_file_is_not_replaced(run: Run, model: Path):
     [
         (["--class-labels", "cubism"], "error: class 'cubism': not known; choose 0 to 2"),
         (["--class-labels", "3"], "error: class '3': not known"),
-        (["--class-labels", "hills=1,dots"], "error: class 'hills=1,dots': must be a name or id"),
-        (["--class-labels", "hills=x"], "error: class 'hills=x': must be a name or id, or NAME="),
+        (["--class-labels", "hills=1,dots"], "error: class 'dots': must be NAME=WEIGHT; a class"),
+        (["--class-labels", "hills=x"], "error: class 'hills=x': must be NAME=WEIGHT"),
+        (["--class-labels", "hills=1,=2"], "error: class '=2': must be NAME=WEIGHT"),
+        (["--class-labels", "dots=1,hills=1,dots=3"], "error: class 'dots': is named twice"),
+        (["--class-labels", "a=1," * 50 + "b"], "error: class 'a': is named twice"),
+        (
+            ["--class-labels", ",".join(f"c{i}=1" for i in range(50)) + ",x"],
+            "error: class 'x': must",
+        ),
         (["--num-images", "0"], "error: 0 images of 3 classes; ask for at least one"),
         (["--solver", "eular"], "error: solver: no solver 'eular'"),
         (["--class-labels", "a\x1b]0;b\n"], r"error: class 'a\x1b]0;b\n': not known"),

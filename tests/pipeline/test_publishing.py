@@ -179,6 +179,7 @@ def test_mixture_is_drawn_from_the_weights_of_its_classes(pipe):
     assert np.array_equal(found[3], first)
     assert min(abs(found[2] - one).max() for one in (first, second)) > 1
     assert pipe.image_labels({"marble": 2, "0": 2}) == [{CLASSES.index("marble"): 0.5, 0: 0.5}]
+    assert pipe.image_labels([{"marble": 2, "hills": 0}]) == [CLASSES.index("marble")]
 
 
 def test_one_class_with_several_images(pipe):
@@ -231,8 +232,9 @@ def test_defaults_equal_params_yaml():
         ({"class_labels": {"cubism": 1}}, "class 'cubism': not known"),
         ({"class_labels": {"hills": -1}}, "class 'hills': weight -1; must be a number from 0 on"),
         ({"class_labels": {"hills": "all"}}, "class 'hills': weight 'all'; must be a number"),
-        ({"class_labels": [{"hills": 0}]}, "one weight must be above 0"),
-        ({"class_labels": {}}, "one weight must be above 0"),
+        ({"class_labels": {"hills": 1e308, "marble": 1e308}}, "the weights' sum must be above 0"),
+        ({"class_labels": [{"hills": 0}]}, "the weights' sum must be above 0"),
+        ({"class_labels": {}}, "the weights' sum must be above 0"),
         ({"num_inference_steps": 0}, "num_inference_steps: 0; must be at least 1"),
         ({"batch_size": 0}, "batch_size: 0; must be at least 1"),
         ({"guidance_scale": 0.5}, "guidance_scale: 0.5; must be at least 1"),
@@ -250,7 +252,6 @@ def test_defaults_equal_params_yaml():
         ),
         ({"class_labels": "a\x1b[2J\n\u202eb"}, r"class 'a\x1b[2J\n\u202eb': not known"),
         ({"class_labels": "9" * 5000}, "class '99999"),
-        ({"class_labels": []}, "0 images of 0 classes"),
         ({"num_images": 2.5}, "num_images: 2.5; must be a whole number"),
         ({"num_inference_steps": "many"}, "num_inference_steps: 'many'; must be a whole number"),
         ({"guidance_scale": "high"}, "guidance_scale: 'high'; must be a number"),

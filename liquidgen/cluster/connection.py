@@ -190,6 +190,6 @@ def cluster_errors() -> Iterator[None]:
         raise error.cause from None  # with the worker's stack trace in its text
     except ray.exceptions.RayError as error:
         raise UserError(
-            f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; {LOGS}; `dvc repro` "
-            "continues"
+            f"cluster: {type(error).__name__}: {reason_of(error, lines=2)}; {LOGS}; run `dvc "
+            "repro` again"
         ) from None

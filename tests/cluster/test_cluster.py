@@ -1,4 +1,4 @@
-"""Encode and train on a cluster of Ray with three nodes: same results, and losses cost little."""
+"""Encode, train and sample on three nodes of Ray: same results, and losses cost little."""
 
 import ast
 import io

@@ -1,6 +1,7 @@
 """Hosts on one machine: network namespaces with addresses and folders of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,9 +74,9 @@ class NetworkHosts:
 
 @contextmanager
 def network_hosts(count: int, home: Path, hidden: Path) -> Iterator[NetworkHosts]:
-    """Start hosts, and stop them at the end; without the right to, the test is skipped."""
-    if os.geteuid() or not Path("/usr/sbin/ip").exists():
-        pytest.skip("needs root, and the command ip (Debian's package iproute2)")
+    """Start hosts, and stop them at the end; without the right to, the test fails."""
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.fail("needs root, and the command ip (Debian's package iproute2)")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # by default Ray lowers the priority of workers: other work of this machine would starve them
     environment = {"PATH": path, "HOME": str(home), "RAY_worker_niceness": "0"}

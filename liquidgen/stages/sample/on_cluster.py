@@ -1,5 +1,6 @@
 """Draws images on the nodes of a cluster; this node has the model, and keeps what is drawn."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,8 +17,10 @@ from liquidgen.config.paths import absolute
 from liquidgen.config.settings import AutoencoderSettings, SampleSettings
 from liquidgen.generator.model_folder import load_model
 from liquidgen.stages.sample.drawer import Drawer, Drawn, parts_of, png
+from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches
 
+DTYPE = "dtype"  # file with the precision of the network
 NAMES = ""  # the question for the names of the model's files
 
 
@@ -27,6 +30,7 @@ def draw_on_cluster(
     model_folder: Path,
     autoencoder: AutoencoderSettings,
     settings: SampleSettings,
+    work_folder: Path,
 ) -> Iterator[Drawn]:
     """Draw all images, and keep them on the disk of this node until the end of the context.
 
@@ -35,20 +39,26 @@ def draw_on_cluster(
         model_folder: Folder of the stage train.
         autoencoder: The autoencoder of its latents.
         settings: Settings of the stage sample.
+        work_folder: Folder for the images, which is replaced, and deleted at the end.
 
     Raises:
         UserError: As `Drawer`, of any node; or the cluster failed.
     """
-    with TemporaryDirectory() as folder:
-        files = cluster.start_actor(_Files, model_folder.absolute(), Path(folder))
+    # what a killed process left
+    shutil.rmtree(work_folder, ignore_errors=True)
+    work_folder.mkdir(parents=True)
+    try:
+        files = cluster.start_actor(_Files, model_folder.absolute(), work_folder.absolute())
         create = partial(_Worker, absolute(autoencoder), settings, cluster.device)
         with tqdm(desc="sample", total=settings.num_images, unit="img") as bar:
             parts = parts_of(settings)
             for numbers in map_on_cluster(cluster, parts, files, create, num_cpus=1):
                 bar.update(len(numbers))
-        paths = (Path(folder) / f"{number}.png" for number in range(settings.num_images))
-        dtype = getattr(torch, (Path(folder) / "dtype").read_text())
+        paths = (work_folder / f"{number}.png" for number in range(settings.num_images))
+        dtype = getattr(torch, (work_folder / DTYPE).read_text())
         yield Drawn(dtype, (Image.open(path) for path in paths))
+    finally:
+        shutil.rmtree(work_folder, ignore_errors=True)
 
 
 class _Files:
@@ -66,9 +76,15 @@ class _Files:
 
     def store(self, numbers: range, drawn: tuple[str, list[bytes]]) -> None:
         dtype, images = drawn
+        chosen = self._folder / DTYPE
+        if chosen.exists() and chosen.read_text() != dtype:
+            raise UserError(
+                f"sample.precision: GPUs of the cluster chose {chosen.read_text()} and {dtype}; "
+                "set it to fp32, or to one that all of them have"
+            )
+        chosen.write_text(dtype)
         for number, image in zip(numbers, images, strict=True):
             (self._folder / f"{number}.png").write_bytes(image)
-        (self._folder / "dtype").write_text(dtype)
 
 
 class _Worker:

@@ -43,11 +43,12 @@ def sample(
     device: torch.device,
     world: World = SINGLE_PROCESS,
     cluster: "Cluster | None" = None,
+    work_folder: Path = Path("work/sample"),
 ) -> Image.Image | None:
     """Draw images from the model of a folder of the stage train.
 
-    As `write_samples`, and on the nodes of a cluster if there is one; raises a UserError for a
-    damaged model as well.
+    As `write_samples`, and on the nodes of a cluster if there is one, whose images wait in
+    `work_folder`; raises a UserError for a damaged model as well.
     """
     model, metadata = load_model(model_folder)
     if cluster is None:
@@ -55,7 +56,7 @@ def sample(
     from liquidgen.stages.sample.on_cluster import draw_on_cluster
 
     autoencoder = metadata.contract.autoencoder
-    with draw_on_cluster(cluster, model_folder, autoencoder, settings) as drawn:
+    with draw_on_cluster(cluster, model_folder, autoencoder, settings, work_folder) as drawn:
         return _write(drawn, metadata, folder, settings)
 
 

@@ -38,6 +38,7 @@ def main(params: Params, root: Path) -> str | None:
             device=device,
             world=world,
             cluster=cluster,
+            work_folder=root / "work/sample",
         )
         if grid is None:  # on ranks > 0
             return None

@@ -95,7 +95,7 @@ def test_use_prints_the_difference(params: Path, capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out.splitlines()
     assert "image_size: 64 -> 256" in printed
     assert "train.batch_size: null -> 32" in printed
-    assert printed[-1].startswith("use: colab-t4-paintings-256 in params.yaml, 10 keys changed")
+    assert printed[-1].startswith("use: colab-t4-paintings-256 in params.yaml, 11 keys changed")
     assert load_params(params).run_name == "paintings-256-flux-small-liquid"
 
 

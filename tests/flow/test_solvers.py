@@ -12,8 +12,6 @@ from liquidgen.flow.solvers import scheduler_of, solve
 from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.utils.errors import UserError
 
-# of diffusers, which hands a tensor to NumPy
-
 MEAN = 1.5  # of two equal Gaussians at -MEAN and MEAN
 STD = 0.5
 CALLS = {

@@ -41,6 +41,7 @@ SMALL = {
     "models.nano": SMALL_MODEL,
     "models.tiny": SMALL_MODEL | {"depth": [4, 2]},
     "train.num_epochs": 2,
+    "train.learning_rate_decay": "none",
     "train.validate_every": 1,
     "train.preview_every": 1,
     "sample.num_images": 40,

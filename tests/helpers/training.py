@@ -23,6 +23,7 @@ SIDE = 32  # px of the images
 CLASSES = 10
 MODEL = ModelSettings(width=[32, 64], depth=[2, 2], cond_dim=32, patch_size=1)
 SMALL = {
+    "learning_rate_decay": "none",
     "num_epochs": 2,
     "batch_size": 16,
     "warmup_steps": 3,

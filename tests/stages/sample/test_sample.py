@@ -25,7 +25,6 @@ from liquidgen.utils.files import StoredFile
 
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-# of diffusers, which hands a tensor to NumPy
 
 
 def settings(**changes):

@@ -1,6 +1,7 @@
 """Extracts features of image files and of decoded latents."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from liquidgen.features import load_feature_network
 from liquidgen.figures.grid import to_images, to_levels, to_pixels
 from liquidgen.images.decode import Refused, decode
 from liquidgen.images.raw import RawDataset
-from liquidgen.images.row_groups import GroupDecoder
+from liquidgen.images.row_groups import DecodedGroup, GroupDecoder
 from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import SPLITS
@@ -40,13 +41,6 @@ class LabeledFeatures(NamedTuple):
 
     features: Tensor
     labels: Tensor
-    thumbnails: Tensor
-
-
-class _Seen(NamedTuple):
-    """Features and thumbnails of images."""
-
-    features: Tensor
     thumbnails: Tensor
 
 
@@ -103,11 +97,8 @@ class FeatureExtractor:
         with self._progress(split, sum(group.count for group in own)) as progress:
             for group in own:
                 decoded = self._decode_group(group)
-                found = [_Seen(self.nothing().features, self.nothing().thumbnails)]
-                found += self._batches.map(self._of_levels, decoded.pixels)
-                features, thumbnails = map(torch.cat, zip(*found, strict=True))
-                labels = torch.from_numpy(decoded.labels)
-                parts.append(LabeledFeatures(features, labels, thumbnails))
+                numbers = np.arange(len(decoded.labels))
+                parts += self._batches.map(partial(self._of_decoded, decoded), numbers)
                 progress.update(group.count)
         return self._gather(_joined(parts))
 
@@ -218,22 +209,23 @@ class FeatureExtractor:
         return _joined(parts)
 
     @torch.inference_mode()
-    def _of_levels(self, levels: np.ndarray) -> "_Seen":
-        """Extract the features of uint8 (N, H, W, 3)."""
-        return self._of_pixels(torch.from_numpy(levels).permute(0, 3, 1, 2).to(self.device))
+    def _of_decoded(self, decoded: DecodedGroup, numbers: np.ndarray) -> LabeledFeatures:
+        """Extract the features of some images of a group."""
+        levels = torch.from_numpy(decoded.pixels[numbers]).permute(0, 3, 1, 2)
+        return self._of_levels(levels.to(self.device), torch.from_numpy(decoded.labels[numbers]))
 
     @torch.inference_mode()
     def _of_latents(self, latents: Tensor, labels: Tensor) -> LabeledFeatures:
         """Extract the features of latents (N, C, h, w)."""
         decoded = self._autoencoder.decode(latents.to(self.device))
         # rounded to 8 bits, as samples are in their files
-        seen = self._of_pixels(to_levels(decoded))
-        return LabeledFeatures(seen.features, labels, seen.thumbnails)
+        return self._of_levels(to_levels(decoded), labels)
 
-    def _of_pixels(self, levels: Tensor) -> "_Seen":
+    def _of_levels(self, levels: Tensor, labels: Tensor) -> LabeledFeatures:
         """Extract the features of uint8 (N, 3, H, W)."""
-        small = F.adaptive_avg_pool2d(levels.float(), THUMBNAIL).round().to(torch.uint8)
-        return _Seen(self.network(to_pixels(levels)).cpu(), small.cpu())
+        features = self.network(to_pixels(levels)).cpu()
+        thumbnails = F.adaptive_avg_pool2d(levels.float(), THUMBNAIL).round().to(torch.uint8)
+        return LabeledFeatures(features, labels, thumbnails.cpu())
 
     def nothing(self) -> LabeledFeatures:
         """Return the features of no images."""

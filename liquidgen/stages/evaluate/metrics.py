@@ -1,6 +1,7 @@
 """Distances between sets of features (N, D), and from each image to its neighbors.
 
-`features` are those of the evaluated images, `reference` those of real images; N may differ.
+`features` are those of the evaluated images, `reference` those of real images; N may differ. The
+vectors of `nearest_neighbors` may be pixels as well.
 """
 
 import math
@@ -169,18 +170,18 @@ class Neighbors(NamedTuple):
     indices: Tensor
 
 
-def nearest_neighbors(features: Tensor, training: Tensor, *, count: int) -> Neighbors:
+def nearest_neighbors(vectors: Tensor, training: Tensor, *, count: int) -> Neighbors:
     """Find the `count` nearest training images of each image, or all if there are fewer."""
     count = min(count, len(training))
-    parts = [_nearest(part, training, count) for part in features.split(_rows(training))]
+    parts = [_nearest(part, training, count) for part in vectors.split(_rows(training))]
     return Neighbors(torch.cat([p.distances for p in parts]), torch.cat([p.indices for p in parts]))
 
 
-def _nearest(features: Tensor, training: Tensor, count: int) -> Neighbors:
+def _nearest(vectors: Tensor, training: Tensor, count: int) -> Neighbors:
     # candidates by the product form, which is rounded, but many times as fast
-    rounded = torch.cdist(features, training, compute_mode="use_mm_for_euclid_dist")
+    rounded = torch.cdist(vectors, training, compute_mode="use_mm_for_euclid_dist")
     candidates = rounded.topk(min(count + SPARE, len(training)), largest=False).indices
-    exact = distances(features[:, None], training[candidates])[:, 0]
+    exact = distances(vectors[:, None], training[candidates])[:, 0]
     nearest, order = exact.sort(dim=1)
     return Neighbors(nearest[:, :count], candidates.gather(1, order)[:, :count])
 

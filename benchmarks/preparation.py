@@ -1,7 +1,7 @@
-"""Latents and a training for the benchmarks of training and sampling."""
+"""What benchmarks share: their options and errors, latents, and a training."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,16 @@ from liquidgen.stages.train.run_state import Training, prepare_training
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import write_json
 from liquidgen.utils.image_size import sides
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command that goes on where it was stopped, with errors of one line."""
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on") from None
 
 
 def changes(pairs: Sequence[str]) -> dict[str, object]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from benchmarks.preparation import changes, check_settings, encode_raw
+from benchmarks.preparation import changes, check_settings, encode_raw, run_command
 from liquidgen.config.params import UNTRACKED, Params, load_params
 from liquidgen.images.raw import RawDataset, RawWriter
 from liquidgen.latents.shards import LatentDataset
@@ -167,9 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on") from None
+    run_command(main)

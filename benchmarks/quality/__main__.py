@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from benchmarks.preparation import changes
+from benchmarks.preparation import changes, run_command
 from benchmarks.quality.field import CONTESTANTS, Field
 from benchmarks.quality.plan import Plan, Standing
 from benchmarks.quality.report import write_report
@@ -137,9 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on") from None
+    run_command(main)

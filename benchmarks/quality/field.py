@@ -42,12 +42,15 @@ class Field:
         validation: Measures the loss on held-out latents.
 
     Raises:
-        UserError: The folder has other settings or is of other code, or there are too few images.
+        UserError: The folder has other settings or is of other code, or the images are too few or
+            no squares.
     """
 
     def __init__(self, folder: Path, params: Params, turn: int) -> None:
         if params.selectors.model not in BASELINES:
             raise UserError(f"model: rivals have the sizes {', '.join(BASELINES)}")
+        if not isinstance(params.selectors.image_size, int):
+            raise UserError("image_size: the networks that are compared need squares")
         self.folder = folder
         self.params = params
         self.turn = turn
@@ -77,14 +80,11 @@ class Field:
     @property
     def tokens(self) -> int:
         """Tokens per image."""
-        _, height, width = self.dataset.contract.latent_shape
-        return height * width // self.params.model.patch_size**2
+        return (self.dataset.contract.latent_shape[1] // self.params.model.patch_size) ** 2
 
     def network(self, contestant: str) -> nn.Module:
         """Create a network with new weights."""
-        channels, side, width = self.dataset.contract.latent_shape
-        if side != width:
-            raise UserError("image_size: the networks that are compared need squares")
+        channels, side, _ = self.dataset.contract.latent_shape
         latents = Latents(side, channels, self.dataset.num_classes)
         model = self.params.model
         if contestant in RIVALS:

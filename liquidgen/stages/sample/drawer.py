@@ -23,11 +23,11 @@ class Drawn:
 
     Attributes:
         dtype: Precision of the network that drew them.
-        images: All of them, in order.
+        images: All of them as PNG files, in order.
     """
 
     dtype: torch.dtype
-    images: Iterator[Image.Image]
+    images: Iterator[bytes]
 
 
 class Drawer:
@@ -64,8 +64,8 @@ class Drawer:
         self._metadata = metadata
         self._settings = settings
 
-    def draw(self, numbers: Sequence[int]) -> list[Image.Image]:
-        """Draw the images of these numbers as one batch."""
+    def draw(self, numbers: Sequence[int]) -> list[bytes]:
+        """Draw the images of these numbers as one batch; returns PNG files."""
         latents = draw_latents(
             self._model,
             self._metadata,
@@ -76,7 +76,7 @@ class Drawer:
             guidance_scale=self._guidance_scale,
             dtype=self.dtype,
         )
-        return to_images(self._autoencoder.decode(latents))
+        return [_png(image) for image in to_images(self._autoencoder.decode(latents))]
 
 
 def parts_of(settings: SampleSettings) -> list[range]:
@@ -85,8 +85,7 @@ def parts_of(settings: SampleSettings) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def png(image: Image.Image) -> bytes:
-    """Return an image as the content of a PNG file."""
+def _png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "png")
     return stream.getvalue()

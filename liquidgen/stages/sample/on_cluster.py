@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from PIL import Image
 from tqdm.auto import tqdm
 
 from liquidgen.cluster.connection import Cluster
@@ -16,7 +16,7 @@ from liquidgen.cluster.mapping import Ask, map_on_cluster
 from liquidgen.config.paths import absolute
 from liquidgen.config.settings import AutoencoderSettings, SampleSettings
 from liquidgen.generator.model_folder import load_model
-from liquidgen.stages.sample.drawer import Drawer, Drawn, parts_of, png
+from liquidgen.stages.sample.drawer import Drawer, Drawn, parts_of
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.memory import Batches
 
@@ -56,7 +56,7 @@ def draw_on_cluster(
                 bar.update(len(numbers))
         paths = (work_folder / f"{number}.png" for number in range(settings.num_images))
         dtype = getattr(torch, (work_folder / DTYPE).read_text())
-        yield Drawn(dtype, (Image.open(path) for path in paths))
+        yield Drawn(dtype, (path.read_bytes() for path in paths))
     finally:
         shutil.rmtree(work_folder, ignore_errors=True)
 
@@ -101,9 +101,8 @@ class _Worker:
 
     def __call__(self, numbers: range, ask: Ask) -> tuple[str, list[bytes]]:
         self._drawer = self._drawer or self._load(ask)
-        drawn = self._batches.map(self._drawer.draw, numbers)
-        images = [png(image) for part in drawn for image in part]
-        return str(self._drawer.dtype).removeprefix("torch."), images
+        images = chain.from_iterable(self._batches.map(self._drawer.draw, numbers))
+        return str(self._drawer.dtype).removeprefix("torch."), list(images)
 
     def _load(self, ask: Ask) -> Drawer:
         """Load a copy of the model, which is verified by its own metadata."""

@@ -1,5 +1,6 @@
 """The stage sample: images from a trained model, in the raw format, and a grid of them."""
 
+import io
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,7 @@ from liquidgen.generator.draw import cycled_labels, usable_guidance
 from liquidgen.generator.model_folder import SavedModel, load_model
 from liquidgen.images.raw import RawWriter, Record
 from liquidgen.models.liquidnet import LiquidNet
-from liquidgen.stages.sample.drawer import Drawer, Drawn, parts_of, png
+from liquidgen.stages.sample.drawer import Drawer, Drawn, parts_of
 from liquidgen.utils.files import new_folder
 from liquidgen.utils.image_size import sides
 from liquidgen.utils.memory import Batches
@@ -92,12 +93,13 @@ def write_samples(
     drawer = Drawer(model, metadata, settings, device)
     images = _draw_all(drawer, settings, world)
     if not world.is_main:
-        return next(images, None)  # runs to the end: this rank's images go to rank 0
+        next(images, None)  # runs to the end: this rank's images go to rank 0
+        return None
     return _write(Drawn(drawer.dtype, images), metadata, folder, settings)
 
 
-def _draw_all(drawer: Drawer, settings: SampleSettings, world: World) -> Iterator[Image.Image]:
-    """Yield every image in order, in rank 0; nothing in other ranks."""
+def _draw_all(drawer: Drawer, settings: SampleSettings, world: World) -> Iterator[bytes]:
+    """Yield every image in order as a PNG file, in rank 0; nothing in other ranks."""
     batches = Batches(settings.batch_size, "sample.batch_size")
     with tqdm(
         desc="sample", total=settings.num_images, unit="img", disable=not world.is_main
@@ -122,14 +124,13 @@ def _write(
         new_folder(folder) as temporary,
         RawWriter(temporary, metadata.classes, MAX_FILE_MB) as writer,
     ):
-        for number, (label, image) in enumerate(zip(labels, drawn.images, strict=True)):
+        for number, (label, data) in enumerate(zip(labels, drawn.images, strict=True)):
             name = f"{number:06d}.png"
-            data = png(image)
             writer.add("samples", Record(data, name, label if metadata.classes else None))
             if number < SINGLES:
                 (temporary / name).write_bytes(data)
             if label < len(rows) and len(rows[label]) < settings.grid_columns:
-                rows[label].append(image)
+                rows[label].append(Image.open(io.BytesIO(data)))
         writer.finish(
             license=metadata.license,
             origin=f"model {metadata.name}",

@@ -9,10 +9,7 @@ from PIL import Image
 
 from liquidgen.compute.device import resolve_device
 from liquidgen.pipeline.labels import label_name
-from liquidgen.pipeline.pipeline import (
-    BATCH_SIZE,
-    LiquidGenPipeline,
-)
+from liquidgen.pipeline.pipeline import BATCH_SIZE, LiquidGenPipeline
 from liquidgen.utils.errors import UserError
 from liquidgen.utils.image_size import sides
 from liquidgen.utils.memory import memory_errors

@@ -14,13 +14,7 @@ from liquidgen.flow.matching import guided
 from liquidgen.flow.solvers import Step, set_timesteps, steps
 from liquidgen.generator.draw import Seed, check_finite, usable_guidance
 from liquidgen.latents.autoencoder import Autoencoder
-from liquidgen.pipeline.arguments import (
-    OUTPUT_TYPES,
-    at_least_one,
-    one_of,
-    refuse_others,
-    whole,
-)
+from liquidgen.pipeline.arguments import OUTPUT_TYPES, at_least_one, one_of, refuse_others, whole
 from liquidgen.pipeline.files import PipelineFiles
 from liquidgen.pipeline.labels import Asked, Label, label_tensor, resolve_labels
 from liquidgen.pipeline.noise import Generators, noise_source

@@ -1,5 +1,6 @@
 """What tests of stages in several processes share."""
 
+import shutil
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,15 @@ def curve(checkout: Checkout) -> np.ndarray:
     """Return the loss curve of the training, one row per epoch."""
     path = checkout.root / "metrics/train.csv"
     return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+
+
+def trained_alone(checkout: Checkout) -> np.ndarray:
+    """Train in one process; returns the curve, and deletes all that a training goes on from."""
+    assert checkout.stage("train").returncode == 0
+    found = curve(checkout)
+    for folder in ("work/train", "data/models"):
+        shutil.rmtree(checkout.root / folder)
+    return found
 
 
 def wait_for(condition: Callable[[], object]) -> None:

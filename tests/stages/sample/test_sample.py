@@ -316,7 +316,7 @@ DAMAGES = {
     "short mean": (recontracted(mean=[0.0]), "contract: mean has 1 values for 16 channels"),
     "long std": (recontracted(std=[1.0] * 17), "contract: std has 17 values for 16 channels"),
     "other size": (recontracted(image_size=128), "sample_size is 4, but the model has 16"),
-    "no size": (recontracted(image_size=0), "contract.image_size: Input should be greater than"),
+    "no size": (recontracted(image_size=0), "contract.image_size: must be from 1 to 16384 px"),
     "elsewhere": (renamed_weights("/etc/passwd"), "weights.name: must be the plain name of a file"),
     "above": (renamed_weights("../x"), "weights.name: must be the plain name of a file"),
     "other file": (renamed_weights("config.json"), "weights.name: must be diffusion_pytorch_mo"),

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -25,6 +26,15 @@ def generator_for(seed: int, step: int) -> torch.Generator:
     """Return the generator of one step, a pure function of its arguments: it needs no state."""
     # torch's generator takes 32 bits of a seed: other seeds start far away in the same 2**32 steps
     return torch.Generator().manual_seed((seed * GOLDEN + step) % 2**32)
+
+
+class Batch(NamedTuple):
+    """This process's shard of a batch, with all that is random about its step, on the device."""
+
+    latents: Tensor  # (B, C, h, w), normalized
+    labels: Tensor  # (B,), some of them dropped
+    noise: Tensor  # (B, C, h, w)
+    t: Tensor  # (B,)
 
 
 class Learner:
@@ -81,43 +91,56 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.step = 0
 
-    def train_step(self, latents: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Do one optimizer step.
+    def prepare(self, step: int, latents: Tensor, labels: Tensor) -> Batch:
+        """Draw what is random about a step, and copy its batch to the device.
 
-        A step whose loss or gradient is not finite changes neither weights nor EMA.
+        It reads no state, so that another thread may do it ahead of the step.
 
         Args:
+            step: The step that will train on the batch.
             latents: This process's shard of a batch of normalized latents (B, C, h, w).
             labels: Their labels (B,).
-
-        Returns:
-            Loss and gradient norm (before clipping) of the whole batch.
         """
         s = self.settings
 
         # Noise, times and dropped labels of the whole batch: the same with any number of processes.
-        generator = generator_for(s.seed, self.step)
+        generator = generator_for(s.seed, step)
         count = len(latents) * self.world.size
         noise = torch.randn((count, *latents.shape[1:]), generator=generator)
         t = TIME_SAMPLINGS[s.time_sampling](torch.rand(count, generator=generator))
         drop = torch.rand(count, generator=generator)
 
-        # This process's shard of them, on the device.
+        # This process's shard of them.
         noise, t, drop = (self.world.shard(tensor) for tensor in (noise, t, drop))
-        latents, labels, noise, t, drop = self._to_device(latents, labels, noise, t, drop)
         labels = drop_labels(labels, self.model.null_label, s.label_dropout, drop)
+        return Batch(*self._to_device(latents, labels, noise, t))
 
+    def train_step(self, latents: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Do one optimizer step: `prepare`, then `train_on`."""
+        return self.train_on(self.prepare(self.step, latents, labels))
+
+    def train_on(self, batch: Batch) -> tuple[float, float]:
+        """Do one optimizer step.
+
+        A step whose loss or gradient is not finite changes neither weights nor EMA.
+
+        Args:
+            batch: What `prepare` returned for this step.
+
+        Returns:
+            Loss and gradient norm (before clipping) of the whole batch.
+        """
         # Forward and backward.
-        loss = self.world.sum(self._backward(latents, labels, noise, t)) / self.world.size
+        loss = self.world.sum(self._backward(batch)) / self.world.size
 
         # Clip gradients by their norm.
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), s.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
         loss, norm = torch.stack([loss, norm]).tolist()  # the only wait for a GPU per step
 
         # Update the weights and the EMA.
         for group in self.optimizer.param_groups:
-            group["lr"] = s.learning_rate * self.schedule.factor(self.step)
+            group["lr"] = self.settings.learning_rate * self.schedule.factor(self.step)
         if math.isfinite(loss) and math.isfinite(norm):
             self.scaler.step(self.optimizer)
             self.ema.step(self.model.parameters())
@@ -126,14 +149,14 @@ class Learner:
         self.step += 1
         return loss, norm
 
-    def _backward(self, *batch: Tensor) -> Tensor:
+    def _backward(self, batch: Batch) -> Tensor:
         """Accumulate the gradients of the mean loss of a batch; returns that loss."""
         count = self.settings.accumulation_steps
         losses: list[Tensor] = []
         for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
             with self._gradient_exchange(is_last=len(losses) == count - 1):
                 with autocast(self.device, self.dtype):
-                    loss = flow_loss(self.velocity, *part).sum() / len(batch[0])
+                    loss = flow_loss(self.velocity, *part).sum() / len(batch.labels)
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
@@ -224,6 +247,9 @@ class Learner:
             yield name, parameter, average
 
     def _to_device(self, *tensors: Tensor) -> list[Tensor]:
+        if self.device.type == "cuda":  # only a copy from pinned memory lets the CPU go on
+            with torch.cuda.device(self.device):  # another thread has the first GPU as its own
+                tensors = tuple(tensor.pin_memory() for tensor in tensors)
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
 

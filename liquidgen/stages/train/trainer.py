@@ -29,13 +29,14 @@ from liquidgen.stages.train.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from liquidgen.stages.train.learner import Learner
+from liquidgen.stages.train.learner import Batch, Learner
 from liquidgen.stages.train.optimizers import Schedule
 from liquidgen.stages.train.progress import Progress
 from liquidgen.stages.train.run_state import Training
 from liquidgen.stages.train.validation import Validation
 from liquidgen.utils.errors import UserError, reason_of
 from liquidgen.utils.memory import memory_errors
+from liquidgen.utils.workers import Threads
 
 if TYPE_CHECKING:  # what this module imports is part of a training's identity
     from PIL.Image import Image
@@ -132,13 +133,17 @@ class Trainer:
             unit="img",
             disable=not self.world.is_main,
         )
-        with bar, self.interrupt, memory_errors(self._memory_advice()):
+        # a GPU does not wait for the next batches to be read and drawn; a CPU has no time to spare
+        ahead = Threads(int(self.learner.device.type == "cuda"))
+        with bar, self.interrupt, memory_errors(self._memory_advice()), ahead:
+            following = enumerate(self.remaining_batches(), self.learner.step)
+            prepared = ahead.map(self._prepare, following)
             try:
                 if not self.is_reported:  # stopped before its report was complete
                     self.report(log, preview, bar)
-                for indices in self.remaining_batches():
+                while self.learner.step < last_step:
                     self.check_interrupt()
-                    self.advance(indices)
+                    self.advance(prepared)
                     bar.update(batch_size)
                     if time.monotonic() - self.saved_at > self.settings.checkpoint_every:
                         self.save()  # before a validation or a preview, which may take long
@@ -177,16 +182,22 @@ class Trainer:
         following = batches(len(self.training.dataset), s.batch_size, s.seed, step)
         return islice(following, self.training.last_step - step)
 
-    def advance(self, indices: np.ndarray) -> None:
-        """Train one step.
+    def _prepare(self, following: tuple[int, np.ndarray]) -> tuple[np.ndarray, Batch]:
+        """Read and draw the batch of a step; returns its indices, too."""
+        step, indices = following
+        latents, labels = self.training.dataset.batch(self.world.shard(indices))
+        normalized = self.training.dataset.contract.normalize(latents)
+        return indices, self.learner.prepare(step, normalized, labels)
+
+    def advance(self, prepared: Iterator[tuple[np.ndarray, Batch]]) -> None:
+        """Train one step, on the next batch.
 
         Raises:
             UserError: Too many steps in a row were not finite.
         """
         started = time.perf_counter()
-        latents, labels = self.training.dataset.batch(self.world.shard(indices))
-        normalized = self.training.dataset.contract.normalize(latents)
-        loss, norm = self.learner.train_step(normalized, labels)
+        indices, batch = next(prepared)
+        loss, norm = self.learner.train_on(batch)
         progress = self.progress
         progress.seconds += time.perf_counter() - started
 
@@ -199,10 +210,10 @@ class Trainer:
         progress.skipped_steps += 1
         progress.skipped_in_a_row += 1
         if progress.skipped_in_a_row == min(MOST_SKIPPED, self.training.last_step):
-            epoch, batch = divmod(self.learner.step - 1, self.training.steps_per_epoch)
+            epoch, number = divmod(self.learner.step - 1, self.training.steps_per_epoch)
             raise UserError(
                 f"train: {progress.skipped_in_a_row} steps in a row had no finite loss or gradient,"
-                f" the last on batch {batch} of epoch {epoch} (training samples"
+                f" the last on batch {number} of epoch {epoch} (training samples"
                 f" {', '.join(map(str, indices[:NAMED]))}, ...); lower train.learning_rate, or look"
                 " at these latents"
             )

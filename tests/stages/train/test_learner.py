@@ -14,6 +14,7 @@ from liquidgen.models.liquidnet import LiquidNet
 from liquidgen.stages.train.checkpoint import load_checkpoint, save_checkpoint
 from liquidgen.stages.train.learner import Learner
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.workers import Threads
 
 PARAMS = load_params(Path("params.yaml"))
 CPU = torch.device("cpu")
@@ -69,6 +70,14 @@ def assert_equal(one, other):
 
 def test_equal_steps_are_bitwise_equal():
     assert_equal(snapshot(trained(4)), snapshot(trained(4)))
+
+
+def test_batches_may_be_prepared_ahead_by_a_thread():
+    one = learner()
+    with Threads(1) as ahead:
+        for batch in ahead.map(lambda item: one.prepare(item[0], *item[1]), enumerate(batches(6))):
+            one.train_on(batch)
+    assert_equal(snapshot(one), snapshot(trained(6)))
 
 
 def test_seeds_give_different_noise():

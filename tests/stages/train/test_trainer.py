@@ -364,9 +364,9 @@ def test_any_thread_trains_without_handlers(tmp_path, latents):
 def test_too_little_memory_names_the_keys_to_change(tmp_path, latents, monkeypatch):
     backward = Learner._backward
 
-    def limited(self, *batch):
-        use_memory_for(len(batch[0]), most=15 + 16 * (self.step < STEPS))
-        return backward(self, *batch)
+    def limited(self, batch):
+        use_memory_for(len(batch.labels), most=15 + 16 * (self.step < STEPS))
+        return backward(self, batch)
 
     monkeypatch.setattr(Learner, "_backward", limited)
     training = prepare(tmp_path, latents, checkpoint_every=1e-9)

@@ -69,7 +69,10 @@ def map_on_cluster(
         Worker,  # type: ignore[arg-type]  # a class: called once per worker
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
+        # one item at a time: at the end none waits behind another while a worker is idle
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=1
+        ),
     )
     with cluster_errors():
         for row in done.iter_rows():

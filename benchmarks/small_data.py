@@ -22,6 +22,7 @@ from PIL.Image import Image
 
 from benchmarks.preparation import changes, check_settings, encode_raw, run_command
 from liquidgen.config.params import UNTRACKED, Params, load_params
+from liquidgen.generator.pretrained import load_pretrained
 from liquidgen.images.raw import RawDataset, RawWriter
 from liquidgen.latents.shards import LatentDataset
 from liquidgen.stages.evaluate.evaluate import evaluate
@@ -95,6 +96,7 @@ def measure(folder: Path, params: Params, seen: int) -> dict[str, float]:
     epochs = math.ceil(seen / (steps_per_epoch * size))
     # validation alone takes longer than a short epoch
     length = {"num_epochs": epochs, "validate_every": max(1, epochs // 4), "preview_every": 0}
+    address = params.train.init_from
     training = prepare_training(
         folder / "latents",
         folder / "train",
@@ -102,6 +104,7 @@ def measure(folder: Path, params: Params, seen: int) -> dict[str, float]:
         block=params.selectors.block,
         block_settings=params.block,
         settings=params.train.model_copy(update=length),
+        pretrained=load_pretrained(address) if address else None,
     )
     with training.locked():
         trainer = Trainer(training, CPU)

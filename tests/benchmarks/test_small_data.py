@@ -1,5 +1,6 @@
 """The table of set sizes: nested subsets, one holdout, rows that are kept."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def test_subsets_are_nested_and_keep_the_shares_of_classes():
     assert [labels[i] for i in subset(labels, 1)] == [0, 0, 1, 1, 2, 2]
 
 
-def test_rows_are_measured_once(
+def test_rows_are_measured_once_and_may_start_from_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     raw = tmp_path / "raw"
@@ -40,10 +41,11 @@ def test_rows_are_measured_once(
     changes = [f"models.nano.{key}={value}" for key, value in small.items()]
     changes += ["image_size=32", "train.batch_size=8", "sample.num_images=20"]
     changes += ["sample.num_inference_steps=2", "evaluate.kid_subset_size=10"]
-    command = ["small_data", str(raw), str(tmp_path / "out"), "--set", *changes, "--images", "30"]
 
-    def rows(*lengths: str) -> list[str]:
-        monkeypatch.setattr(sys, "argv", [*command, "--seen", *lengths])
+    def rows(*lengths: str, folder: str = "out", settings: tuple[str, ...] = ()) -> list[str]:
+        command = ["small_data", str(raw), str(tmp_path / folder), "--images", "30"]
+        command += ["--set", *changes, *settings, "--seen", *lengths]
+        monkeypatch.setattr(sys, "argv", command)
         main()
         return capsys.readouterr().out.splitlines()[2:]
 
@@ -59,3 +61,9 @@ def test_rows_are_measured_once(
     assert longer[0] == row
     assert longer[1].startswith("| 30 | 96 | 4 | ")
     assert (tmp_path / "out/30/48.json").stat().st_mtime_ns == before
+
+    start = (f"train.init_from={tmp_path / 'out/30/96/model'}",)
+    rows("48", folder="continued", settings=start)
+    files = [tmp_path / folder / "30/48.json" for folder in ("out", "continued")]
+    losses = [json.loads(file.read_bytes())["validation_loss"] for file in files]
+    assert losses[1] < losses[0]

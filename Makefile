@@ -1,12 +1,13 @@
 # Needs Python 3.11+, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak hosts bench quality repair ui check clean
+.PHONY: help setup demo test faults soak hosts bench quality repair ui check clean
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 ACTIVATED := PATH="$$PWD/$(BIN):$$PATH"
 
 help:
+	@echo "make setup   install everything into .venv"
 	@echo "make demo    set up and run the whole pipeline: data, latents, training, samples, scores"
 	@echo "make test    set up and run the tests"
 	@echo "make faults  try everything that can go wrong, and print a table of it; takes an hour"
@@ -18,6 +19,9 @@ help:
 	@echo "make ui      browse the runs in MLflow"
 	@echo "make check   lint, check the formatting, types and spelling"
 	@echo "make clean   remove caches and build leftovers"
+
+setup: $(STAMP)
+	@echo "next: . $(BIN)/activate"
 
 demo: $(STAMP)
 	@test -e .git || { $(BIN)/dvc config --local core.no_scm true; \

@@ -103,6 +103,13 @@ def test_extra_that_the_installation_does_not_know_is_refused():
         require_extra("of_tomorrow")
 
 
+def test_package_is_found_in_the_folder_above_a_checkout(tmp_path: Path):
+    (tmp_path / "liquidgen").mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", "from liquidgen import LiquidGenPipeline"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+
+
 def test_core_and_extras_share_no_package():
     core = names(DECLARED["dependencies"])
     assert not core & names(EXTRAS["pipeline"])

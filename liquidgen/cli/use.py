@@ -4,8 +4,10 @@ from typing import Annotated
 
 from typer import Argument
 
-from liquidgen.config.params import PARAMS
+from liquidgen.cli.health.checks import check_own_images
+from liquidgen.config.params import PARAMS, load_params
 from liquidgen.config.recipes import plain, recipe, recipes, write_settings
+from liquidgen.utils.errors import UserError
 
 
 def run(
@@ -25,3 +27,7 @@ def run(
         print(f"{key}: {plain(before)} -> {plain(after)}")
     count = f"{len(changed)} keys changed" if changed else "nothing to change"
     print(f"use: {name} in {PARAMS}, {count}; `dvc repro` runs it")
+    try:
+        check_own_images(load_params(PARAMS))
+    except UserError as error:
+        print(f"before that: {error}")

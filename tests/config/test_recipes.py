@@ -99,6 +99,22 @@ def test_use_prints_the_difference(params: Path, capsys: pytest.CaptureFixture[s
     assert load_params(params).run_name == "paintings-256-flux-small-liquid"
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_use_names_own_images_that_are_missing(
+    params: Path, capsys: pytest.CaptureFixture[str], exists: bool
+):
+    if exists:
+        (params.parent / "images").mkdir()
+    with pytest.raises(SystemExit):
+        main(["use", "own-images-64"])
+    last = capsys.readouterr().out.splitlines()[-1]
+    if exists:
+        assert last.endswith("`dvc repro` runs it")
+    else:
+        assert last.startswith("before that: images: no such folder")
+        assert last.endswith("set `path` of the dataset's block")
+
+
 def test_use_without_name_lists_recipes(params: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["use"])

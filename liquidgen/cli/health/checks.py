@@ -80,14 +80,19 @@ def settings(root: Path) -> Iterator[Finding]:
         yield Finding(Level.WRONG, "settings", str(error))
         return
     yield Finding(Level.OK, "settings", f"{params.run_name} ({path.resolve()})")
-    for check in (_check_own_images, partial(_check_image_counts, root)):
+    for check in (check_own_images, partial(_check_image_counts, root)):
         try:
             check(params)
         except UserError as error:
             yield Finding(Level.WRONG, "settings", str(error))
 
 
-def _check_own_images(params: "Params") -> None:
+def check_own_images(params: "Params") -> None:
+    """Check that the user's own images, where the settings select such, are there.
+
+    Raises:
+        UserError: There is nothing at their path.
+    """
     from liquidgen.config.settings import FolderSettings, ParquetSettings
     from liquidgen.stages.download.sources.own_files import existing
 

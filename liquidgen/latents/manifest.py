@@ -128,7 +128,10 @@ class Manifest(Frozen):
 
     def summary(self) -> str:
         """Return the counts and the license of the autoencoder as one line."""
-        counts = ", ".join(f"{split.count} {name}" for name, split in self.splits.items())
+        mirrored = {"train": " with mirrored ones"} if self.contract.flip else {}
+        counts = ", ".join(
+            f"{split.count} {name}{mirrored.get(name, '')}" for name, split in self.splits.items()
+        )
         skipped: Counter[str] = Counter()
         noted: Counter[str] = Counter()
         for split in self.splits.values():

@@ -6,7 +6,7 @@
 # because code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the block `liquid`
-    "ff05ac5252b0f0df92520f56f3e797c64c2e05232a84c450a606ee606e533dce": (
+    "157cddcd55faf9ee5b0632de14d7bec17d587ef1ddf0568196352a4032dbcf23": (
         "ccec86bb5eaea4bbb17d58b13699e25c342f6ad6b15f0c31137fa1882aebe876",  # without Batch
         "3a2aeb79fa4d439a347267709056ba01b254179dddb744d194eab8004a7f16b1",  # without Decay
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d",  # the flat layout
@@ -14,7 +14,7 @@ EARLIER_CODE = {
         "9897a26f63939f46690af67207151d89d0f444e1ec882ca215b021d3714926e3",  # without autocast()
     ),
     # the block `attention`
-    "9d1fa4e29da6c77822d4e226904d76a71ee320f2b2a8b445ee9fc7df7bddaeff": (
+    "33b20555d8d14e8e0df47aae4022b59e01046a6781c686ec37446a1e378ed35a": (
         "36391c83a2cc1d088bfe9ca6bed421fb003f7c6181e82067753149c727acc1fe",  # without Batch
         "d142ff5ee4a5921e068a9f908fd729ba9983d0177e22bcd15d119977b5749378",  # without Decay
         "9e4dd1b0a123eac32be6815437d3678e354d7e6191d50e5eaff2c43e3727f576",  # without Muon

@@ -106,7 +106,7 @@ def test_extra_that_the_installation_does_not_know_is_refused():
 def test_package_is_found_in_the_folder_above_a_checkout(tmp_path: Path):
     (tmp_path / "liquidgen").mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, "-c", "from liquidgen import LiquidGenPipeline"]
+    command = [sys.executable, "-c", "import liquidgen; assert liquidgen.__file__"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from typer import Argument
 
-from liquidgen.cli.health.checks import check_own_images
-from liquidgen.config.params import PARAMS, load_params
+from liquidgen.config.params import PARAMS, Params, load_params
 from liquidgen.config.recipes import plain, recipe, recipes, write_settings
 from liquidgen.utils.errors import UserError
 
@@ -26,8 +25,15 @@ def run(
     for key, (before, after) in changed.items():
         print(f"{key}: {plain(before)} -> {plain(after)}")
     count = f"{len(changed)} keys changed" if changed else "nothing to change"
-    print(f"use: {name} in {PARAMS}, {count}; `dvc repro` runs it")
+    print(f"use: {name} in {PARAMS}, {count}; {_following(load_params(PARAMS))}")
+
+
+def _following(params: Params) -> str:
+    """Return what to do now: run it, unless the user's images are missing."""
+    from liquidgen.cli.health.checks import check_own_images
+
     try:
-        check_own_images(load_params(PARAMS))
+        check_own_images(params)
     except UserError as error:
-        print(f"before that: {error}")
+        return f"before `dvc repro`: {error}"
+    return "`dvc repro` runs it"

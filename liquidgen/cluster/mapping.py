@@ -45,6 +45,8 @@ def map_on_cluster(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
+    # a pool of busy workers grows: with one item for each its utilization is at most 1
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # reports; errors are raised
 
     class Worker:
@@ -69,7 +71,8 @@ def map_on_cluster(
         Worker,  # type: ignore[arg-type]  # a class: called once per worker
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        # one item at a time: at the end none waits behind another while a worker is idle
+        # All workers start at once. Each has one item at a time: at the end none waits behind
+        # another while a worker is idle.
         compute=ray.data.ActorPoolStrategy(
             min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=1
         ),

@@ -128,7 +128,7 @@ class Manifest(Frozen):
 
     def summary(self) -> str:
         """Return the counts and the license of the autoencoder as one line."""
-        mirrored = {"train": " with mirrored ones"} if self.contract.flip else {}
+        mirrored = {"train": " (half mirrored)"} if self.contract.flip else {}
         counts = ", ".join(
             f"{split.count} {name}{mirrored.get(name, '')}" for name, split in self.splits.items()
         )

@@ -27,7 +27,7 @@ def _checked(image_size: int | str) -> int | str:
     if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
         raise ValueError(f"must be from 1 to {LARGEST} px")
     if height == width and image_size != height:
-        raise ValueError(f"a square is written {height}")
+        raise ValueError(f"write a square as {height}")
     return image_size
 
 

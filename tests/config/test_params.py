@@ -510,7 +510,7 @@ def test_image_size_is_a_number_or_height_and_width(value: object, tmp_path: Pat
 def test_image_size_has_one_spelling(tmp_path: Path):
     """DVC puts it into the names of folders as it stands in params.yaml."""
     equal = refusal(changed(RAW, {"image_size": "64x64"}), tmp_path)
-    assert equal.startswith("image_size: a square is written 64")
+    assert equal.startswith("image_size: write a square as 64")
     oblong = load_params(PROJECT / "params.yaml", {"image_size": "64x96"})
     assert oblong.run_name == "procedural-64x96-builtin-nano-liquid"
 

@@ -88,7 +88,7 @@ def settings(root: Path) -> Iterator[Finding]:
 
 
 def check_own_images(params: "Params") -> None:
-    """Check that the user's own images, where the settings select such, are there.
+    """Check that the user's own images are there, if the selected dataset consists of them.
 
     Raises:
         UserError: There is nothing at their path.

@@ -29,7 +29,7 @@ def generator_for(seed: int, step: int) -> torch.Generator:
 
 
 class Batch(NamedTuple):
-    """This process's shard of a batch, with all that is random about its step, on the device."""
+    """This process's shard of a batch, with all that is random about its step, in main memory."""
 
     latents: Tensor  # (B, C, h, w), normalized
     labels: Tensor  # (B,), some of them dropped
@@ -73,11 +73,11 @@ class Learner:
         _check_batch(settings, world)
         self.schedule = schedule or Schedule(settings.warmup_steps)
         self.settings = settings
-        self.device = device
         self.world = world
         self.dtype = network_dtype(settings.precision, device, "train")
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)
+        self.device = next(self.model.parameters()).device  # cuda has its index now
         self.model.gradient_checkpointing = settings.gradient_checkpointing
         self.velocity = torch.compile(self.model) if settings.compile else self.model
         if world.size > 1:
@@ -92,9 +92,9 @@ class Learner:
         self.step = 0
 
     def prepare(self, step: int, latents: Tensor, labels: Tensor) -> Batch:
-        """Draw what is random about a step, and copy its batch to the device.
+        """Draw what is random about a step; on a GPU, in memory that is copied while it computes.
 
-        It reads no state, so that another thread may do it ahead of the step.
+        It reads nothing that a step changes, so that another thread may do it ahead of the step.
 
         Args:
             step: The step that will train on the batch.
@@ -113,7 +113,11 @@ class Learner:
         # This process's shard of them.
         noise, t, drop = (self.world.shard(tensor) for tensor in (noise, t, drop))
         labels = drop_labels(labels, self.model.null_label, s.label_dropout, drop)
-        return Batch(*self._to_device(latents, labels, noise, t))
+        batch = Batch(latents, labels, noise, t)
+        if self.device.type != "cuda":
+            return batch
+        with torch.cuda.device(self.device):  # in a new thread the first GPU is the current one
+            return Batch(*(tensor.pin_memory() for tensor in batch))
 
     def train_step(self, latents: Tensor, labels: Tensor) -> tuple[float, float]:
         """Do one optimizer step: `prepare`, then `train_on`."""
@@ -131,7 +135,7 @@ class Learner:
             Loss and gradient norm (before clipping) of the whole batch.
         """
         # Forward and backward.
-        loss = self.world.sum(self._backward(batch)) / self.world.size
+        loss = self.world.sum(self._backward(*self._to_device(*batch))) / self.world.size
 
         # Clip gradients by their norm.
         self.scaler.unscale_(self.optimizer)
@@ -149,14 +153,14 @@ class Learner:
         self.step += 1
         return loss, norm
 
-    def _backward(self, batch: Batch) -> Tensor:
+    def _backward(self, *batch: Tensor) -> Tensor:
         """Accumulate the gradients of the mean loss of a batch; returns that loss."""
         count = self.settings.accumulation_steps
         losses: list[Tensor] = []
         for part in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True):
             with self._gradient_exchange(is_last=len(losses) == count - 1):
                 with autocast(self.device, self.dtype):
-                    loss = flow_loss(self.velocity, *part).sum() / len(batch.labels)
+                    loss = flow_loss(self.velocity, *part).sum() / len(batch[0])
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
@@ -247,9 +251,6 @@ class Learner:
             yield name, parameter, average
 
     def _to_device(self, *tensors: Tensor) -> list[Tensor]:
-        if self.device.type == "cuda":  # only a copy from pinned memory lets the CPU go on
-            with torch.cuda.device(self.device):  # another thread has the first GPU as its own
-                tensors = tuple(tensor.pin_memory() for tensor in tensors)
         return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
 
 

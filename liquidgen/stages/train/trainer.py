@@ -133,11 +133,11 @@ class Trainer:
             unit="img",
             disable=not self.world.is_main,
         )
-        # a GPU does not wait for the next batches to be read and drawn; a CPU has no time to spare
+        # A GPU computes while the next batches are read and drawn; a CPU has no time to spare.
         ahead = Threads(int(self.learner.device.type == "cuda"))
         with bar, self.interrupt, memory_errors(self._memory_advice()), ahead:
-            following = enumerate(self.remaining_batches(), self.learner.step)
-            prepared = ahead.map(self._prepare, following)
+            numbered = enumerate(self.remaining_batches(), self.learner.step)
+            prepared = ahead.map(self._prepare, numbered)
             try:
                 if not self.is_reported:  # stopped before its report was complete
                     self.report(log, preview, bar)
@@ -182,9 +182,9 @@ class Trainer:
         following = batches(len(self.training.dataset), s.batch_size, s.seed, step)
         return islice(following, self.training.last_step - step)
 
-    def _prepare(self, following: tuple[int, np.ndarray]) -> tuple[np.ndarray, Batch]:
+    def _prepare(self, numbered: tuple[int, np.ndarray]) -> tuple[np.ndarray, Batch]:
         """Read and draw the batch of a step; returns its indices, too."""
-        step, indices = following
+        step, indices = numbered
         latents, labels = self.training.dataset.batch(self.world.shard(indices))
         normalized = self.training.dataset.contract.normalize(latents)
         return indices, self.learner.prepare(step, normalized, labels)

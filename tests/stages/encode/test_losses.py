@@ -114,7 +114,7 @@ def test_class_lost_in_one_split_is_refused(tmp_path: Path, lost: str):
 def test_images_per_class_are_counted(tmp_path: Path):
     raw = raw_folder(tmp_path, {"cat": pngs(10), "dog": [*pngs(5), b"no image"]})
     manifest = small(raw, tmp_path / "latents", flip=True)
-    assert " train with mirrored ones, " in manifest.summary()
+    assert " train (half mirrored), " in manifest.summary()
     splits = manifest.splits
     assert splits["train"].per_class is not None
     for name in splits:

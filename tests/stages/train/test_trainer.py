@@ -35,6 +35,7 @@ from liquidgen.stages.train.export import export, train_scores
 from liquidgen.stages.train.learner import Learner
 from liquidgen.stages.train.trainer import Trainer
 from liquidgen.utils.errors import UserError
+from liquidgen.utils.workers import Threads
 
 TRAINING_LATENTS = 143
 STEPS = 8  # of an epoch
@@ -90,6 +91,30 @@ def test_interrupted_training_ends_bitwise_equal(tmp_path, latents, at):
     rest = Trainer(training, CPU).remaining_batches()
     assert [batch.tolist() for batch in rest] == order[at:]
     assert_same_end(train(training), straight)
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """A thread prepares batches, as on a GPU."""
+    monkeypatch.setattr("liquidgen.stages.train.trainer.Threads", lambda num_workers: Threads(1))
+
+
+def test_batches_prepared_ahead_change_nothing(tmp_path, latents, ahead):
+    training = prepare(tmp_path / "ahead", latents)
+    stop(training, STEPS + 4)
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr("liquidgen.stages.train.trainer.Threads", Threads)
+        straight = train(prepare(tmp_path / "straight", latents))
+    assert_same_end(train(training), straight)
+
+
+def test_batch_that_cannot_be_prepared_ahead_stops(tmp_path, latents, ahead, monkeypatch):
+    def fail(self, step, latents, labels):
+        raise MemoryError
+
+    monkeypatch.setattr(Learner, "prepare", fail)
+    with pytest.raises(UserError, match="memory ran out"):
+        train(prepare(tmp_path, latents))
 
 
 def without_a_tensor(tensors, state):
@@ -364,9 +389,9 @@ def test_any_thread_trains_without_handlers(tmp_path, latents):
 def test_too_little_memory_names_the_keys_to_change(tmp_path, latents, monkeypatch):
     backward = Learner._backward
 
-    def limited(self, batch):
-        use_memory_for(len(batch.labels), most=15 + 16 * (self.step < STEPS))
-        return backward(self, batch)
+    def limited(self, *batch):
+        use_memory_for(len(batch[0]), most=15 + 16 * (self.step < STEPS))
+        return backward(self, *batch)
 
     monkeypatch.setattr(Learner, "_backward", limited)
     training = prepare(tmp_path, latents, checkpoint_every=1e-9)

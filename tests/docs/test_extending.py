@@ -350,7 +350,7 @@ def digest(project: Checkout) -> str:
 
 def use_of(module: str) -> Callable[[Checkout], None]:
     """Return an edit of the trainer that imports a module."""
-    line = "from liquidgen.stages.train.learner import Learner"
+    line = "from liquidgen.stages.train.learner import Batch, Learner"
 
     def apply(project: Checkout) -> None:
         edit(project, "liquidgen/stages/train/trainer.py", line, f"import {module}  # noqa: F401")

@@ -30,7 +30,6 @@ from liquidgen.stages.sample.sample import sample
 from liquidgen.stages.train.export import export
 from liquidgen.stages.train.run_state import prepare_training
 from liquidgen.stages.train.trainer import Trainer
-from liquidgen.utils.errors import UserError
 from liquidgen.utils.files import new_folder, write_json
 
 CPU = torch.device("cpu")
@@ -87,13 +86,9 @@ class Silent:
 def measure(folder: Path, params: Params, seen: int) -> dict[str, float]:
     """Train until the model has seen this many images, and score it; returns a row."""
     size = params.train.batch_size
-    images = len(LatentDataset(folder / "latents", "train"))
-    if images < size:
-        raise UserError(
-            f"train.batch_size: {size}, but {folder} has only {images} training latents"
-        )
-    steps_per_epoch = images // size
-    epochs = math.ceil(seen / (steps_per_epoch * size))
+    steps_per_epoch = len(LatentDataset(folder / "latents", "train")) // size
+    # without a whole batch `prepare_training` refuses
+    epochs = math.ceil(seen / (max(1, steps_per_epoch) * size))
     # validation alone takes longer than a short epoch
     length = {"num_epochs": epochs, "validate_every": max(1, epochs // 4), "preview_every": 0}
     address = params.train.init_from
@@ -125,11 +120,6 @@ def measure(folder: Path, params: Params, seen: int) -> dict[str, float]:
     return losses | scores.values | {"seen": training.last_step * size, "epochs": epochs}
 
 
-def is_untracked(key: str) -> bool:
-    """Return whether no result depends on a setting."""
-    return key.split(".")[0] in UNTRACKED
-
-
 def main() -> None:
     """Print a table, a row per set size and length."""
     parser = argparse.ArgumentParser(
@@ -147,7 +137,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params(changes=changes(options.set))
-    settings = {key: value for key, value in params.flat().items() if not is_untracked(key)}
+    settings = {
+        key: value for key, value in params.flat().items() if key.split(".")[0] not in UNTRACKED
+    }
     settings["raw"] = RawDataset(options.raw).info.digest
     check_settings(options.folder / "settings.json", settings)
 

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_SHARES = (
-    1 / 8,
-    1 / 4,
-)  # sides of the scrambled blocks, as shares of the latents' shorter side
+# sides of the scrambled blocks, as shares of the latents' shorter side
+BLOCK_SHARES = (1 / 8, 1 / 4)
 
 
 def scramble(latents: Tensor, numbers: Sequence[int], seed: int) -> Tensor:

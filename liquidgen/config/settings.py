@@ -241,6 +241,7 @@ class EncodeSettings(Settings):
     shard_mb: Count
     crop: Crop
     flip: bool
+    augmented_variants: Annotated[int, Field(ge=0)]
     max_upscale: Annotated[float, Field(ge=1)]
     max_pixels: Count
     stretch_to_maximum: bool

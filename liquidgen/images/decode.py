@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from threading import Lock
 from typing import cast
@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
+from liquidgen.images.augment import augmented
 from liquidgen.images.jpeg import load_jpeg
 from liquidgen.images.metadata import without_metadata
 from liquidgen.images.sixteen_bits import LARGEST, has_16_bits, largest, stretched
@@ -69,26 +70,32 @@ class Decoded:
     Attributes:
         pixels: uint8 (H, W, 3).
         notes: Changes made to the image, from the constants above.
+        variants: uint8 (H, W, 3) each, see `augmented`.
     """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
+    variants: tuple[np.ndarray, ...] = ()
 
 
-def decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> Decoded:
+def decode(
+    data: bytes, transform: ImageTransform, index: tuple[int, ...], num_variants: int = 0
+) -> Decoded:
     """Decode, rotate upright, crop, resize, convert to sRGB, composite alpha on white.
 
     Args:
         data: Content of an image file.
         transform: Size, crop and limits.
-        index: Numbers that identify the image; together with `crop_seed` the seed of its crop.
+        index: Numbers that identify the image; together with `crop_seed` the seed of its crop, and
+            of its variants.
+        num_variants: How many augmented variants of the image to return with it.
 
     Raises:
         Refused: The image cannot be decoded or is beyond the limits.
     """
     with pillow_limits_off:
         try:
-            return _decode(data, transform, index)
+            return _decode(data, transform, index, num_variants)
         except Refused as refused:
             if str(refused) not in (UNDECODABLE, TRUNCATED):
                 raise
@@ -97,12 +104,14 @@ def decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> De
             if bare is None or len(bare) == len(data):
                 raise
             with suppress(Refused):
-                decoded = _decode(bare, transform, index)
-                return Decoded(decoded.pixels, (*decoded.notes, METADATA_IGNORED))
+                decoded = _decode(bare, transform, index, num_variants)
+                return replace(decoded, notes=(*decoded.notes, METADATA_IGNORED))
             raise
 
 
-def _decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> Decoded:
+def _decode(
+    data: bytes, transform: ImageTransform, index: tuple[int, ...], num_variants: int
+) -> Decoded:
     height, width = sides(transform.image_size)
     size = (width, height)
     notes = []
@@ -148,12 +157,14 @@ def _decode(data: bytes, transform: ImageTransform, index: tuple[int, ...]) -> D
         image = image if turn is None else image.transpose(turn)
 
         # resize before the conversion to sRGB: there are fewer pixels to convert
-        resized, usable = _to_srgb(_resized(_plain(image), size, transform, index), profile)
+        plain = _plain(image)
+        resized, usable = _to_srgb(_resized(plain, size, transform, index), profile)
         notes += [] if usable else [PROFILE_IGNORED]
         resized = _on_white(resized)
         colors = np.asarray(resized)
         notes += [ONE_COLOR] if (colors == colors[0, 0]).all() else []
-        return Decoded(np.asarray(_with_bars(resized, size)), tuple(notes))
+        variants = _variants(plain, size, transform, index, profile, num_variants)
+        return Decoded(np.asarray(_with_bars(resized, size)), tuple(notes), variants)
 
 
 @contextmanager
@@ -297,6 +308,27 @@ def _on_white(image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _variants(
+    plain: Image.Image,
+    size: Size,
+    transform: ImageTransform,
+    index: tuple[int, ...],
+    profile: bytes | None,
+    count: int,
+) -> tuple[np.ndarray, ...]:
+    if not count:
+        return ()
+    # at twice the size, so that the transformation does not blur
+    width, height = size
+    large = (2 * width, 2 * height)
+    image, _ = _to_srgb(_resized(plain, large, transform, index), profile)
+    image = _with_bars(_on_white(image), large)
+    # another seed than that of the crop
+    generator = np.random.default_rng((transform.crop_seed, *index, 1))
+    variants = augmented(image, count, generator)
+    return tuple(np.asarray(one.resize(size, Image.Resampling.LANCZOS)) for one in variants)
 
 
 def _with_bars(image: Image.Image, size: Size) -> Image.Image:

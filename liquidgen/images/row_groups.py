@@ -68,7 +68,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class DecodedGroup:
-    """The images of a row group that were not skipped.
+    """The images of a row group that were not skipped, each followed by its variants.
 
     Attributes:
         pixels: uint8 (N, H, W, 3).
@@ -89,10 +89,12 @@ class GroupDecoder:
         transform: Size, crop and limits.
         split_number: Number of the split. With the image's number in the split it identifies the
             image for its random crop.
+        num_variants: Augmented variants of each image.
     """
 
     transform: ImageTransform
     split_number: int
+    num_variants: int = 0
 
     def __call__(self, group: Group | LoadedGroup) -> DecodedGroup:
         """Decode a row group.
@@ -108,7 +110,8 @@ class GroupDecoder:
         for number, record in enumerate(records, start=group.start):
             label = record.label or 0
             try:
-                decoded = decode(record.data, self.transform, (self.split_number, number))
+                index = (self.split_number, number)
+                decoded = decode(record.data, self.transform, index, self.num_variants)
             except Refused as refused:
                 outcomes.skipped.append(Entry(record.path, str(refused), label))
                 continue
@@ -120,8 +123,8 @@ class GroupDecoder:
             outcomes.notes.update(decoded.notes)
             found = [note for note in decoded.notes if note in SUSPECT]
             outcomes.suspect.extend(Entry(record.path, note, label) for note in found)
-            pixels.append(decoded.pixels)
-            labels.append(label)
+            pixels += [decoded.pixels, *decoded.variants]
+            labels += [label] * (1 + self.num_variants)
         height, width = sides(self.transform.image_size)
         # also when all images of the group were skipped
         stacked = np.array(pixels, np.uint8).reshape(len(pixels), height, width, 3)

@@ -33,7 +33,8 @@ class LatentContract(BaseModel):
         image_size: Size of the encoded images in px; see `sides`.
         crop: How they were cropped, see `ImageTransform`.
         crop_seed: Seed of random crops.
-        flip: Whether each training image was also encoded mirrored.
+        flip: Whether each training image, with its variants, was also encoded mirrored.
+        augmented_variants: Augmented variants of each training image that were encoded, too.
         max_upscale: Images that would have been enlarged by more than this factor were skipped.
         max_pixels: Images of which more pixels than this would have been decoded were skipped.
         stretch_to_maximum: Whether 16-bit images were scaled by their own largest value.
@@ -50,6 +51,8 @@ class LatentContract(BaseModel):
     crop: Crop
     crop_seed: int
     flip: bool
+    # not written if 0, as `stretch_to_maximum`
+    augmented_variants: int = Field(default=0, ge=0, exclude_if=lambda count: not count)
     max_upscale: float
     max_pixels: int
     # not written if False: latents and models from before it have none
@@ -72,6 +75,10 @@ class LatentContract(BaseModel):
     def latent_shape(self) -> tuple[int, int, int]:
         """Shape (C, h, w) of a sample."""
         return latent_shape(self.autoencoder, self.image_size)
+
+    def samples_per_image(self, split: str) -> int:
+        """Return how many samples a split has of each encoded image."""
+        return (1 + self.augmented_variants) * (1 + self.flip) if split == "train" else 1
 
     def normalize(self, latents: "Tensor") -> "Tensor":
         """Normalize latents (B, C, h, w) to mean 0 and standard deviation 1 in each channel."""

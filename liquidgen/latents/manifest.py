@@ -36,7 +36,7 @@ class Split(Frozen):
     """Shards of a split and counts of its images.
 
     Attributes:
-        count: Number of samples; twice that of the encoded images where they were also mirrored.
+        count: Number of samples, see `LatentContract.samples_per_image`.
         images: Number of raw images: images = encoded + the sum of skipped.
         encoded: Number of images that were encoded.
         skipped: Numbers of images that were not, by reason.
@@ -59,8 +59,6 @@ class Split(Frozen):
             raise ValueError("has no shards, or one without samples")
         if self.count != (found := sum(shard.count for shard in self.shards)):
             raise ValueError(f"{self.count} samples, but {found} in its shards")
-        if self.count not in (self.encoded, 2 * self.encoded):
-            raise ValueError(f"{self.count} samples of {self.encoded} encoded images")
         if self.images != (found := self.encoded + sum(self.skipped.values())):
             raise ValueError(f"{self.images} images, but {found} encoded or skipped")
         if self.per_class is not None and self.encoded != (found := sum(self.per_class.values())):
@@ -90,6 +88,13 @@ class Manifest(Frozen):
     contract: LatentContract
     splits: dict[str, Split]
     digest: str = ""
+
+    @model_validator(mode="after")
+    def _has_samples_of_images(self) -> "Manifest":
+        for name, split in self.splits.items():
+            if split.count != split.encoded * self.contract.samples_per_image(name):
+                raise ValueError(f"{split.count} samples of {split.encoded} encoded images")
+        return self
 
     @model_validator(mode="after")
     def _has_classes_of_splits(self) -> "Manifest":
@@ -128,9 +133,8 @@ class Manifest(Frozen):
 
     def summary(self) -> str:
         """Return the counts and the license of the autoencoder as one line."""
-        mirrored = {"train": " (half mirrored)"} if self.contract.flip else {}
         counts = ", ".join(
-            f"{split.count} {name}{mirrored.get(name, '')}" for name, split in self.splits.items()
+            f"{split.count} {name}{self._kinds(name)}" for name, split in self.splits.items()
         )
         skipped: Counter[str] = Counter()
         noted: Counter[str] = Counter()
@@ -143,6 +147,16 @@ class Manifest(Frozen):
             + (f"; {skipped.total()} images skipped: {_listed(skipped)}" if skipped else "")
             + (f"; {_listed(noted)}" if noted else "")
         )
+
+    def _kinds(self, split: str) -> str:
+        """Return what the samples of a split are beside its images as they are."""
+        if split != "train":
+            return ""
+        contract = self.contract
+        variants = contract.augmented_variants
+        kinds = [f"{variants} of {1 + variants} augmented"] if variants else []
+        kinds += ["half mirrored"] if contract.flip else []
+        return f" ({', '.join(kinds)})" if kinds else ""
 
     def _balance(self) -> str:
         """Return the numbers of encoded images of each class, or of the smallest of many."""

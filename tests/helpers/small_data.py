@@ -3,6 +3,8 @@
 import io
 from pathlib import Path
 
+from PIL import Image
+
 from helpers.checkout import encoded
 from liquidgen.config.settings import (
     DatasetSettings,
@@ -22,8 +24,13 @@ SETTINGS = DownloadSettings(max_file_mb=256, max_image_mb=256, split_seed=0)
 
 def png(seed: int) -> bytes:
     """A small picture."""
+    return png_of(draw("marble", 16, seed))
+
+
+def png_of(image: Image.Image) -> bytes:
+    """An image as a PNG file."""
     file = io.BytesIO()
-    draw("marble", 16, seed).save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
 
 

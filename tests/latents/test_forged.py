@@ -75,7 +75,14 @@ MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
     "negative count": ({"splits.train.shards.0.count": -1}, "greater than or equal to 0"),
     "more in a shard": ({"splits.train.shards.0.count": 31}, "50 samples, but 51 in its shards"),
     "more in all": ({"splits.train.count": 51}, "51 samples, but 50 in its shards"),
-    "more encoded": ({"splits.train.encoded": 20}, "50 samples of 20 encoded images"),
+    "more encoded": (
+        {
+            "splits.train.encoded": 20,
+            "splits.train.images": 20,
+            "splits.train.per_class": None,
+        },
+        "50 samples of 20 encoded images",
+    ),
     "more images": ({"splits.train.images": 60}, "60 images, but 50 encoded or skipped"),
     "negative skipped": ({"splits.train.skipped": {"a": -5}}, "greater than or equal to 0"),
     "no shards": ({"splits.train.shards": []}, "has no shards"),

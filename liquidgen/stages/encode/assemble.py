@@ -55,7 +55,7 @@ def assemble(
         _check_not_empty(raw.folder, split, _total(results))
     _check_classes(raw, loaded)
 
-    # the moments are those of the stored latents of the train split, mirrored ones included
+    # the moments are those of all stored latents of the train split
     channel_moments = moments([latents for latents, _, _ in loaded["train"]], raw.folder)
     contract = LatentContract(dtype="float16", **contract_fields, **channel_moments)
 
@@ -108,7 +108,7 @@ def _write_split(
     outcomes = _total(results)
     per_class = None
     if classes is not None:
-        copies = len(labels) // outcomes.encoded  # 2 with mirrored samples
+        copies = len(labels) // outcomes.encoded  # with mirrored ones and variants
         counts = np.bincount(labels, minlength=len(classes)) // copies
         per_class = dict(zip(classes, counts.tolist(), strict=True))
     return Split(

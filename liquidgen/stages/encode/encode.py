@@ -84,6 +84,7 @@ def encode(
         digest=weights_digest(autoencoder_settings),
         transform=transform,
         flip=settings.flip,
+        augmented_variants=settings.augmented_variants,
         batch_size=settings.batch_size,
         device=cluster.device if cluster else str(resolve_device(device)),
         num_workers=num_workers,
@@ -94,6 +95,7 @@ def encode(
         "autoencoder_digest": recipe.digest,
         **transform.model_dump(),
         "flip": settings.flip,
+        "augmented_variants": settings.augmented_variants,
     }
     determining = {
         "contract": contract_fields,

@@ -36,6 +36,7 @@ class Recipe:
         digest: SHA-256 of its weights.
         transform: From image files to pixels.
         flip: Also encode each training image mirrored.
+        augmented_variants: Augmented variants of each training image that are encoded, too.
         batch_size: Images per step of the autoencoder.
         device: Device of the autoencoder.
         num_workers: Workers that decode image files; 0: decode in this process.
@@ -45,6 +46,7 @@ class Recipe:
     digest: str
     transform: ImageTransform
     flip: bool
+    augmented_variants: int
     batch_size: int
     device: str
     num_workers: int
@@ -116,7 +118,8 @@ class PartEncoder:
         return self._encode(part.split, decoded, tqdm(disable=True))
 
     def _decode(self, split: str, groups: Iterable[Group | LoadedGroup]) -> Iterator[DecodedGroup]:
-        decoder = GroupDecoder(self._recipe.transform, SPLITS.index(split))
+        num_variants = self._recipe.augmented_variants if split == "train" else 0
+        decoder = GroupDecoder(self._recipe.transform, SPLITS.index(split), num_variants)
         return self._decoders.map(decoder, groups)
 
     def _encode(self, split: str, groups: Iterable[DecodedGroup], progress: tqdm) -> Encoded:

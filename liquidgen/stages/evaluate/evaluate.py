@@ -36,6 +36,7 @@ from liquidgen.stages.evaluate.figures import draw_neighbors, write_accuracies
 from liquidgen.stages.evaluate.metrics import Neighbors, copy_ratios
 from liquidgen.stages.evaluate.result import Scores
 from liquidgen.stages.evaluate.scores import (
+    NUM_NEIGHBORS,
     EvaluationFeatures,
     class_scores,
     compute_scores,
@@ -177,6 +178,7 @@ def _extract_features(
         reconstructed=from_latents("reconstructed holdout", holdout, np.arange(len(holdout))),
         train=from_latents("training images", extractor.train, order),
         noise=cache.get("noise", num_compared, lambda: extractor.from_noise(num_compared, seed)),
+        augmented_variants=extractor.contract.augmented_variants,
     )
 
 
@@ -209,7 +211,9 @@ def _draw_neighbors(
 ) -> None:
     """Draw the samples that are most likely copies of training images, beside these."""
     ratios = copy_ratios(neighbors.distances).numpy()
-    indices = neighbors.indices.numpy()
+    # from the nearest to the one that it is compared with
+    shown = np.linspace(0, neighbors.indices.shape[1] - 1, NUM_NEIGHBORS).astype(int)
+    indices = neighbors.indices.numpy()[:, shown]
     rows = ratios.argsort()[:NEIGHBOR_ROWS]
     draw_neighbors(
         path,

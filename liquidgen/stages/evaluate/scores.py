@@ -38,7 +38,7 @@ from liquidgen.stages.evaluate.intervals import (
     tells_noise,
 )
 
-NUM_NEIGHBORS = 5  # nearest training images of each sample
+NUM_NEIGHBORS = 5  # nearest training images of each sample; of augmented ones more, see below
 NUM_COMPONENTS = 64  # principal components of the training images, in which fd_pca is measured
 
 
@@ -71,6 +71,7 @@ class EvaluationFeatures:
         reconstructed: The same images, encoded and decoded.
         train: Training images, encoded and decoded, in random order.
         noise: Decoded noise, as many as are compared, of the classes in turn, as samples are.
+        augmented_variants: How many variants of each training image there are beside it.
     """
 
     samples: LabeledFeatures
@@ -78,6 +79,7 @@ class EvaluationFeatures:
     reconstructed: LabeledFeatures
     train: LabeledFeatures
     noise: LabeledFeatures
+    augmented_variants: int = 0
 
     @property
     def num_compared(self) -> int:
@@ -103,13 +105,15 @@ class EvaluationFeatures:
     def neighbors(self) -> dict[str, metrics.Neighbors]:
         """Return the nearest training images of the samples, and of the holdout reconstructed.
 
-        By the thumbnails: the features of a blurred copy are far from those of its original.
+        By the thumbnails: the features of a blurred copy are far from those of its original. Among
+        more of them where variants of one image are near each other, and would hide its copies.
         """
+        count = NUM_NEIGHBORS * (1 + self.augmented_variants)
         sets = {"": self._first(self.samples), RECONSTRUCTION: self.reconstructed}
         training = self.train.thumbnails.flatten(1).float()
         return {
             prefix: metrics.nearest_neighbors(
-                images.thumbnails.flatten(1).float(), training, count=NUM_NEIGHBORS
+                images.thumbnails.flatten(1).float(), training, count=count
             )
             for prefix, images in sets.items()
         }

@@ -77,7 +77,8 @@ def length_advice(training: Training, *, drawn: bool) -> str | None:
     if epochs > MAX_EPOCHS:
         return (
             f"{len(training.dataset):,} training images are few: the {epochs:,} epochs in which "
-            "objects are learned would copy them; use more images, or mirrored ones (encode.flip)"
+            "objects are learned would copy them; use more images, or augmented ones "
+            "(encode.flip, encode.augmented_variants: 3)"
         )
     # guidance contrasts classes
     guidance = ", with sample.guidance_scale: 4" if training.dataset.num_classes else ""

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,34 @@ def test_images_per_class_are_counted(tmp_path: Path):
     cats, dogs = (" + ".join(str(one[name]) for one in counts) for name in ("cat", "dog"))
     line = manifest.summary()
     assert f"; images per class (train + holdout): 'cat' {cats}, 'dog' {dogs}; license" in line
+
+
+def test_variants_of_training_images_are_encoded(tmp_path: Path):
+    raw = raw_folder(tmp_path, {"cat": pngs(10), "dog": pngs(5)})
+    plain = small(raw, tmp_path / "plain")
+    manifest = small(raw, tmp_path / "latents", flip=True, augmented_variants=3)
+    assert manifest.splits["train"].encoded == plain.splits["train"].encoded
+    assert manifest.splits["train"].count == 8 * plain.splits["train"].count
+    assert manifest.splits["train"].per_class == plain.splits["train"].per_class
+    assert " train (3 of 4 augmented, half mirrored), " in manifest.summary()
+    assert manifest.contract.augmented_variants == 3
+    # the images as they are are among them, once, in their classes, and held-out ones have no more
+    samples = {name: by_label(tmp_path / name, "train") for name in ("plain", "latents")}
+    counts = {name: found[1] for name, found in samples.items()}
+    assert counts["latents"] == {label: 8 * count for label, count in counts["plain"].items()}
+    assert samples["plain"][0] <= samples["latents"][0]
+    assert len(samples["latents"][0]) == manifest.splits["train"].count  # all differ
+    assert by_label(tmp_path / "plain", "holdout") == by_label(tmp_path / "latents", "holdout")
+    # latents and models from before the setting, and without variants, do not have it
+    written = json.loads((tmp_path / "plain" / MANIFEST).read_bytes())
+    assert "augmented_variants" not in written["contract"]
+
+
+def by_label(folder: Path, split: str) -> tuple[set[tuple[bytes, int]], Counter[int]]:
+    """Return the samples of a split, and how many there are of each label."""
+    latents, labels = LatentDataset(folder, split).batch(range(len(LatentDataset(folder, split))))
+    samples = zip(latents, labels.tolist(), strict=True)
+    return {(one.numpy().tobytes(), label) for one, label in samples}, Counter(labels.tolist())
 
 
 def test_line_names_the_smallest_of_many_classes(tmp_path: Path):

@@ -11,7 +11,7 @@ import torch
 from helpers.checkout import encoded
 from helpers.damage import flip_a_bit
 from helpers.features import NETWORKS
-from helpers.small_data import prepared, procedural
+from helpers.small_data import painted, prepared, procedural
 from PIL import Image
 
 from liquidgen.config.params import load_params
@@ -21,7 +21,9 @@ from liquidgen.config.settings import (
     FolderSettings,
 )
 from liquidgen.figures.grid import to_images
+from liquidgen.images.decode import decode
 from liquidgen.images.raw import RawDataset, RawWriter, Record
+from liquidgen.images.transform import ImageTransform
 from liquidgen.latents.autoencoder import load_autoencoder
 from liquidgen.latents.manifest import read_manifest
 from liquidgen.latents.shards import LatentDataset
@@ -36,6 +38,10 @@ SAMPLING = {"solver": "euler", "num_inference_steps": 50, "guidance_scale": 2.0,
 BUILTIN = AutoencoderSettings(**load_params().raw["autoencoders"]["builtin"])
 SETTINGS = EvaluateSettings(
     features="builtin", batch_size=64, nearest_k=3, kid_subset_size=30, kid_subsets=20, seed=0
+)
+
+TRANSFORM = ImageTransform(
+    image_size=SIDE, crop="center", crop_seed=1, max_upscale=1.5, max_pixels=10_000_000
 )
 
 
@@ -146,6 +152,23 @@ def test_poor_copies_of_training_images_are_found(labeled, settings):
     scores, _ = score(labeled, samples, settings)
     assert scores.values["copied_share"] > 0.8
     assert "some samples copy training images" in scores.summary()
+
+
+def test_copies_are_found_among_augmented_images(tmp_path):
+    """Variants of an image are near each other, and would hide that another one is its copy."""
+    painted(tmp_path / "raw", num_images=150, render_size=SIDE, holdout_fraction=0.2)
+    encoded(tmp_path / "raw", tmp_path / "latents", SIDE, augmented_variants=3)
+    records = list(RawDataset(tmp_path / "raw").records("train"))[:NUM_SAMPLES]
+    images = [variant(record.data, number) for number, record in enumerate(records)]
+    copies = write_samples(tmp_path / "copies", images, [record.label for record in records])
+    # 0.42 if the training images have no variants, 0.35 if these hide copies
+    assert score(tmp_path, copies)[0].values["copied_share"] > 0.45
+
+
+def variant(data, number):
+    """Return an image moved, scaled and rotated, otherwise than encode does."""
+    decoded = decode(data, TRANSFORM, (0, number), num_variants=1)
+    return Image.fromarray(decoded.variants[0])
 
 
 def test_scores_are_written_with_protocol(copies, settings, tmp_path):

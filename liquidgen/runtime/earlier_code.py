@@ -7,7 +7,7 @@
 EARLIER_CODE = {
     # the block `liquid`
     "2e19bf2d091aa7bb3973354415dd568e33fc7867bd79ced23d3ce8ae22d1d6db": (
-        "7d3ad25bf1cd4b5eaf892a63edb934bac35176108a8f0f03eee1b1d26aac8a9c",  # without augmented_variants
+        "7d3ad25bf1cd4b5eaf892a63edb934bac35176108a8f0f03eee1b1d26aac8a9c",  # without variants
         "ccec86bb5eaea4bbb17d58b13699e25c342f6ad6b15f0c31137fa1882aebe876",  # without Batch
         "3a2aeb79fa4d439a347267709056ba01b254179dddb744d194eab8004a7f16b1",  # without Decay
         "233321911fa87b5b811b0142fe3dfd568e02d804031df108b9a9ee6788d3f00d",  # the flat layout
@@ -16,7 +16,7 @@ EARLIER_CODE = {
     ),
     # the block `attention`
     "ce55a059199acf92be4e15759adf47d78568d5148b99bdb6ee36aaf54aace9c5": (
-        "ad926eaa442c46c6994a7e00217f0f3b6bce27d07217ccb80c8e6cb4ce735ce1",  # without augmented_variants
+        "ad926eaa442c46c6994a7e00217f0f3b6bce27d07217ccb80c8e6cb4ce735ce1",  # without variants
         "36391c83a2cc1d088bfe9ca6bed421fb003f7c6181e82067753149c727acc1fe",  # without Batch
         "d142ff5ee4a5921e068a9f908fd729ba9983d0177e22bcd15d119977b5749378",  # without Decay
         "9e4dd1b0a123eac32be6815437d3678e354d7e6191d50e5eaff2c43e3727f576",  # without Muon

@@ -3,6 +3,8 @@
 import logging
 
 import pytest
+from helpers.checkout import encoded
+from helpers.small_data import painted
 from helpers.training import MemoryLog, prepare, train
 
 from liquidgen.stages.train import length
@@ -49,6 +51,14 @@ def test_short_training_on_real_images_warns(tmp_path, latents, caplog, capsys):
 def test_few_images_are_not_advised_to_be_copied(tmp_path, latents):
     advice = length_advice(prepare(tmp_path, latents), drawn=False)
     assert advice.startswith("143 training images are few: the 2,000 epochs")
+    assert advice.endswith("augmented ones (encode.flip, encode.augmented_variants: 3)")
+
+
+def test_augmented_images_are_not_advised_again(tmp_path):
+    painted(tmp_path / "raw", num_images=20, render_size=16, holdout_fraction=0.2)
+    encoded(tmp_path / "raw", tmp_path / "latents", 16, augmented_variants=1)
+    advice = length_advice(prepare(tmp_path, tmp_path / "latents"), drawn=False)
+    assert advice.endswith("; use more images")
 
 
 @pytest.mark.usefixtures("any_epochs")

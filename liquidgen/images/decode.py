@@ -163,8 +163,10 @@ def _decode(
         resized = _on_white(resized)
         colors = np.asarray(resized)
         notes += [ONE_COLOR] if (colors == colors[0, 0]).all() else []
-        variants = _variants(plain, size, transform, index, profile, num_variants)
-        return Decoded(np.asarray(_with_bars(resized, size)), tuple(notes), variants)
+        pixels = np.asarray(_with_bars(resized, size))
+
+    variants = _variants(plain, profile, size, transform, index, num_variants)
+    return Decoded(pixels, tuple(notes), variants)
 
 
 @contextmanager
@@ -312,10 +314,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _variants(
     plain: Image.Image,
+    profile: bytes | None,
     size: Size,
     transform: ImageTransform,
     index: tuple[int, ...],
-    profile: bytes | None,
     count: int,
 ) -> tuple[np.ndarray, ...]:
     if not count:

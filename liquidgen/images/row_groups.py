@@ -88,7 +88,7 @@ class GroupDecoder:
     Attributes:
         transform: Size, crop and limits.
         split_number: Number of the split. With the image's number in the split it identifies the
-            image for its random crop.
+            image for its random crop and variants.
         num_variants: Augmented variants of each image.
     """
 
@@ -118,7 +118,8 @@ class GroupDecoder:
             except MemoryError:
                 raise UserError(
                     f"{escaped(record.path)}: not enough memory to decode it; lower "
-                    "encode.max_pixels or machine.num_workers, or close other programs"
+                    "encode.max_pixels, encode.augmented_variants or machine.num_workers, or close "
+                    "other programs"
                 ) from None
             outcomes.notes.update(decoded.notes)
             found = [note for note in decoded.notes if note in SUSPECT]

@@ -13,7 +13,7 @@ class ImageTransform(BaseModel):
         image_size: Size of the result in px, see `sides`.
         crop: "center" and "random" cut the largest rectangle of its proportions, from the middle or
             from a random position; "letterbox" cuts nothing off and pads with white bars.
-        crop_seed: Seed of random crops.
+        crop_seed: Seed of random crops and of variants.
         max_upscale: Images that would be enlarged by more than this factor are refused.
         max_pixels: Images of which more pixels than this would be decoded are refused.
         stretch_to_maximum: Whether 16-bit images are scaled by their own largest value.

@@ -32,7 +32,7 @@ class LatentContract(BaseModel):
         autoencoder_digest: SHA-256 of its weights.
         image_size: Size of the encoded images in px; see `sides`.
         crop: How they were cropped, see `ImageTransform`.
-        crop_seed: Seed of random crops.
+        crop_seed: Seed of random crops and of variants.
         flip: Whether each training image, with its variants, was also encoded mirrored.
         augmented_variants: Augmented variants of each training image that were encoded, too.
         max_upscale: Images that would have been enlarged by more than this factor were skipped.
@@ -78,7 +78,11 @@ class LatentContract(BaseModel):
 
     def samples_per_image(self, split: str) -> int:
         """Return how many samples a split has of each encoded image."""
-        return (1 + self.augmented_variants) * (1 + self.flip) if split == "train" else 1
+        return (1 + self.variants_per_image(split)) * (1 + (self.flip and split == "train"))
+
+    def variants_per_image(self, split: str) -> int:
+        """Return how many variants a split has of each image; they are its last samples."""
+        return self.augmented_variants if split == "train" else 0
 
     def normalize(self, latents: "Tensor") -> "Tensor":
         """Normalize latents (B, C, h, w) to mean 0 and standard deviation 1 in each channel."""

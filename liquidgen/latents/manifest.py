@@ -23,7 +23,7 @@ from liquidgen.utils.text import shown
 
 MANIFEST = "manifest.json"
 CLASSES_SHOWN = 5  # in the closing line
-SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops
+SPLITS = ("train", "holdout")  # a split's number is part of the seed of its crops and variants
 
 
 class Frozen(BaseModel):
@@ -93,7 +93,8 @@ class Manifest(Frozen):
     def _has_samples_of_images(self) -> "Manifest":
         for name, split in self.splits.items():
             if split.count != split.encoded * self.contract.samples_per_image(name):
-                raise ValueError(f"{split.count} samples of {split.encoded} encoded images")
+                found = f"{split.count} samples of {split.encoded} encoded images"
+                raise ValueError(f"split {name}: {found}")
         return self
 
     @model_validator(mode="after")
@@ -121,6 +122,10 @@ class Manifest(Frozen):
             known = ", ".join(map(shown, self.splits))
             raise UserError(f"{self.dataset}: no split {name!r}; there are: {known}")
         return self.splits[name]
+
+    def num_originals(self, name: str) -> int:
+        """Return how many of a split's samples are no variants: its first ones."""
+        return self.split(name).count // (1 + self.contract.variants_per_image(name))
 
     def metrics(self) -> dict[str, float]:
         """Return the counts to log: samples per split, and images skipped or noted, by reason."""

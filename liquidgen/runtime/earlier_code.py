@@ -6,7 +6,7 @@
 # because code cannot contain its own fingerprint.
 EARLIER_CODE = {
     # the block `liquid`
-    "2e19bf2d091aa7bb3973354415dd568e33fc7867bd79ced23d3ce8ae22d1d6db": (
+    "91caa6ca6b45212fe6c53768d0639ef7dc1468689b06147e42219ea59a95c722": (
         "7d3ad25bf1cd4b5eaf892a63edb934bac35176108a8f0f03eee1b1d26aac8a9c",  # without variants
         "ccec86bb5eaea4bbb17d58b13699e25c342f6ad6b15f0c31137fa1882aebe876",  # without Batch
         "3a2aeb79fa4d439a347267709056ba01b254179dddb744d194eab8004a7f16b1",  # without Decay
@@ -15,7 +15,7 @@ EARLIER_CODE = {
         "9897a26f63939f46690af67207151d89d0f444e1ec882ca215b021d3714926e3",  # without autocast()
     ),
     # the block `attention`
-    "ce55a059199acf92be4e15759adf47d78568d5148b99bdb6ee36aaf54aace9c5": (
+    "54da5ae6bbb8ebe168d80df87e639eeeb2d30e52caf37ddb2cae27471854b7b9": (
         "ad926eaa442c46c6994a7e00217f0f3b6bce27d07217ccb80c8e6cb4ce735ce1",  # without variants
         "36391c83a2cc1d088bfe9ca6bed421fb003f7c6181e82067753149c727acc1fe",  # without Batch
         "d142ff5ee4a5921e068a9f908fd729ba9983d0177e22bcd15d119977b5749378",  # without Decay

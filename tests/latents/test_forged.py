@@ -81,7 +81,7 @@ MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
             "splits.train.images": 20,
             "splits.train.per_class": None,
         },
-        "50 samples of 20 encoded images",
+        "split train: 50 samples of 20 encoded images",
     ),
     "more images": ({"splits.train.images": 60}, "60 images, but 50 encoded or skipped"),
     "negative skipped": ({"splits.train.skipped": {"a": -5}}, "greater than or equal to 0"),

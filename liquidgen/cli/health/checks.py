@@ -108,7 +108,7 @@ def _check_image_counts(root: Path, params: "Params") -> None:
     if not (folder / MANIFEST).exists():
         return
     manifest = read_manifest(folder)
-    train, holdout = (manifest.split(name).count for name in SPLITS)
+    train, holdout = (manifest.num_originals(name) for name in SPLITS)
     samples = params.sample.num_images
     if refusal := too_few_images(params.evaluate, samples=samples, train=train, holdout=holdout):
         raise UserError(refusal)

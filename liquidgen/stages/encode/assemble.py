@@ -59,7 +59,7 @@ def assemble(
     channel_moments = moments([latents for latents, _, _ in loaded["train"]], raw.folder)
     contract = LatentContract(dtype="float16", **contract_fields, **channel_moments)
 
-    # write the splits, each in an order of its own
+    # write the splits, each in a random order of its own
     splits = {}
     with new_folder(folder) as temporary:
         for number, (name, results) in enumerate(loaded.items()):
@@ -68,6 +68,7 @@ def assemble(
                 name,
                 results,
                 classes=raw.classes,
+                contract=contract,
                 seed=(settings.seed, number),
                 shard_mb=settings.shard_mb,
             )
@@ -93,12 +94,16 @@ def _write_split(
     results: list[LoadedPart],
     *,
     classes: tuple[str, ...] | None,
+    contract: LatentContract,
     seed: tuple[int, ...],
     shard_mb: int,
 ) -> Split:
     arrays = [latents for latents, _, _ in results]
     labels = np.concatenate([labels for _, labels, _ in results])
     order = np.random.default_rng(seed).permutation(len(labels))
+    # in the parts variants follow their images; here they come last, so that evaluate tells them
+    is_variant = order % (1 + contract.variants_per_image(name)) > 0
+    order = np.concatenate([order[~is_variant], order[is_variant]])
     size = samples_per_shard(arrays[0].shape[1:], shard_mb)
     chunks = np.split(order, range(size, len(order), size))
     shards = [
@@ -108,8 +113,7 @@ def _write_split(
     outcomes = _total(results)
     per_class = None
     if classes is not None:
-        copies = len(labels) // outcomes.encoded  # with mirrored ones and variants
-        counts = np.bincount(labels, minlength=len(classes)) // copies
+        counts = np.bincount(labels, minlength=len(classes)) // contract.samples_per_image(name)
         per_class = dict(zip(classes, counts.tolist(), strict=True))
     return Split(
         count=len(labels),

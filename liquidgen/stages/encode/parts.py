@@ -1,4 +1,4 @@
-"""Finished parts of an encode: files of about a thousand latents, in the order of the images."""
+"""Finished parts of an encode: latents of about a thousand images, in the order of the images."""
 
 import logging
 from collections.abc import Iterator

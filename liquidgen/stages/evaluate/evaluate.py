@@ -96,7 +96,7 @@ def evaluate(
         raise UserError(f"{samples_folder}: other classes than {raw_folder}; run `dvc repro`")
     manifest = read_manifest(latents_folder)
     # images of the holdout that encode skipped are no reference either
-    train, holdout = (manifest.split(name).count for name in SPLITS)
+    train, holdout = (manifest.num_originals(name) for name in SPLITS)
     count = samples.counts["samples"]
     if refusal := too_few_images(settings, samples=count, train=train, holdout=holdout):
         raise UserError(refusal)
@@ -110,7 +110,7 @@ def evaluate(
         device=device,
         world=world,
     )
-    order = np.random.default_rng(settings.seed).permutation(len(extractor.train))
+    order = _random_order(extractor, settings.seed)
     images = {"latents": manifest.digest, "raw": raw.info.digest, "seed": settings.seed}
     cache = FeatureCache(
         cache_folder, extractor, network=settings.features, inputs=images, world=world
@@ -153,6 +153,14 @@ def _check_latents(samples: RawDataset, digest: str, latents_folder: Path) -> No
         )
 
 
+def _random_order(extractor: FeatureExtractor, seed: int) -> np.ndarray:
+    """Return the indices of the training images in random order, and then of their variants."""
+    generator = np.random.default_rng(seed)
+    originals = generator.permutation(extractor.train.manifest.num_originals("train"))
+    variants = len(originals) + generator.permutation(len(extractor.train) - len(originals))
+    return np.concatenate([originals, variants])
+
+
 def _extract_features(
     extractor: FeatureExtractor,
     cache: FeatureCache,
@@ -166,7 +174,7 @@ def _extract_features(
     if world.is_main and len(sample_features.labels) != samples.counts["samples"]:
         extractor.check_readable(samples, "samples", "run `dvc repro -f -s sample`")
     holdout = extractor.holdout
-    num_compared = min(samples.counts["samples"], len(order))
+    num_compared = min(samples.counts["samples"], extractor.train.manifest.num_originals("train"))
 
     def from_latents(name: str, dataset: LatentDataset, indices: np.ndarray) -> LabeledFeatures:
         extract = partial(extractor.from_latents, dataset, indices, name)
@@ -209,10 +217,13 @@ def _draw_neighbors(
     samples: RawDataset,
     order: np.ndarray,
 ) -> None:
-    """Draw the samples that are most likely copies of training images, beside these."""
+    """Draw the samples that are most likely copies of training images, beside these.
+
+    These are the nearest and, evenly between, those up to the one that it is compared with.
+    """
     ratios = copy_ratios(neighbors.distances).numpy()
     # from the nearest to the one that it is compared with
-    shown = np.linspace(0, neighbors.indices.shape[1] - 1, NUM_NEIGHBORS).astype(int)
+    shown = np.unique(np.linspace(0, neighbors.indices.shape[1] - 1, NUM_NEIGHBORS).astype(int))
     indices = neighbors.indices.numpy()[:, shown]
     rows = ratios.argsort()[:NEIGHBOR_ROWS]
     draw_neighbors(
@@ -237,6 +248,7 @@ def _protocol(
         "reference_split": "holdout",
         "num_reference": len(features.holdout.labels),
         "num_train": len(features.train.labels),
+        "augmented_variants": features.augmented_variants,
         "feature_network": extractor.network.name,
         "num_features": extractor.network.num_features,
         "feature_digest": extractor.network.digest[:DIGITS],

@@ -69,7 +69,7 @@ class EvaluationFeatures:
         samples: Samples of the model.
         holdout: Holdout images as they are.
         reconstructed: The same images, encoded and decoded.
-        train: Training images, encoded and decoded, in random order.
+        train: Training images, encoded and decoded, in random order; their variants come last.
         noise: Decoded noise, as many as are compared, of the classes in turn, as samples are.
         augmented_variants: How many variants of each training image there are beside it.
     """
@@ -79,7 +79,7 @@ class EvaluationFeatures:
     reconstructed: LabeledFeatures
     train: LabeledFeatures
     noise: LabeledFeatures
-    augmented_variants: int = 0
+    augmented_variants: int
 
     @property
     def num_compared(self) -> int:
@@ -91,7 +91,8 @@ class EvaluationFeatures:
 
         All sets but the reconstructions are equally large: the Frechet distance depends on it.
         """
-        components = metrics.principal_components(self.train.features, NUM_COMPONENTS)
+        originals = len(self.train.labels) // (1 + self.augmented_variants)
+        components = metrics.principal_components(self.train.features[:originals], NUM_COMPONENTS)
         sets = {
             "": self._first(self.samples),
             REAL: self._first(self.train),

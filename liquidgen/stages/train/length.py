@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 # photographs of flowers in five classes (docs/your-images.md).
 ENOUGH_IMAGES = 256_000
 FAR_BELOW = 0.5  # of ENOUGH_IMAGES: where the warning begins
-# Passes beyond which a small set is copied rather than learned. Copies among the samples: 2% after
-# 130 passes over 1000 emoji, mirrored; 24% after 160 over 200 with variants, half after 167 over
-# these without (docs/your-images.md).
+# Passes beyond which a small set is copied rather than learned: after 130 passes over 1000 emoji,
+# mirrored, 2% of the samples were copies, after 167 over 200 half, and after 160 over 200 with
+# their variants most (docs/your-images.md).
 MAX_EPOCHS = 150
 
 

@@ -121,7 +121,7 @@ def _warn_of_evaluation(params: Params, training: Training) -> None:
     refusal = too_few_images(
         params.evaluate,
         samples=params.sample.num_images,
-        train=len(training.dataset),
+        train=training.dataset.manifest.num_originals("train"),
         holdout=len(training.holdout),
     )
     if refusal:

@@ -131,30 +131,32 @@ def test_images_per_class_are_counted(tmp_path: Path):
 
 def test_variants_of_training_images_are_encoded(tmp_path: Path):
     raw = raw_folder(tmp_path, {"cat": pngs(10), "dog": pngs(5)})
-    plain = small(raw, tmp_path / "plain")
+    plain = small(raw, tmp_path / "plain", flip=True)
     manifest = small(raw, tmp_path / "latents", flip=True, augmented_variants=3)
     assert manifest.splits["train"].encoded == plain.splits["train"].encoded
-    assert manifest.splits["train"].count == 8 * plain.splits["train"].count
+    assert manifest.splits["train"].count == 4 * plain.splits["train"].count
     assert manifest.splits["train"].per_class == plain.splits["train"].per_class
     assert " train (3 of 4 augmented, half mirrored), " in manifest.summary()
-    assert manifest.contract.augmented_variants == 3
-    # the images as they are are among them, once, in their classes, and held-out ones have no more
-    samples = {name: by_label(tmp_path / name, "train") for name in ("plain", "latents")}
-    counts = {name: found[1] for name, found in samples.items()}
-    assert counts["latents"] == {label: 8 * count for label, count in counts["plain"].items()}
-    assert samples["plain"][0] <= samples["latents"][0]
-    assert len(samples["latents"][0]) == manifest.splits["train"].count  # all differ
-    assert by_label(tmp_path / "plain", "holdout") == by_label(tmp_path / "latents", "holdout")
+    # the images as they are, and mirrored, come first; all differ, and keep their classes
+    before, after = (samples(tmp_path / name, "train") for name in ("plain", "latents"))
+    count = manifest.num_originals("train")
+    assert count == len(before)
+    assert {*after[:count]} == {*before}
+    assert len({*after}) == 4 * count
+    labels = [Counter(label for _, label in found) for found in (before, after)]
+    assert labels[1] == {label: 4 * number for label, number in labels[0].items()}
+    # held-out images have none
+    assert samples(tmp_path / "plain", "holdout") == samples(tmp_path / "latents", "holdout")
     # latents and models from before the setting, and without variants, do not have it
     written = json.loads((tmp_path / "plain" / MANIFEST).read_bytes())
     assert "augmented_variants" not in written["contract"]
 
 
-def by_label(folder: Path, split: str) -> tuple[set[tuple[bytes, int]], Counter[int]]:
-    """Return the samples of a split, and how many there are of each label."""
-    latents, labels = LatentDataset(folder, split).batch(range(len(LatentDataset(folder, split))))
-    samples = zip(latents, labels.tolist(), strict=True)
-    return {(one.numpy().tobytes(), label) for one, label in samples}, Counter(labels.tolist())
+def samples(folder: Path, split: str) -> list[tuple[bytes, int]]:
+    """Return the latents and labels of a split, in order."""
+    dataset = LatentDataset(folder, split)
+    latents, labels = dataset.batch(range(len(dataset)))
+    return [*zip((one.numpy().tobytes() for one in latents), labels.tolist(), strict=True)]
 
 
 def test_line_names_the_smallest_of_many_classes(tmp_path: Path):

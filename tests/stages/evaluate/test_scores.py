@@ -50,7 +50,7 @@ def seen(features: torch.Tensor) -> LabeledFeatures:
 
 def scored(noise: LabeledFeatures, samples: LabeledFeatures) -> dict[str, float]:
     holdout = drawn(150, 1)
-    features = EvaluationFeatures(samples, holdout, holdout, drawn(400, 2), noise)
+    features = EvaluationFeatures(samples, holdout, holdout, drawn(400, 2), noise, 0)
     return compute_scores(features.comparisons(), SETTINGS).values
 
 
@@ -97,7 +97,7 @@ def test_noise_between_images_is_not_told_by_precision():
 def test_few_images_are_scored(count: int):
     few = SETTINGS.model_copy(update={"nearest_k": 1, "kid_subset_size": 2})
     sets = [drawn(count, seed) for seed in range(4)]
-    features = EvaluationFeatures(sets[0], sets[1], sets[1], sets[2], sets[3])
+    features = EvaluationFeatures(sets[0], sets[1], sets[1], sets[2], sets[3], 0)
     values, intervals = compute_scores(features.comparisons(), few)
     assert values["precision_tells_noise"] in (0, 1)
     assert all(low <= values[name] <= high for name, (low, high) in intervals.items())
@@ -178,7 +178,7 @@ def test_quote_names_half_precision(far):
 
 def copied(samples: torch.Tensor, train: LabeledFeatures) -> Computed:
     new = drawn(150, 1)
-    features = EvaluationFeatures(seen(samples), new, new, train, drawn(len(samples), 3))
+    features = EvaluationFeatures(seen(samples), new, new, train, drawn(len(samples), 3), 0)
     return copied_shares(features.neighbors())
 
 

@@ -11,16 +11,16 @@ SCALE = 0.08  # of the logarithm
 ROTATION = math.radians(6)
 CUT = 3
 
-# a side of the border is of one color if this share of its pixels is so near its median, in levels
+# A side has one color if a share of its pixels, at least this, is near the median of the side.
 PLAIN_SHARE = 0.6
-PLAIN_LEVELS = 8
+PLAIN_LEVELS = 8  # largest distance from the median, of 255
 
 
 def augmented(image: Image.Image, count: int, generator: np.random.Generator) -> list[Image.Image]:
     """Draw variants of an image, of the same size.
 
-    Beyond each side goes on the color of that side, such as the white around a drawing, or where it
-    is not of one color the image's reflection.
+    Outside the image, a side of one color is continued, such as the white around a drawing, and
+    the image is reflected at the others.
 
     After Karras et al. 2022 (EDM, appendix F.2), with smaller amounts: a model that is not told how
     an image was transformed draws transformed images.
@@ -30,8 +30,7 @@ def augmented(image: Image.Image, count: int, generator: np.random.Generator) ->
         count: How many variants.
         generator: Where the amounts are drawn.
     """
-    # in every direction half of the longer side: what lies outside of it is black, and out of reach
-    # of a rotation even of a wide image
+    # the margin is half of the longer side: even the rotation of a wide image stays inside it
     padded = _padded(np.asarray(image), margin=max(image.size) // 2)
     return [_transformed(padded, image.size, generator) for _ in range(count)]
 
@@ -59,10 +58,10 @@ def _transformed(
     normals = generator.standard_normal(4).clip(-CUT, CUT)
     shift_x, shift_y, log_scale, angle = normals * (SHIFT, SHIFT, SCALE, ROTATION)
     # from a pixel of the result to its place in the padded image, about the centers of both
-    along, across = (f(angle) / math.exp(log_scale) for f in (math.cos, math.sin))
+    a, b = (f(angle) / math.exp(log_scale) for f in (math.cos, math.sin))
     x, y = width * (0.5 + shift_x), height * (0.5 + shift_y)
     to_source = (
-        *(along, across, padded.width / 2 - along * x - across * y),
-        *(-across, along, padded.height / 2 + across * x - along * y),
+        *(a, b, padded.width / 2 - a * x - b * y),
+        *(-b, a, padded.height / 2 + b * x - a * y),
     )
     return padded.transform(size, Image.Transform.AFFINE, to_source, Image.Resampling.BICUBIC)

@@ -124,7 +124,7 @@ class Manifest(Frozen):
         return self.splits[name]
 
     def num_originals(self, name: str) -> int:
-        """Return how many of a split's samples are no variants: its first ones."""
+        """Return the number of samples of a split that are not variants; they come first."""
         return self.split(name).count // (1 + self.contract.variants_per_image(name))
 
     def metrics(self) -> dict[str, float]:

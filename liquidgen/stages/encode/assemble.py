@@ -101,7 +101,7 @@ def _write_split(
     arrays = [latents for latents, _, _ in results]
     labels = np.concatenate([labels for _, labels, _ in results])
     order = np.random.default_rng(seed).permutation(len(labels))
-    # in the parts variants follow their images; here they come last, so that evaluate tells them
+    # in the parts, variants follow their image; in the shards they come last, see `num_originals`
     is_variant = order % (1 + contract.variants_per_image(name)) > 0
     order = np.concatenate([order[~is_variant], order[is_variant]])
     size = samples_per_shard(arrays[0].shape[1:], shard_mb)

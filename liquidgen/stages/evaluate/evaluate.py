@@ -219,10 +219,9 @@ def _draw_neighbors(
 ) -> None:
     """Draw the samples that are most likely copies of training images, beside these.
 
-    These are the nearest and, evenly between, those up to the one that it is compared with.
+    Of all neighbors, it shows those at evenly spaced ranks, from the nearest to the last.
     """
     ratios = copy_ratios(neighbors.distances).numpy()
-    # from the nearest to the one that it is compared with
     shown = np.unique(np.linspace(0, neighbors.indices.shape[1] - 1, NUM_NEIGHBORS).astype(int))
     indices = neighbors.indices.numpy()[:, shown]
     rows = ratios.argsort()[:NEIGHBOR_ROWS]

@@ -38,7 +38,7 @@ from liquidgen.stages.evaluate.intervals import (
     tells_noise,
 )
 
-NUM_NEIGHBORS = 5  # nearest training images of each sample; of augmented ones more, see below
+NUM_NEIGHBORS = 5  # nearest training images of each sample, times the number of versions of each
 NUM_COMPONENTS = 64  # principal components of the training images, in which fd_pca is measured
 
 
@@ -106,8 +106,8 @@ class EvaluationFeatures:
     def neighbors(self) -> dict[str, metrics.Neighbors]:
         """Return the nearest training images of the samples, and of the holdout reconstructed.
 
-        By the thumbnails: the features of a blurred copy are far from those of its original. Among
-        more of them where variants of one image are near each other, and would hide its copies.
+        By the thumbnails: the features of a blurred copy are far from those of its original. More
+        neighbors are needed with variants: these are near each other, and would hide copies.
         """
         count = NUM_NEIGHBORS * (1 + self.augmented_variants)
         sets = {"": self._first(self.samples), RECONSTRUCTION: self.reconstructed}

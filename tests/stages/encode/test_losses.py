@@ -1,7 +1,6 @@
 """Encode names what it leaves out: classes, images, and parts that are not as they were written."""
 
 import csv
-import io
 import json
 import logging
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkout import encoded
+from helpers.small_data import png_of
 from PIL import Image
 
 from liquidgen.config.settings import DownloadSettings, FolderSettings
@@ -52,14 +52,8 @@ def raw_folder(
     return root / "raw"
 
 
-def save(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
 def png(side: int, seed: int = 0) -> bytes:
-    return save(draw("marble", side, seed))
+    return png_of(draw("marble", side, seed))
 
 
 def pngs(count: int, side: int = 32) -> list[bytes]:
@@ -170,7 +164,7 @@ def test_skipped_and_suspect_images_are_listed(tmp_path: Path):
     white = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
     dark = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32))
     usable = pngs(12)
-    images = [*usable, usable[0][:-60], b"text", png(8), save(white), save(dark)]
+    images = [*usable, usable[0][:-60], b"text", png(8), png_of(white), png_of(dark)]
     raw = raw_folder(tmp_path, {"any": images}, labels="none")
     manifest = small(raw, tmp_path / "latents")
     skipped = {Path(path).name: reason for path, reason in rows(tmp_path / "latents" / SKIPPED)}
@@ -188,7 +182,7 @@ def test_skipped_and_suspect_images_are_listed(tmp_path: Path):
 
 def test_stretched_images_are_recorded_in_the_contract(tmp_path: Path):
     steps = [np.arange(i, 1024 + i, dtype=np.uint16).reshape(32, 32) for i in range(8)]
-    raw = raw_folder(tmp_path, {"any": [save(Image.fromarray(one)) for one in steps]}, "none")
+    raw = raw_folder(tmp_path, {"any": [png_of(Image.fromarray(one)) for one in steps]}, "none")
     plain = small(raw, tmp_path / "plain")
     stretched = small(raw, tmp_path / "stretched", stretch_to_maximum=True)
     assert stretched.contract.stretch_to_maximum
